@@ -1,0 +1,11 @@
+//! rowcast: FHIR changes from a Kafka topic become guarded rows in a relational database.
+//!
+//! The modules are read in the order a record travels; see ARCHITECTURE.md.
+
+pub mod broker;
+pub mod error;
+pub mod model;
+pub mod retry;
+pub mod sink;
+pub mod source;
+pub mod transform;

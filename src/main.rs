@@ -1,0 +1,3 @@
+//! The `rowcast` command: see `rowcast --help`.
+
+fn main() {}

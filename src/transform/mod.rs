@@ -1,0 +1,25 @@
+//! Changes become rows.
+//!
+//! In: a change and the compiled rules. Out: typed rows per table, or a refusal that names rule,
+//! column and path, never the value. Pure: no I/O, no clock, no randomness, so the same change
+//! always makes the same rows, ids included.
+
+use crate::error::Refusal;
+use crate::model::{Catalog, Change, ResourceRows};
+
+pub mod fhirpath;
+
+/// Makes rows of documents. The rules document is one implementation; a program that embeds
+/// rowcast may bring its own.
+pub trait Transformer: Send + Sync {
+    /// The tables it fills. Fixed for the life of the transformer.
+    fn catalog(&self) -> &Catalog;
+
+    /// The rows of an upsert: one [`ResourceRows`] for each root of the catalog with the change's
+    /// resource type, in that order; empty if there is none. Deletes need no transformer and
+    /// yield nothing.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of stage `transform`; the same document will always be refused again.
+    fn transform(&self, change: &Change) -> Result<Vec<ResourceRows>, Box<Refusal>>;
+}
