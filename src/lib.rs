@@ -8,4 +8,5 @@ pub mod model;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod telemetry;
 pub mod transform;
