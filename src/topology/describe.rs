@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Format, Topology, VersionFrom};
 
@@ -29,6 +29,7 @@ pub struct Stage {
     /// What it does with records.
     pub kind: StageKind,
     /// Its settings, in the order to be shown.
+    #[serde(serialize_with = "as_mapping")]
     pub settings: Vec<(&'static str, String)>,
     /// Names of the stages that records go on to.
     pub successors: Vec<&'static str>,
@@ -178,6 +179,13 @@ fn stage(
     successors: Vec<&'static str>,
 ) -> Stage {
     Stage { name, kind, settings, successors }
+}
+
+fn as_mapping<S: Serializer>(
+    settings: &[(&'static str, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
 }
 
 const fn format_name(format: Format) -> &'static str {

@@ -205,6 +205,8 @@ fn dead_letter(
             found.problem(PATH, "is required, because `source.topic` is a regular expression");
             return None;
         }
+        // what is wrong with the source's name was told there
+        None if !is_topic(source) => return None,
         None => format!("{source}.dead-letter"),
     };
     if !is_topic(&topic) {
