@@ -5,8 +5,10 @@
 pub mod broker;
 pub mod error;
 pub mod model;
+pub mod problem;
 pub mod retry;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod topology;
 pub mod transform;
