@@ -1,0 +1,44 @@
+# The ways into rowcast. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+WITH_SERVICES := tests/services/with-services.sh
+TOPOLOGY ?= topology/demo.yaml
+
+.PHONY: help
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## see it work: the embedded broker and SQLite, nothing to install
+	@$(CARGO) run --quiet --release -- demo
+
+.PHONY: test
+test: ## all tests, against a real Kafka and PostgreSQL that live only as long (see tests/services)
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run' \
+	  $(CARGO) test --locked
+
+.PHONY: check
+check: fmt clippy doc ## formatting, clippy and rustdoc, all warnings are errors
+
+.PHONY: fmt clippy doc
+fmt:
+	@$(CARGO) fmt --check
+clippy:
+	@$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+doc:
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
+
+.PHONY: bench
+bench: ## the benchmarks
+	@$(CARGO) bench --locked
+
+.PHONY: proof
+proof: ## the long proof: shuffled, repeated, deleted and killed, then every row compared (tests/proof.sh --help)
+	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/proof.sh $(PROOF)
+
+.PHONY: schema
+schema: ## prints the tables for TOPOLOGY=topology/demo.yaml
+	@$(CARGO) run --quiet -- schema --topology $(TOPOLOGY)
