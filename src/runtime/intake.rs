@@ -24,6 +24,10 @@ pub struct BatchLimits {
     pub linger: Duration,
 }
 
+/// Batches that may wait before delivery is paused. Two: pausing makes the consumer throw away what
+/// it fetched ahead, so it must not happen at every batch.
+const QUEUED_BATCHES: usize = 2;
+
 /// What to do with the partition after records were added or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
@@ -74,8 +78,8 @@ impl Intake {
         }
         queue.bytes += records.iter().map(Record::size).sum::<usize>();
         queue.records.extend(records);
-        let full =
-            queue.records.len() >= self.limits.rows || queue.bytes >= self.limits.bytes;
+        let full = queue.records.len() >= self.limits.rows * QUEUED_BATCHES
+            || queue.bytes >= self.limits.bytes * QUEUED_BATCHES;
         let flow = if full && !queue.paused {
             queue.paused = true;
             Flow::Pause
@@ -134,7 +138,8 @@ impl Intake {
         // what is left has waited since before now; its linger starts over, which only delays a
         // batch that was not full by one linger
         queue.first_at = (!queue.records.is_empty()).then(Instant::now);
-        let flow = if queue.paused && queue.records.len() * 2 <= self.limits.rows {
+        let room = queue.records.len() <= self.limits.rows && queue.bytes <= self.limits.bytes;
+        let flow = if queue.paused && room {
             queue.paused = false;
             Flow::Resume
         } else {
@@ -185,10 +190,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_batch_does_not_wait_for_linger() {
         let intake = Intake::new(limits(2, 1000));
-        assert_eq!(intake.push(vec![record(0, 1), record(1, 1), record(2, 1)]), (0, Flow::Pause));
+        intake.push(vec![record(0, 1), record(1, 1), record(2, 1)]);
         let begun = Instant::now();
-        assert_eq!(batch_of(&intake).await, (vec![0, 1], Flow::Resume));
+        assert_eq!(batch_of(&intake).await.0, vec![0, 1]);
         assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_waiting_batches_pause_delivery_and_one_resumes_it() {
+        let intake = Intake::new(limits(2, 1000));
+        assert_eq!(intake.push((0..3).map(|n| record(n, 1)).collect()), (0, Flow::Unchanged));
+        assert_eq!(intake.push(vec![record(3, 1)]), (0, Flow::Pause));
+        assert_eq!(intake.push(vec![record(4, 1)]), (0, Flow::Unchanged));
+        assert_eq!(batch_of(&intake).await, (vec![0, 1], Flow::Unchanged));
+        assert_eq!(batch_of(&intake).await, (vec![2, 3], Flow::Resume));
     }
 
     #[tokio::test(start_paused = true)]

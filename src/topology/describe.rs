@@ -8,7 +8,8 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::{Format, Topology, VersionFrom};
+use super::Topology;
+use crate::source::{Format, VersionFrom};
 
 /// What a topology does, stage by stage, in the order a record travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

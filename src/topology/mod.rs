@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::DocumentLimits;
+use crate::source::{Format, VersionFrom};
 
 pub use describe::{Description, Stage, StageKind};
 pub use file::{LogFormat, json_schema};
@@ -104,32 +105,6 @@ impl fmt::Debug for BrokerChoice {
         }
     }
 }
-
-// To be replaced by `source::{Format, VersionFrom}`: the conversions in `resolve` stay.
-
-/// What records look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Decided for each record.
-    Auto,
-    /// The resource itself.
-    Fhir,
-    /// HAPI and Smile CDR messages.
-    Hapi,
-}
-
-/// What orders the changes of one resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionFrom {
-    /// `meta.versionId`.
-    VersionId,
-    /// `meta.lastUpdated`.
-    LastUpdated,
-    /// The record's offset.
-    Offset,
-}
-
-// End of what is to be replaced.
 
 /// The database to write to.
 #[derive(Debug, Clone)]

@@ -19,11 +19,11 @@ use super::file::{
 };
 use super::load::{Loaded, cannot_be_read, read};
 use super::{
-    BatchSettings, BrokerChoice, DeadLetterSettings, Format, HttpSettings, SinkSettings, Topology,
-    VersionFrom, database_url, kafka, pointer,
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology, database_url, kafka, pointer,
 };
 use crate::model::DocumentLimits;
 use crate::problem::Problem;
+use crate::source::{Format, VersionFrom};
 
 /// Largest document and largest batch that can be configured, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
