@@ -1,3 +1,5 @@
 //! One test binary; a module is a subject.
 
+mod dependencies;
+mod docker;
 mod topology;
