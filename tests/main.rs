@@ -1,4 +1,6 @@
 //! One test binary; a module is a subject.
 
+mod dependencies;
+mod docker;
 mod topology;
 mod decode;

@@ -157,6 +157,13 @@ fn what_is_no_yaml_is_told_with_its_line_and_without_its_text() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_a_problem_like_any_other() {
+    let problems = load_with(Path::new("/nowhere/t.yaml"), &[], &|_| None).expect_err("absent");
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.to_string().starts_with("/nowhere/t.yaml#: cannot be read: "), "{problem}");
+}
+
+#[test]
 fn an_undefined_variable_is_a_problem_and_never_an_empty_text() {
     let folder = Folder::new(&MINIMAL.replace("sqlite://clinical.db", "${DATABASE_URL}"));
     assert_eq!(

@@ -19,12 +19,12 @@ pub struct Description {
     /// Which configuration this is: see [`Topology::config_hash`].
     pub config_hash: String,
     /// The stages.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<DescribedStage>,
 }
 
 /// A stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stage {
+pub struct DescribedStage {
     /// Name, unique in the topology.
     pub name: &'static str,
     /// What it does with records.
@@ -147,7 +147,7 @@ impl Description {
     }
 
     fn predecessors(&self, name: &str) -> Vec<&'static str> {
-        let leads_here = |stage: &&Stage| stage.successors.contains(&name);
+        let leads_here = |stage: &&DescribedStage| stage.successors.contains(&name);
         self.stages.iter().filter(leads_here).map(|stage| stage.name).collect()
     }
 }
@@ -178,8 +178,8 @@ fn stage(
     kind: StageKind,
     settings: Vec<(&'static str, String)>,
     successors: Vec<&'static str>,
-) -> Stage {
-    Stage { name, kind, settings, successors }
+) -> DescribedStage {
+    DescribedStage { name, kind, settings, successors }
 }
 
 fn as_mapping<S: Serializer>(

@@ -145,8 +145,8 @@ pub(super) struct SinkFile {
     /// The database: `postgres://user@host:5432/database` or `sqlite://file.db` (relative to the
     /// topology file). Take the password from `${VAR}` or `${file:PATH}`.
     pub url: Secret,
-    /// Connections to the database, and so transactions at a time. Default 2: measured, more than
-    /// two bring little and cost the database memory.
+    /// Connections to the database, and so transactions at a time. Default 2: measured, updates
+    /// gain nothing from more of them, inserts some.
     #[serde(default = "default_connections")]
     #[schemars(range(min = 1, max = 256))]
     pub connections: u16,
@@ -178,7 +178,8 @@ impl Default for DeadLetterFile {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchFile {
-    /// Most records in a batch. Default 2000: where larger batches stopped being faster.
+    /// Most records in a batch. Default 2000: measured, larger ones gain little, and a refused
+    /// record in them takes longer to isolate.
     #[serde(default = "default_rows")]
     #[schemars(range(min = 1, max = 100_000))]
     pub rows: u32,

@@ -16,7 +16,7 @@ use super::file::{TopologyFile, json_schema};
 use super::interpolate::{Sources, interpolate};
 use super::set::{self, Setting};
 use super::structure::{self, Retypable};
-use super::{Topology, resolve};
+use super::{Topology, pointer, resolve};
 use crate::problem::Problem;
 
 /// Largest topology file, in bytes: ours have two thousand.
@@ -71,23 +71,26 @@ pub fn load_with(
         // Its message would quote the value. Only a hole in the schema could bring us here.
         Err(_) => Err(alone("does not have the shape that the schema describes".into())),
     };
-    let outcome = match resolved {
-        Ok(loaded) if problems.is_empty() => Ok(loaded),
-        Ok(_) => Err(problems),
-        Err(more) => {
-            problems.extend(more);
+    match resolved {
+        Ok(mut loaded) if problems.is_empty() => {
+            blame_settings(&mut loaded.warnings, &placed);
+            Ok(loaded)
+        }
+        resolved => {
+            problems.extend(resolved.err().unwrap_or_default());
+            blame_settings(&mut problems, &placed);
             Err(problems)
         }
-    };
-    outcome.map_err(|problems| problems.into_iter().map(|p| from_setting(p, &placed)).collect())
+    }
 }
 
 /// A problem at a place that `--set` filled is a problem of the command line.
-fn from_setting(mut problem: Problem, placed: &[String]) -> Problem {
-    if placed.iter().any(|pointer| super::pointer::is_within(&problem.path, pointer)) {
-        set::FILE.clone_into(&mut problem.file);
+fn blame_settings(problems: &mut [Problem], placed: &[String]) {
+    for problem in problems {
+        if placed.iter().any(|setting| pointer::is_within(&problem.path, setting)) {
+            set::FILE.clone_into(&mut problem.file);
+        }
     }
-    problem
 }
 
 /// YAML 1.2 as serde-saphyr reads it, without the habits of YAML 1.1 that change what was written

@@ -26,7 +26,7 @@ use std::time::Duration;
 use crate::model::DocumentLimits;
 use crate::source::{Format, VersionFrom};
 
-pub use describe::{Description, Stage, StageKind};
+pub use describe::{DescribedStage, Description, StageKind};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
 pub use secret::{REDACTED, Secret};
