@@ -4,3 +4,6 @@ mod dependencies;
 mod docker;
 mod topology;
 mod decode;
+mod architecture;
+mod services;
+mod support;

@@ -1,0 +1,90 @@
+//! Topics of a test's own on a shared Kafka.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A Kafka that other tests use too.
+pub(crate) struct Kafka {
+    servers: String,
+}
+
+/// A topic, deleted when dropped.
+pub(crate) struct Topic {
+    servers: String,
+    name: String,
+}
+
+impl Kafka {
+    /// At these bootstrap servers.
+    pub(crate) fn at(servers: &str) -> Self {
+        Self { servers: servers.to_owned() }
+    }
+
+    /// The bootstrap servers.
+    pub(crate) fn servers(&self) -> &str {
+        &self.servers
+    }
+
+    /// A new, empty topic with a name of its own.
+    pub(crate) fn topic(&self, what: &str, partitions: i32) -> Topic {
+        let name = super::unique(what);
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let admin = admin(&self.servers);
+        let made = super::block_on(admin.create_topics([&topic], &AdminOptions::new()));
+        assert!(made.expect("the topic is made").iter().all(Result::is_ok), "{name} is not made");
+        Topic { servers: self.servers.clone(), name }
+    }
+
+    /// The consumer group's committed offset of each partition of a topic; -1 where it has none.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("group.id", group)
+            .create()
+            .expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic is known");
+        let mut wanted = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            wanted.add_partition(topic, partition.id());
+        }
+        // A young or newly started Kafka has no coordinator for the group at first.
+        let committed = super::wait_for("committed offsets", PATIENCE, || {
+            consumer.committed_offsets(wanted.clone(), PATIENCE).ok()
+        });
+        let elements = committed.elements();
+        elements
+            .iter()
+            .map(|element| match element.offset() {
+                Offset::Offset(offset) => offset,
+                _ => -1,
+            })
+            .collect()
+    }
+}
+
+impl Topic {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        let admin = admin(&self.servers);
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+        let _ = super::block_on(admin.delete_topics(&[&self.name], &options));
+    }
+}
+
+fn admin(servers: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", servers).create().expect("an admin client")
+}

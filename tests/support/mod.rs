@@ -1,0 +1,96 @@
+//! What tests stand on: the real services, a database and topics of a test's own, and `rowcast`
+//! as a child process.
+//!
+//! In: the environment that `tests/services/with-services.sh` sets. Out: names and addresses that
+//! no other test uses. A test that needs a service begins with
+//! `let Some(postgres) = support::requires_postgres() else { return };`: without it the test says
+//! `skipped: ...` and passes, except that `services::the_services_are_there` fails where they are
+//! required (`ROWCAST_TEST_REQUIRE_SERVICES=1`: `make test` and `.ci/run`).
+
+pub(crate) mod http;
+pub(crate) mod instance;
+pub(crate) mod kafka;
+pub(crate) mod metrics;
+pub(crate) mod postgres;
+pub(crate) mod process;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub(crate) use instance::Instance;
+pub(crate) use kafka::Kafka;
+pub(crate) use postgres::Postgres;
+pub(crate) use process::Rowcast;
+
+/// The shared Kafka, or a visible `skipped` and nothing.
+pub(crate) fn requires_kafka() -> Option<Kafka> {
+    variable("ROWCAST_TEST_KAFKA").map(|servers| Kafka::at(&servers))
+}
+
+/// The shared PostgreSQL, or a visible `skipped` and nothing.
+pub(crate) fn requires_postgres() -> Option<Postgres> {
+    variable("ROWCAST_TEST_POSTGRES").map(|url| Postgres::at(&url))
+}
+
+/// A Kafka of this test's own, which it may stop, kill and freeze; or `skipped`.
+pub(crate) fn requires_own_kafka() -> Option<Instance> {
+    variable("ROWCAST_TEST_KAFKA_CTL").map(|script| Instance::start(&script, "kafka"))
+}
+
+/// A PostgreSQL of this test's own, which it may stop, kill and freeze; or `skipped`.
+pub(crate) fn requires_own_postgres() -> Option<Instance> {
+    variable("ROWCAST_TEST_POSTGRES_CTL").map(|script| Instance::start(&script, "postgres"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        // Past the harness's capture: a skipped test must be seen.
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("skipped: {test}: {name} is not set (make test sets it)\n").as_bytes(),
+        );
+    }
+    value
+}
+
+/// A name no other test, run or machine uses: `rowcast_test_<what>_<...>`, fit for topics,
+/// databases and consumer groups.
+pub(crate) fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+    format!("rowcast_test_{what}_{:x}_{:x}_{next}", now.as_micros(), std::process::id())
+}
+
+/// A port of this machine on which nobody listens at the moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Asks every 50 ms until there is an answer; panics after `within`, saying what was awaited.
+pub(crate) fn wait_for<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {within:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Runs a future to its end from anywhere, also from inside another runtime and from `drop`.
+pub(crate) fn block_on<F>(future: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    std::thread::scope(|scope| {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        scope.spawn(move || runtime.block_on(future)).join().expect("the future did not panic")
+    })
+}
