@@ -3,6 +3,7 @@
 //! The modules are read in the order a record travels; see ARCHITECTURE.md.
 
 pub mod broker;
+pub mod dead_letter;
 pub mod error;
 pub mod model;
 pub mod problem;
