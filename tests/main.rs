@@ -7,3 +7,4 @@ mod decode;
 mod architecture;
 mod services;
 mod support;
+mod fhirpath;
