@@ -1,3 +1,4 @@
 //! One test binary; a module is a subject.
 
 mod decode;
+mod rules;
