@@ -57,9 +57,12 @@ impl<'d> Scalar<'d> {
         match item {
             Item::Node { node, .. } => Self::of_node(node),
             Item::Boolean(value) => Some(Self::Boolean(*value)),
-            Item::Integer(value) => Some(Self::Number(value.to_string().into())),
-            Item::Decimal(value) => Some(Self::Number(value.to_plain_string().into())),
-            Item::String(text) => Some(Self::Text(text.clone())),
+            Item::Integer(_) | Item::Decimal(_) => item.text().map(Self::Number),
+            Item::String(_)
+            | Item::Date(_)
+            | Item::DateTime(_)
+            | Item::Time(_)
+            | Item::Quantity(_) => item.text().map(Self::Text),
         }
     }
 

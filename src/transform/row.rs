@@ -12,9 +12,7 @@ use super::rules::{
     PartialDate, PathColumn, RootProgram, TableProgram,
 };
 use crate::error::Refusal;
-use crate::model::{
-    Change, ColumnType, Document, Node, Row, RowSet, Value, Version, resource_type_label,
-};
+use crate::model::{Change, ColumnType, Document, Node, Row, RowSet, Value, Version};
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -36,8 +34,7 @@ pub(super) fn row_sets(
         rows_left: MAX_ROWS,
         found: Vec::new(),
     };
-    let type_name = Some(resource_type_label(&change.resource.resource_type));
-    let focus = Item::Node { node: run.resource, type_name };
+    let focus = Item::resource(run.resource);
     if let Some(condition) = &program.condition
         && !run.holds(condition, &program.table, &focus)?
     {

@@ -244,7 +244,7 @@ impl ColumnCompiler<'_> {
                     partial_date,
                 })),
                 Err(error) => {
-                    self.report(at, "fhirPath", error.to_string());
+                    self.report(at, "fhirPath", names::refused_path(&error));
                     None
                 }
             },

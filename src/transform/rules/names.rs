@@ -1,4 +1,4 @@
-//! The names of tables and columns.
+//! What is wrong with the names and paths in rules.
 //!
 //! In: names as the rules write them. Out: what is wrong with them: unusable, reserved or given
 //! twice. Quoting them is the dialects' business.
@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::model::TableName;
+use crate::transform::fhirpath::PathError;
 
 /// Longest identifier, bytes: PostgreSQL's limit, the smallest of the databases'.
 const MAX_IDENTIFIER: usize = 63;
@@ -24,6 +25,11 @@ pub(super) fn fault(identifier: &str) -> Option<String> {
     let bytes = identifier.len();
     (bytes > MAX_IDENTIFIER)
         .then(|| format!("the name has {bytes} bytes; databases take at most {MAX_IDENTIFIER}"))
+}
+
+/// What is wrong with an expression, beside the caret that shows where.
+pub(super) fn refused_path(error: &PathError) -> String {
+    format!("{error} {}", error.problem)
 }
 
 /// The tables that were given a transformer so far, and where.

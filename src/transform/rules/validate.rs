@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
 use super::document::{ChildTable, ColumnRule, RootTransformer, RulesDocument};
-use super::names::TableNames;
+use super::names::{self, TableNames};
 use super::program::{ChildProgram, Condition, RootProgram, TableProgram};
 use crate::model::{
     Catalog, ColumnType, RESOURCE_TYPES, RootTable, Table, TableIndex, TableName, is_resource_type,
@@ -291,7 +291,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn path(&mut self, at: &str, expression: &str, context: Option<&str>) -> Option<Path> {
-        Path::compile(expression, context).map_err(|error| self.report(at, error.to_string())).ok()
+        Path::compile(expression, context)
+            .map_err(|error| self.report(at, names::refused_path(&error)))
+            .ok()
     }
 
     fn table_name(&mut self, at: &str, text: &str) -> TableName {
