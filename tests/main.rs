@@ -8,3 +8,4 @@ mod architecture;
 mod services;
 mod support;
 mod fhirpath;
+mod rules;
