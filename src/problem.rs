@@ -1,27 +1,22 @@
-//! One mistake in something the operator wrote: which file, where in it, what is wrong.
-
-use std::fmt;
-
-/// A mistake in a configuration file. The message names paths, keys and kinds, never values:
-/// after interpolation a value may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file as the operator knows it.
-    pub file: String,
-    /// JSON pointer into the file, `/sink/url`; empty: the file as a whole.
 //! What is wrong with a file that an operator wrote.
 //!
 //! In: the text of a rules or topology file, and the shape it should have. Out: all problems at
 //! once, each with file and JSON path and with what is accepted instead. A leaf: it reads no
 //! file itself and knows no key of any format.
+
+use std::fmt;
+
 use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
+
 /// One thing to mend in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Problem {
     /// The file as it was named.
+    pub file: String,
     /// JSON pointer into it, `/transformers/0/tableName`; empty for the file as a whole.
     pub path: String,
     /// What is wrong and what would be right.
@@ -29,7 +24,7 @@ use serde_json::Value;
 }
 
 impl Problem {
-    /// A problem of `file` at `path`.
+    /// A problem at a JSON pointer of a file.
     #[must_use]
     pub fn new(
         file: impl Into<String>,
@@ -37,15 +32,11 @@ impl Problem {
         message: impl Into<String>,
     ) -> Self {
         Self { file: file.into(), path: path.into(), message: message.into() }
-    /// A problem at a JSON pointer of a file.
-    pub fn new(file: &str, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), path: path.into(), message: message.into() }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}: {}", self.file, self.path, self.message)
         f.write_str(&self.file)?;
         if !self.path.is_empty() {
             write!(f, "#{}", self.path)?;
