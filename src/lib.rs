@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod error;
 pub mod model;
+pub mod plan;
 pub mod retry;
 pub mod sink;
 pub mod source;
