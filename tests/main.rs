@@ -1,11 +1,11 @@
 //! One test binary; a module is a subject.
 
+mod architecture;
+mod decode;
 mod dependencies;
 mod docker;
-mod topology;
-mod decode;
-mod architecture;
-mod services;
-mod support;
 mod fhirpath;
 mod rules;
+mod services;
+mod support;
+mod topology;
