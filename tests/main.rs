@@ -5,6 +5,7 @@ mod decode;
 mod dependencies;
 mod docker;
 mod fhirpath;
+mod pipeline;
 mod rules;
 mod services;
 mod support;

@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod instance;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
+pub(crate) mod pipeline;
 pub(crate) mod postgres;
 pub(crate) mod process;
 

@@ -32,7 +32,16 @@ impl Rowcast {
 
     /// Starts a command that goes on; its messages are kept.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same with more environment.
+    pub(crate) fn start_with<S: AsRef<std::ffi::OsStr>>(
+        arguments: &[S],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut child = Self::command(arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,0 +1,263 @@
+//! A topology of a test's own: a folder with rules, topic, database, and the commands on it.
+
+use std::fmt::Write as _;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+
+use super::kafka::Topic;
+use super::postgres::Database;
+use super::{Rowcast, block_on, free_port, http, metrics, unique, wait_for};
+
+/// How long anything may take on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Rules that most tests use: one root, one child, one column of each awkward kind.
+pub(crate) const RULES: &str = r#"{ "transformers": [{
+  "resourceType": "Patient", "tableName": "patient",
+  "columns": [
+    { "columnName": "id", "fhirPath": "Patient.id", "columnType": "STRING" },
+    { "columnName": "birth_date", "fhirPath": "Patient.birthDate", "columnType": "DATE" },
+    { "columnName": "gender", "fhirPath": "Patient.gender", "columnType": "STRING" },
+    { "columnName": "city", "fhirPath": "Patient.address.city", "columnType": "STRING" } ],
+  "childTables": [{ "fhirPath": "Patient.name", "tableName": "patient_name", "columns": [
+    { "columnName": "family", "fhirPath": "family", "columnType": "STRING" } ] }] }] }"#;
+
+/// Where the rows go and where the records come from.
+enum Ground {
+    Embedded,
+    Servers { topic: Option<Topic>, _database: Option<Database> },
+}
+
+/// A topology with its own topic and database.
+pub(crate) struct Pipeline {
+    folder: tempfile::TempDir,
+    ground: Ground,
+    url: String,
+    port: u16,
+}
+
+impl Pipeline {
+    /// Embedded broker and SQLite; `more` is YAML added to the topology.
+    pub(crate) fn embedded(rules: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("rows.db").display());
+        let source = "source: { topic: changes, embedded: { path: log.db } }";
+        Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
+    }
+
+    /// Kafka and PostgreSQL at these addresses; `topic` and `database` are dropped with it.
+    pub(crate) fn servers(
+        servers: &str,
+        topic: Topic,
+        database: Database,
+        rules: &str,
+        more: &str,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = format!(
+            "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500 }} }}",
+            topic.name()
+        );
+        let url = database.url().to_owned();
+        let ground = Ground::Servers { topic: Some(topic), _database: Some(database) };
+        Self::laid_out(folder, ground, &source, url, rules, more)
+    }
+
+    fn laid_out(
+        folder: tempfile::TempDir,
+        ground: Ground,
+        source: &str,
+        url: String,
+        rules: &str,
+        more: &str,
+    ) -> Self {
+        let port = free_port();
+        let mut topology = format!("name: {}\n{source}\n", unique("pipeline"));
+        let _ = write!(
+            topology,
+            "transform: {{ rules: [rules.json] }}\nsink: {{ url: '{url}' }}\nhttp: {{ listen: '127.0.0.1:{port}' }}\n{more}\n"
+        );
+        std::fs::write(folder.path().join("rules.json"), rules).expect("rules are written");
+        std::fs::write(folder.path().join("topology.yaml"), topology).expect("it is written");
+        Self { folder, ground, url, port }
+    }
+
+    /// A command on this topology: exit code, stdout, stderr.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Rowcast::command(&self.arguments(arguments)).output().expect("rowcast runs")
+    }
+
+    /// The same, which must end well; its stdout.
+    pub(crate) fn expect(&self, arguments: &[&str]) -> String {
+        let output = Rowcast::run(&self.arguments(arguments));
+        String::from_utf8(output.stdout).expect("stdout is UTF-8")
+    }
+
+    /// A command that goes on.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Rowcast {
+        Rowcast::start(&self.arguments(arguments))
+    }
+
+    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        all.extend(["--topology".to_owned(), self.path("topology.yaml")]);
+        all
+    }
+
+    /// Where it serves metrics and health.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Replaces the rules.
+    pub(crate) fn write_rules(&self, rules: &str) {
+        std::fs::write(self.path("rules.json"), rules).expect("rules are written");
+    }
+
+    /// Creates the tables as `rowcast schema` prints them.
+    pub(crate) fn create_tables(&self) {
+        let ddl = self.expect(&["schema"]);
+        self.execute(&ddl);
+    }
+
+    /// Executes SQL.
+    pub(crate) fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        block_on(async {
+            match self.ground {
+                Ground::Embedded => {
+                    let mut connection =
+                        sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
+                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
+                }
+                Ground::Servers { .. } => {
+                    let mut connection =
+                        sqlx::PgConnection::connect(&self.url).await.expect("it connects");
+                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
+                }
+            }
+        });
+    }
+
+    /// The text cells of a query, row by row.
+    pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        block_on(async {
+            match self.ground {
+                Ground::Embedded => {
+                    let mut connection =
+                        sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
+                    let rows =
+                        sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right");
+                    rows.iter()
+                        .map(|row| {
+                            (0..row.len())
+                                .map(|cell| row.get::<Option<String>, _>(cell).unwrap_or_default())
+                                .collect()
+                        })
+                        .collect()
+                }
+                Ground::Servers { .. } => {
+                    let mut connection =
+                        sqlx::PgConnection::connect(&self.url).await.expect("it connects");
+                    let rows =
+                        sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right");
+                    rows.iter()
+                        .map(|row| {
+                            (0..row.len())
+                                .map(|cell| row.get::<Option<String>, _>(cell).unwrap_or_default())
+                                .collect()
+                        })
+                        .collect()
+                }
+            }
+        })
+    }
+
+    /// The ids in `patient`, sorted.
+    pub(crate) fn patients(&self) -> Vec<String> {
+        self.query("SELECT id FROM patient ORDER BY id").into_iter().flatten().collect()
+    }
+
+    /// Appends records, given as lines of `produce --as records`.
+    pub(crate) fn produce(&self, lines: &[String]) {
+        let file = self.path("produced.ndjson");
+        std::fs::write(&file, lines.join("\n")).expect("records are written");
+        self.expect(&["produce", "--as", "records", &file]);
+    }
+
+    /// Runs until the topic is settled; its messages.
+    pub(crate) fn run_until_idle(&self) -> String {
+        let mut run = self.start(&["run", "--until-idle", "1s"]);
+        let status = run.wait(SOON * 2);
+        assert!(status.success(), "run ended with {status}: {}", run.messages());
+        run.messages()
+    }
+
+    /// The dead letters.
+    pub(crate) fn letters(&self) -> Vec<Value> {
+        let printed = self.expect(&["dead-letters", "list", "--output", "json"]);
+        printed.lines().map(|line| serde_json::from_str(line).expect("a letter is JSON")).collect()
+    }
+
+    /// A metric of the running process.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        metrics::value(&http::get(self.port, "/metrics")?.body, name, labels)
+    }
+
+    /// Waits until `/readyz` answers so.
+    pub(crate) fn wait_until_ready(&self, ready: Ready) -> String {
+        let status = if ready == Ready::Yes { 200 } else { 503 };
+        http::wait_for_status(self.port, "/readyz", status, SOON).body
+    }
+
+    /// Waits until the table `patient` has this many rows.
+    pub(crate) fn wait_for_patients(&self, count: usize) {
+        wait_for("rows", SOON, || (self.patients().len() == count).then_some(()));
+    }
+}
+
+impl Pipeline {
+    /// The ingest topic: `changes` on the embedded broker.
+    pub(crate) fn topic(&self) -> &str {
+        match &self.ground {
+            Ground::Servers { topic: Some(topic), .. } => topic.name(),
+            _ => "changes",
+        }
+    }
+}
+
+/// What `/readyz` should say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    Yes,
+    No,
+}
+
+/// A line of a record that upserts a patient.
+pub(crate) fn patient(id: &str, version: i64, members: &Value) -> String {
+    let mut patient = serde_json::json!({
+        "resourceType": "Patient", "id": id, "meta": { "versionId": version.to_string() },
+        "name": [{ "family": format!("F{version}") }],
+    });
+    if let (Some(patient), Some(members)) = (patient.as_object_mut(), members.as_object()) {
+        patient.extend(members.clone());
+    }
+    serde_json::json!({ "key": format!("Patient/{id}"), "value": patient }).to_string()
+}
+
+/// A line of a record that deletes a patient at a version.
+pub(crate) fn deleted(id: &str, version: i64) -> String {
+    serde_json::json!({
+        "key": format!("Patient/{id}"), "value": null, "headers": { "rowcast.version": version.to_string() },
+    })
+    .to_string()
+}
