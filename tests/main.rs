@@ -1,1 +1,3 @@
 //! One test binary; a module is a subject.
+
+mod broker;

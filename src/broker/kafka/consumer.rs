@@ -19,11 +19,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::classify::classify_code;
 use super::context::{LOG_TARGET, LogContext};
 use super::convert;
 use super::group::KafkaGroup;
 use super::properties::Properties;
-use super::classify::classify_code;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, ConsumerSettings};
 use crate::model::{Record, TopicPartition};
 
@@ -69,7 +69,9 @@ pub(super) fn join(
         .map_err(|error| refused(&error))?;
     member.subscribe(&[&settings.topic]).map_err(|error| refused(&error))?;
     let member = Arc::new(member);
-    let (ended, end) = oneshot::channel();
+    // cancelled when the thread is over, however it ends
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     let thread = Arc::clone(&member);
     let topic = settings.topic.clone();
     std::thread::Builder::new()
@@ -77,23 +79,29 @@ pub(super) fn join(
         .spawn(move || {
             run(&thread, &topic);
             drop(thread);
-            // nobody may be waiting
-            let _ = ended.send(());
+            drop(end);
         })
         .map_err(|error| BrokerError::Unavailable { attempted, reason: error.to_string() })?;
-    Ok((KafkaConsumer { events: receiver }, KafkaGroup::new(member, properties.clone(), closing, end)))
+    let group = KafkaGroup::new(member, properties.clone(), closing, ended.clone());
+    Ok((KafkaConsumer { events: receiver, ended }, group))
 }
 
 /// The receiving end of the polling thread.
 #[derive(Debug)]
 pub(super) struct KafkaConsumer {
     events: mpsc::Receiver<ConsumerEvent>,
+    ended: CancellationToken,
 }
 
 #[async_trait]
 impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Option<ConsumerEvent> {
-        self.events.recv().await
+        // the sender lives as long as the group's commands, so the channel does not end by itself
+        tokio::select! {
+            biased;
+            event = self.events.recv() => event,
+            () = self.ended.cancelled() => self.events.try_recv().ok(),
+        }
     }
 }
 
