@@ -10,3 +10,4 @@ mod rules;
 mod services;
 mod support;
 mod topology;
+mod broker;

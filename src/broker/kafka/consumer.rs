@@ -69,7 +69,9 @@ pub(super) fn join(
         .map_err(|error| refused(&error))?;
     member.subscribe(&[&settings.topic]).map_err(|error| refused(&error))?;
     let member = Arc::new(member);
-    let (ended, end) = oneshot::channel();
+    // cancelled when the thread is over, however it ends
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     let thread = Arc::clone(&member);
     let topic = settings.topic.clone();
     std::thread::Builder::new()
@@ -77,26 +79,33 @@ pub(super) fn join(
         .spawn(move || {
             run(&thread, &topic);
             drop(thread);
-            // nobody may be waiting
-            let _ = ended.send(());
+            drop(end);
         })
         .map_err(|error| BrokerError::Unavailable { attempted, reason: error.to_string() })?;
     Ok((
         KafkaConsumer { events: receiver },
         KafkaGroup::new(member, properties.clone(), closing, end),
     ))
+    let group = KafkaGroup::new(member, properties.clone(), closing, ended.clone());
+    Ok((KafkaConsumer { events: receiver, ended }, group))
 }
 
 /// The receiving end of the polling thread.
 #[derive(Debug)]
 pub(super) struct KafkaConsumer {
     events: mpsc::Receiver<ConsumerEvent>,
+    ended: CancellationToken,
 }
 
 #[async_trait]
 impl Consumer for KafkaConsumer {
     async fn next(&mut self) -> Option<ConsumerEvent> {
-        self.events.recv().await
+        // the sender lives as long as the group's commands, so the channel does not end by itself
+        tokio::select! {
+            biased;
+            event = self.events.recv() => event,
+            () = self.ended.cancelled() => self.events.try_recv().ok(),
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::classify::{classify, classify_code};
@@ -29,8 +28,8 @@ pub(super) struct KafkaGroup {
     member: Arc<Member>,
     properties: Properties,
     closing: CancellationToken,
-    /// Resolves when the polling thread has left the group.
-    end: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Cancelled once the polling thread has left the group.
+    ended: CancellationToken,
 }
 
 impl fmt::Debug for KafkaGroup {
@@ -44,9 +43,9 @@ impl KafkaGroup {
         member: Arc<Member>,
         properties: Properties,
         closing: CancellationToken,
-        end: oneshot::Receiver<()>,
+        ended: CancellationToken,
     ) -> Self {
-        Self { member, properties, closing, end: Mutex::new(Some(end)) }
+        Self { member, properties, closing, ended }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -127,10 +126,7 @@ impl Group for KafkaGroup {
 
     async fn close(&self) {
         self.closing.cancel();
-        if let Some(end) = self.end.lock().await.take() {
-            // an error means that the thread is gone, which is what is being waited for
-            let _ = end.await;
-        }
+        self.ended.cancelled().await;
     }
 }
 

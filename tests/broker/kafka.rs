@@ -1,0 +1,240 @@
+//! Apache Kafka, where `ROWCAST_TEST_KAFKA` names bootstrap servers. With
+//! `ROWCAST_TEST_KAFKA_STOP` and `ROWCAST_TEST_KAFKA_START` (shell commands) an outage is tried
+//! too, which disturbs everything else on that broker.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use rowcast::broker::kafka::KafkaBroker;
+use rowcast::broker::{Broker, BrokerError, ConsumerEvent, OutgoingRecord, TopicSettings};
+use rowcast::error::ErrorClass;
+use tokio::sync::RwLock;
+
+use super::{LONG, Member, append, assert_in_order, battery, fresh, outgoing};
+
+/// The outage is alone; everything else runs side by side.
+static BROKER: RwLock<()> = RwLock::const_new(());
+
+fn broker_with(extra: &[(&str, &str)]) -> Option<KafkaBroker> {
+    let Ok(servers) = std::env::var("ROWCAST_TEST_KAFKA") else {
+        eprintln!("skipped: ROWCAST_TEST_KAFKA is not set");
+        return None;
+    };
+    let mut properties = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
+    properties.extend(extra.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+    Some(KafkaBroker::new(properties).unwrap())
+}
+
+async fn topic(broker: &KafkaBroker, name: &str, properties: &[(&str, &str)]) -> String {
+    let name = fresh(name);
+    let properties =
+        properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let settings = TopicSettings { name: name.clone(), partitions: Some(4), properties };
+    assert!(broker.ensure_topic(&settings).await.unwrap());
+    name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_does_what_a_broker_does() {
+    let Some(broker) = broker_with(&[]) else { return };
+    let _shared = BROKER.read().await;
+    battery::run(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_member_takes_half_and_finds_the_rest_settled() {
+    let Some(broker) = broker_with(&[]) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "cooperative", &[]).await;
+    let group = fresh("group");
+    append(&broker, &topic, 0, 400, 40).await;
+    let mut first = Member::join(&broker, &group, &topic);
+    first.until(400).await;
+    assert_eq!(first.assigned.len(), 4);
+    // nothing is committed yet: that happens in the revocation
+    let mut second = Member::join(&broker, &group, &topic);
+    let mut revoked = Vec::new();
+    while second.assigned.is_empty() {
+        tokio::select! {
+            Some(event) = first.step(LONG) => match event {
+                ConsumerEvent::Revoked { partitions, released } => {
+                    for partition in &partitions {
+                        let of_partition =
+                            first.records.iter().filter(|record| record.source == *partition);
+                        if let Some(last) = of_partition.last() {
+                            first.group.commit(partition, last.offset.next()).await.unwrap();
+                        }
+                    }
+                    revoked.extend(partitions);
+                    released.send(()).unwrap();
+                }
+                ConsumerEvent::Records(_) | ConsumerEvent::Assigned(_) => {
+                    panic!("what was kept was interrupted")
+                }
+                ConsumerEvent::Lost(_) | ConsumerEvent::Failing(_) | ConsumerEvent::Recovered => {}
+            },
+            Some(_) = second.step(LONG) => {}
+        }
+    }
+    assert_eq!((first.assigned.len(), second.assigned.len()), (2, 2));
+    revoked.sort();
+    second.assigned.sort();
+    assert_eq!(revoked, second.assigned);
+    for partition in &revoked {
+        let late = first.group.commit(partition, rowcast::model::Offset(0)).await;
+        assert!(matches!(late, Err(BrokerError::NotAssigned)), "{late:?}");
+    }
+    append(&broker, &topic, 400, 200, 40).await;
+    while first.records.len() + second.records.len() < 600 {
+        tokio::select! {
+            Some(_) = first.step(LONG) => {}
+            Some(_) = second.step(LONG) => {}
+        }
+    }
+    let mut values = [first.values(), second.values()].concat();
+    values.sort_unstable();
+    assert_eq!(values, (0..600).collect::<Vec<_>>());
+    assert_in_order(&first.records);
+    assert_in_order(&second.records);
+
+    // leaving hands everything to the other one, at once
+    second.commit_all().await;
+    second.group.close().await;
+    while first.assigned.len() < 4 {
+        assert!(first.step(Duration::from_secs(15)).await.is_some());
+    }
+    first.group.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_ends_at_its_deadline() {
+    let Some(broker) = broker_with(&[]) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "deadline", &[]).await;
+    let group = fresh("group");
+    let settings = rowcast::broker::ConsumerSettings {
+        revocation_deadline: Duration::from_secs(1),
+        ..super::settings(&group, &topic)
+    };
+    let (mut stubborn, stubborn_group) = broker.consumer(settings).unwrap();
+    let assigned = stubborn.next().await;
+    assert!(matches!(assigned, Some(ConsumerEvent::Assigned(_))), "{assigned:?}");
+    let mut second = Member::join(&broker, &group, &topic);
+    let mut held = Vec::new();
+    while second.assigned.is_empty() {
+        tokio::select! {
+            event = stubborn.next() => held.push(event),
+            Some(_) = second.step(LONG) => {}
+        }
+    }
+    let revoked = held.iter().any(|event| matches!(event, Some(ConsumerEvent::Revoked { .. })));
+    assert!(revoked, "{held:?}");
+    stubborn_group.close().await;
+    second.group.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_created_later_is_read_then() {
+    let Some(broker) = broker_with(&[("topic.metadata.refresh.interval.ms", "1000")]) else {
+        return;
+    };
+    let _shared = BROKER.read().await;
+    let topic = fresh("later");
+    let mut member = Member::join(&broker, &fresh("group"), &topic);
+    let event = member.step(LONG).await;
+    let Some(ConsumerEvent::Failing(error)) = event else { panic!("{event:?}") };
+    assert_eq!(error.class(), ErrorClass::Retriable, "{error}");
+    let settings = TopicSettings { name: topic.clone(), partitions: Some(1), properties: vec![] };
+    assert!(broker.ensure_topic(&settings).await.unwrap());
+    append(&broker, &topic, 0, 10, 1).await;
+    let mut recovered = false;
+    while member.records.len() < 10 {
+        let event = member.step(LONG).await.expect("an event");
+        recovered |= matches!(event, ConsumerEvent::Recovered);
+        assert!(!matches!(event, ConsumerEvent::Failing(_)), "told twice");
+    }
+    assert!(recovered);
+    member.group.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_record_that_is_too_large_is_refused() {
+    let Some(broker) = broker_with(&[("linger.ms", "200")]) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "small", &[("max.message.bytes", "2000")]).await;
+    let random = |length: usize| -> String {
+        std::iter::repeat_with(fastrand::alphanumeric).take(length).collect()
+    };
+    // together far beyond the limit, each below it, and one above
+    let record = |n: i32, length| OutgoingRecord {
+        partition: Some(0),
+        ..outgoing(&topic, &n.to_string(), &random(length))
+    };
+    let records = (0..10).map(|n| record(n, if n == 4 { 3000 } else { 1000 })).collect();
+    let results = broker.producer().unwrap().send(records).await;
+    for (n, result) in results.iter().enumerate() {
+        if n == 4 {
+            assert!(matches!(result, Err(BrokerError::RecordTooLarge)), "{result:?}");
+        } else {
+            assert!(result.is_ok(), "{n}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_not_there_is_waited_for() {
+    let properties = BTreeMap::from([
+        ("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned()),
+        ("delivery.timeout.ms".to_owned(), "1000".to_owned()),
+    ]);
+    let broker = KafkaBroker::new(properties).unwrap();
+    let mut member = Member::join(&broker, "group", "topic");
+    let event = member.step(LONG).await;
+    let Some(ConsumerEvent::Failing(error)) = event else { panic!("{event:?}") };
+    assert_eq!(error.class(), ErrorClass::Retriable, "{error}");
+    let results = broker.producer().unwrap().send(vec![outgoing("topic", "k", "1")]).await;
+    let error = results.into_iter().next().unwrap().unwrap_err();
+    assert!(matches!(error, BrokerError::Unavailable { .. }), "{error}");
+    tokio::time::timeout(LONG / 4, member.group.close()).await.expect("closing hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_once_and_loses_nothing() {
+    let shell = |variable: &str| {
+        let command = std::env::var(variable).ok()?;
+        Some(move || assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success()))
+    };
+    let (Some(stop), Some(start)) =
+        (shell("ROWCAST_TEST_KAFKA_STOP"), shell("ROWCAST_TEST_KAFKA_START"))
+    else {
+        eprintln!("skipped: ROWCAST_TEST_KAFKA_STOP and ROWCAST_TEST_KAFKA_START are not set");
+        return;
+    };
+    let Some(broker) = broker_with(&[]) else { return };
+    let _alone = BROKER.write().await;
+    let topic = topic(&broker, "outage", &[]).await;
+    let mut member = Member::join(&broker, &fresh("group"), &topic);
+    append(&broker, &topic, 0, 100, 10).await;
+    member.until(100).await;
+    member.commit_all().await;
+    tokio::task::spawn_blocking(stop).await.unwrap();
+    let event = member.step(LONG).await;
+    let Some(ConsumerEvent::Failing(error)) = event else { panic!("{event:?}") };
+    assert_eq!(error.class(), ErrorClass::Retriable, "{error}");
+    let commit = member.group.commit(&member.records[0].source, member.records[0].offset.next());
+    let starting = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::task::spawn_blocking(start).await.unwrap();
+    };
+    // the commit either waits the outage out or says that it could not be made
+    let (commit, ()) = tokio::join!(commit, starting);
+    assert!(!matches!(commit, Err(BrokerError::Refused { .. })), "{commit:?}");
+    let event = member.step(LONG).await;
+    assert!(matches!(event, Some(ConsumerEvent::Recovered)), "{event:?}");
+    append(&broker, &topic, 100, 100, 10).await;
+    member.until(200).await;
+    assert_eq!(member.values(), (0..200).collect::<Vec<_>>());
+    assert_in_order(&member.records);
+    member.group.close().await;
+}
