@@ -1,1 +1,2 @@
 //! One test binary; a module is a subject.
+mod sink;
