@@ -1,6 +1,8 @@
 //! The sink's battery: every guard rule of the design, over SQLite always and over PostgreSQL when
 //! `ROWCAST_TEST_POSTGRES` names a database.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so
+
 mod fixture;
 mod histories;
 mod schema;
@@ -333,7 +335,7 @@ async fn a_check_and_a_foreign_key_have_their_causes() {
 
 #[tokio::test]
 async fn postgres_is_spared_a_nul_and_a_text_that_is_too_long() {
-    for database in databases().await.into_iter().filter(|database| database.is_postgres()) {
+    for database in databases().await.into_iter().filter(fixture::TestDatabase::is_postgres) {
         let sink = database.sink(catalog()).await;
         let long = "ä".repeat(21);
         let batch = [

@@ -157,6 +157,8 @@ async fn check(
         versions.dedup();
         history.extend(versions.iter().map(|version| format!("{id}|{version}")));
     }
+    // as text, like the rows found: version 10 before version 2
+    history.sort();
     let of_case = |table: &str| format!("{table} WHERE source_resource_id LIKE '{case:06}-%'");
     let database = sink.database;
     let columns = ["source_resource_id", "version", "name"];
