@@ -11,3 +11,4 @@ mod services;
 mod support;
 mod topology;
 mod broker;
+mod sink;

@@ -138,7 +138,10 @@ impl<'a> Rows<'a> {
     /// Number of rows.
     #[must_use]
     pub const fn len(&self) -> usize {
-        if self.width == 0 { 0 } else { self.cells.len() / self.width }
+        match self.cells.len().checked_div(self.width) {
+            Some(rows) => rows,
+            None => 0,
+        }
     }
 
     /// Whether there is no row.

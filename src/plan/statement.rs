@@ -15,7 +15,7 @@ enum Source {
     /// No rows, or one bind per column: one text.
     Fixed(Arc<str>),
     /// One bind per cell: a text for each power of two.
-    Values { tail: String, texts: [OnceLock<Arc<str>>; MOST_RUNS] },
+    Values { tail: String, texts: Box<[OnceLock<Arc<str>>; MOST_RUNS]> },
 }
 
 /// 2^14 rows: with two columns already at SQLite's limit of 32,766 binds.
@@ -62,7 +62,7 @@ impl Statement {
             attempted,
             table: None,
             columns,
-            source: Source::Values { tail, texts: [const { OnceLock::new() }; MOST_RUNS] },
+            source: Source::Values { tail, texts: Box::default() },
             most_rows: power_of_two_at_most(most.min(1 << (MOST_RUNS - 1))),
         }
     }

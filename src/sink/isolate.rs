@@ -27,11 +27,14 @@ pub async fn write(
     while let Some(part) = parts.pop() {
         let last = parts.is_empty();
         match sink.apply(owner, part, next.filter(|_| last)).await {
-            Ok(outcomes) => results.extend(
-                part.iter()
-                    .zip(outcomes)
-                    .map(|(change, outcome)| outcome.ok_or_else(|| refused_before(change))),
-            ),
+            Ok(outcomes) => {
+                for (change, outcome) in part.iter().zip(outcomes) {
+                    results.push(match outcome {
+                        Some(outcome) => Ok(outcome),
+                        None => Err(refused_before(change)),
+                    });
+                }
+            }
             Err(SinkError::Refused(refusal)) => match part {
                 [] => return Err(SinkError::Refused(refusal)),
                 [change] => {

@@ -133,19 +133,19 @@ impl Database for SqliteDatabase {
         let mut indexed: Vec<String> = key.first().cloned().into_iter().collect();
         let mut unique = if key.is_empty() { Vec::new() } else { vec![key] };
         let rows = sqlx::query(INDEXES).bind(&*table.name).bind(schema).bind(schema);
-        let mut indexes: Vec<(String, bool, Vec<String>)> = Vec::new();
+        let mut found: Vec<(String, bool, Vec<String>)> = Vec::new();
         for row in rows.fetch_all(&self.pool).await.map_err(failed)? {
             let name: String = row.try_get(0).map_err(failed)?;
             let is_unique: bool = row.try_get(1).map_err(failed)?;
             let column: Option<String> = row.try_get(2).map_err(failed)?;
             // an expression has no name: it never equals a column's
             let column = column.unwrap_or_default();
-            match indexes.last_mut() {
+            match found.last_mut() {
                 Some((last, _, columns)) if *last == name => columns.push(column),
-                _ => indexes.push((name, is_unique, vec![column])),
+                _ => found.push((name, is_unique, vec![column])),
             }
         }
-        for (_, is_unique, columns) in indexes {
+        for (_, is_unique, columns) in found {
             indexed.extend(columns.first().cloned());
             if is_unique {
                 unique.push(columns);

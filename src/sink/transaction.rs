@@ -198,6 +198,8 @@ enum Task<'a> {
     LeaveOut(i64),
     Delete(i64),
     DeleteWhatIsThere,
+    /// A delete without version that this table has had already: it ends stale.
+    DoneBefore,
 }
 
 #[derive(Clone, Copy)]
@@ -269,8 +271,7 @@ impl<'a> Part<'a> {
         }
         for entry in &mut self.entries {
             if done.contains(&entry.index) {
-                // a version below all others: folded away, removes nothing, ends stale
-                entry.task = Task::Delete(-1);
+                entry.task = Task::DoneBefore;
             }
         }
         Ok(refused)
@@ -293,14 +294,11 @@ impl<'a> Part<'a> {
         self.append_history(transaction).await
     }
 
+    /// Rule 2. The places are those among the entries, not in the batch.
     fn fold(&self) -> BTreeMap<&'a str, Folded> {
-        let left = self.entries.iter().filter(|entry| !matches!(entry.task, Task::Delete(..0)));
-        // places among the entries, not in the batch
-        let mut place_of = HashMap::with_capacity(self.entries.len());
-        for (place, entry) in self.entries.iter().enumerate() {
-            place_of.insert(entry.index, place);
-        }
-        fold(left.map(|entry| (place_of.get(&entry.index).copied().unwrap_or(0), entry.change)))
+        let entries = self.entries.iter().enumerate();
+        let left = entries.filter(|(_, entry)| !matches!(entry.task, Task::DoneBefore));
+        fold(left.map(|(place, entry)| (place, entry.change)))
     }
 
     /// The newest changes of the fold, by resource id.

@@ -1,0 +1,303 @@
+//! Databases to test against, and a small catalog: patients with addresses with lines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rowcast::error::Refusal;
+use rowcast::model::{
+    Catalog, Column, ColumnSource, ColumnType, Offset, Origin, ResourceKey, ResourceRows,
+    RootTable, RowChange, RowOperation, RowSet, Table, TableName, TopicPartition, Value, Version,
+};
+use rowcast::sink::{Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write};
+use sqlx::{AssertSqlSafe, PgPool, Row, SqlitePool};
+use uuid::Uuid;
+
+/// Names a database to test against in addition to SQLite.
+const POSTGRES: &str = "ROWCAST_TEST_POSTGRES";
+
+static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+
+enum Admin {
+    Postgres(PgPool),
+    Sqlite(SqlitePool, tempfile::TempDir),
+}
+
+/// An empty database, or an empty schema of one.
+pub(crate) struct TestDatabase {
+    pub(crate) name: &'static str,
+    pub(crate) url: String,
+    admin: Admin,
+}
+
+/// All databases at hand: SQLite always.
+pub(crate) async fn databases() -> Vec<TestDatabase> {
+    let mut all = vec![sqlite().await];
+    if let Ok(url) = std::env::var(POSTGRES) {
+        all.push(postgres(&url).await);
+    }
+    all
+}
+
+pub(crate) async fn sqlite() -> TestDatabase {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("test.db").display());
+    let admin = SqlitePool::connect_lazy(&format!("{url}?mode=rwc")).unwrap();
+    TestDatabase { name: "sqlite", url, admin: Admin::Sqlite(admin, directory) }
+}
+
+async fn postgres(url: &str) -> TestDatabase {
+    let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+    let schema = format!("test_{}_{number}", std::process::id());
+    let admin = PgPool::connect(url).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&admin).await.unwrap();
+    let mark = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{mark}options=-c%20search_path%3D{schema}");
+    let admin = PgPool::connect_lazy(&url).unwrap();
+    TestDatabase { name: "postgres", url, admin: Admin::Postgres(admin) }
+}
+
+impl TestDatabase {
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.admin, Admin::Postgres(_))
+    }
+
+    pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
+        match &self.admin {
+            Admin::Postgres(_) => None,
+            Admin::Sqlite(_, directory) => Some(directory.path().join("test.db")),
+        }
+    }
+
+    /// A sink over the catalog, the tables still missing.
+    pub(crate) async fn bare_sink(&self, catalog: Catalog) -> SqlSink {
+        let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
+        SqlSink::connect(&self.url, 2, Arc::new(catalog), identity).await.unwrap()
+    }
+
+    /// A sink over the catalog with the tables that its own DDL makes.
+    pub(crate) async fn sink(&self, catalog: Catalog) -> TestSink<'_> {
+        let sink = self.bare_sink(catalog).await;
+        sink.execute_ddl(&sink.ddl()).await.unwrap();
+        assert_eq!(sink.check_schema().await.unwrap(), [], "our own DDL fits: {}", self.name);
+        TestSink::new(self, sink).await
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.admin {
+            Admin::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Admin::Sqlite(pool, _) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+        }
+    }
+
+    /// Rows, their cells as text joined by `|`.
+    pub(crate) async fn rows(&self, from: &str, columns: &[&str]) -> Vec<String> {
+        let cells: Vec<_> =
+            columns.iter().map(|column| format!("CAST({column} AS text)")).collect();
+        let sql = format!("SELECT {} FROM {from}", cells.join(", "));
+        let text = |cell: Option<String>| cell.unwrap_or_else(|| "null".into());
+        match &self.admin {
+            Admin::Postgres(pool) => {
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                let mut rows: Vec<_> = rows
+                    .iter()
+                    .map(|row| (0..row.len()).map(|at| text(row.get(at))).collect::<Vec<_>>())
+                    .map(|cells| cells.join("|"))
+                    .collect();
+                rows.sort();
+                rows
+            }
+            Admin::Sqlite(pool, _) => {
+                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+                let mut rows: Vec<_> = rows
+                    .iter()
+                    .map(|row| (0..row.len()).map(|at| text(row.get(at))).collect::<Vec<_>>())
+                    .map(|cells| cells.join("|"))
+                    .collect();
+                rows.sort();
+                rows
+            }
+        }
+    }
+
+    pub(crate) async fn patients(&self) -> Vec<String> {
+        self.rows("patient", &["source_resource_id", "version", "name"]).await
+    }
+
+    pub(crate) async fn addresses(&self) -> Vec<String> {
+        self.rows("patient_address", &["source_resource_id", "city"]).await
+    }
+
+    pub(crate) async fn lines(&self) -> Vec<String> {
+        self.rows("patient_address_line", &["source_resource_id", "line"]).await
+    }
+
+    pub(crate) async fn tombstones(&self) -> Vec<String> {
+        let columns = ["source_resource_id", "version", "origin_offset", "refused_offset"];
+        self.rows("rowcast_tombstone", &columns).await
+    }
+}
+
+/// A sink, and the right to write partition 0 of topic `patients`.
+pub(crate) struct TestSink<'a> {
+    pub(crate) database: &'a TestDatabase,
+    pub(crate) sink: SqlSink,
+    pub(crate) owner: Owner,
+}
+
+pub(crate) fn partition() -> TopicPartition {
+    TopicPartition::new("patients", 0)
+}
+
+impl<'a> TestSink<'a> {
+    pub(crate) async fn new(database: &'a TestDatabase, sink: SqlSink) -> TestSink<'a> {
+        let epoch = sink.take_over(&partition()).await.unwrap().epoch;
+        Self { database, sink, owner: Owner::Task { partition: partition(), epoch } }
+    }
+
+    /// Applies a batch in one transaction that must commit.
+    pub(crate) async fn apply(&self, changes: &[RowChange]) -> Vec<Option<Outcome>> {
+        self.try_apply(changes).await.unwrap()
+    }
+
+    pub(crate) async fn try_apply(
+        &self,
+        changes: &[RowChange],
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let changes: Vec<_> = changes.iter().collect();
+        self.sink.apply(&self.owner, &changes, None).await
+    }
+
+    /// Applies a batch with isolation.
+    pub(crate) async fn write(&self, changes: &[RowChange]) -> Vec<Result<Outcome, Refusal>> {
+        write(&self.sink, &self.owner, changes, None).await.unwrap()
+    }
+}
+
+fn column(name: &str, column_type: ColumnType, source: ColumnSource) -> Column {
+    Column { name: name.into(), column_type, maximum_size: None, source, optional: false }
+}
+
+pub(crate) fn rule(name: &str, column_type: ColumnType) -> Column {
+    let source =
+        ColumnSource::Rule { rule: "rules/test.json#/transformers/0".into(), path: name.into() };
+    column(name, column_type, source)
+}
+
+/// The managed columns of a table, then others.
+pub(crate) fn table(name: &str, parent: Option<usize>, columns: Vec<Column>) -> Table {
+    let mut all = vec![
+        column("id", ColumnType::Uuid, ColumnSource::Id),
+        column("version", ColumnType::BigInt, ColumnSource::Version),
+        column("source_resource_id", ColumnType::String, ColumnSource::SourceResourceId),
+    ];
+    if parent.is_some() {
+        all[1].optional = true;
+        all.push(column("parent_reference", ColumnType::Uuid, ColumnSource::ParentReference));
+    }
+    all.extend(columns);
+    Table { name: TableName::parse(name), columns: all, parent }
+}
+
+pub(crate) fn catalog_of(tables: Vec<Table>, history: bool) -> Catalog {
+    let rule = "rules/test.json#/transformers/0".into();
+    Catalog { roots: vec![RootTable { resource_type: "Patient".into(), tables, history, rule }] }
+}
+
+/// Patients with addresses with lines; `name` takes 20 characters.
+pub(crate) fn catalog() -> Catalog {
+    let mut name = rule("name", ColumnType::String);
+    name.maximum_size = Some(20);
+    catalog_of(
+        vec![
+            table("patient", None, vec![name]),
+            table("patient_address", Some(0), vec![rule("city", ColumnType::String)]),
+            table("patient_address_line", Some(1), vec![rule("line", ColumnType::String)]),
+        ],
+        false,
+    )
+}
+
+pub(crate) fn with_history() -> Catalog {
+    let mut catalog = catalog();
+    catalog.roots[0].history = true;
+    catalog
+}
+
+pub(crate) fn row_id(table: &str, id: &str, element: usize) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{table}/{id}/{element}").as_bytes())
+}
+
+fn managed(table: &str, id: &str, version: i64, element: usize) -> Vec<Value> {
+    vec![Value::Uuid(row_id(table, id, element)), Value::Int(version), Value::Text(id.to_owned())]
+}
+
+/// The rows of a patient: one address per city, one line per address.
+fn patient_rows(id: &str, version: i64, name: Value, cities: &[&str]) -> ResourceRows {
+    let mut patient = managed("patient", id, version, 0);
+    patient.push(name);
+    let mut addresses = Vec::new();
+    let mut lines = Vec::new();
+    for (at, city) in cities.iter().enumerate() {
+        let mut address = managed("address", id, version, at);
+        address.push(Value::Uuid(row_id("patient", id, 0)));
+        address.push(Value::Text((*city).to_owned()));
+        addresses.push(address);
+        let mut line = managed("line", id, version, at);
+        line.push(Value::Uuid(row_id("address", id, at)));
+        line.push(Value::Text(format!("{city} 1")));
+        lines.push(line);
+    }
+    let sets = [vec![patient], addresses, lines];
+    let sets = sets.into_iter().enumerate().map(|(table, rows)| RowSet { table, rows });
+    ResourceRows { root: 0, row_sets: Some(sets.collect()) }
+}
+
+pub(crate) fn change(id: &str, offset: i64, operation: RowOperation) -> RowChange {
+    RowChange {
+        resource: ResourceKey { resource_type: "Patient".into(), id: id.into() },
+        operation,
+        origin: Origin { source: partition(), offset: Offset(offset), index: 0 },
+    }
+}
+
+fn upsert_rows(id: &str, version: i64, offset: i64, rows: ResourceRows) -> RowChange {
+    let version = Version::new(version).unwrap();
+    change(id, offset, RowOperation::Upsert { version, rows: vec![rows] })
+}
+
+/// A patient whose name and only city tell its version.
+pub(crate) fn upsert(id: &str, version: i64, offset: i64) -> RowChange {
+    let name = Value::Text(format!("name {version}"));
+    upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {version}")]))
+}
+
+pub(crate) fn named(id: &str, version: i64, offset: i64, name: Value) -> RowChange {
+    upsert_rows(id, version, offset, patient_rows(id, version, name, &[]))
+}
+
+pub(crate) fn living_in(id: &str, version: i64, offset: i64, cities: &[&str]) -> RowChange {
+    let name = Value::Text("n".into());
+    upsert_rows(id, version, offset, patient_rows(id, version, name, cities))
+}
+
+/// A version that the transformer's `where` leaves out.
+pub(crate) fn left_out(id: &str, version: i64, offset: i64) -> RowChange {
+    upsert_rows(id, version, offset, ResourceRows { root: 0, row_sets: None })
+}
+
+/// A row of a catalog with one root table without children.
+pub(crate) fn plain(id: &str, version: i64, values: Vec<Value>) -> RowChange {
+    let mut row = managed("plain", id, version, 0);
+    row.extend(values);
+    let row_sets = Some(vec![RowSet { table: 0, rows: vec![row] }]);
+    upsert_rows(id, version, version, ResourceRows { root: 0, row_sets })
+}
+
+pub(crate) fn delete(id: &str, version: i64, offset: i64) -> RowChange {
+    change(id, offset, RowOperation::Delete { version: Version::new(version) })
+}
+
+pub(crate) fn delete_what_is_there(id: &str, offset: i64) -> RowChange {
+    change(id, offset, RowOperation::Delete { version: None })
+}

@@ -1,0 +1,197 @@
+//! Random histories: redelivered, cut into batches anywhere, out of order where versions allow
+//! it; the tables must end as the oracle says.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use rowcast::model::RowChange;
+
+use super::fixture::{
+    TestSink, delete, delete_what_is_there, left_out, sqlite, upsert, with_history,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step {
+    Upsert(i64),
+    LeaveOut(i64),
+    Delete(i64),
+    DeleteWhatIsThere,
+}
+
+/// Two resources per case; every case has its own.
+type Log = Vec<(usize, Step)>;
+
+/// Where to go on reading (a share of the log so far: a rebalance, a reset) and how many records
+/// to take.
+type Reads = Vec<(Option<f64>, usize)>;
+
+fn reads() -> impl Strategy<Value = Reads> {
+    let back = prop::option::weighted(0.3, 0.0..1.0_f64);
+    prop::collection::vec((back, 1_usize..5), 0..9)
+}
+
+/// A version either matches `where` or does not, whoever delivers it.
+fn version_step() -> impl Strategy<Value = Step> {
+    (0_i64..7, 0_u8..10).prop_map(|(version, kind)| match kind {
+        0..=6 if version % 4 == 3 => Step::LeaveOut(version),
+        0..=6 => Step::Upsert(version),
+        _ => Step::Delete(version),
+    })
+}
+
+fn versioned_log() -> impl Strategy<Value = Log> {
+    prop::collection::vec((0_usize..2, version_step()), 1..14)
+}
+
+/// Versions that grow per resource, deletes without version in between, and repetitions.
+fn keyed_log() -> impl Strategy<Value = Log> {
+    let step = (0_usize..2, 0_u8..10, any::<prop::sample::Index>());
+    prop::collection::vec(step, 1..14).prop_map(|steps| {
+        let mut versions = [0, 0];
+        let mut log: Log = Vec::new();
+        for (resource, kind, earlier) in steps {
+            versions[resource] += 1;
+            let version = versions[resource];
+            let step = match kind {
+                0..=3 => Step::Upsert(version),
+                4 => Step::LeaveOut(version),
+                5 => Step::Delete(version),
+                6..=8 => Step::DeleteWhatIsThere,
+                _ if log.is_empty() => Step::Upsert(version),
+                _ => {
+                    // a producer that sends an old version again
+                    let (resource, step) = log[earlier.index(log.len())];
+                    if step != Step::DeleteWhatIsThere {
+                        log.push((resource, step));
+                    }
+                    continue;
+                }
+            };
+            log.push((resource, step));
+        }
+        log
+    })
+}
+
+fn rank(step: Step) -> (i64, bool) {
+    match step {
+        Step::Upsert(version) | Step::LeaveOut(version) => (version, false),
+        Step::Delete(version) => (version, true),
+        Step::DeleteWhatIsThere => (-1, true),
+    }
+}
+
+/// The version of a resource's rows in the end.
+fn oracle(log: &Log, resource: usize) -> Option<i64> {
+    let mut best: Option<Step> = None;
+    let mut gone_at = -1;
+    for (_, step) in log.iter().filter(|(other, _)| *other == resource) {
+        if *step == Step::DeleteWhatIsThere {
+            gone_at = gone_at.max(best.take().map_or(-1, |best| rank(best).0));
+        } else if rank(*step).0 > gone_at && best.is_none_or(|best| rank(*step) > rank(best)) {
+            best = Some(*step);
+        }
+    }
+    match best {
+        Some(Step::Upsert(version)) => Some(version),
+        _ => None,
+    }
+}
+
+fn records(log: &Log, case: usize, first: i64) -> Vec<RowChange> {
+    log.iter()
+        .zip(first..)
+        .map(|((resource, step), offset)| {
+            let id = format!("{case:06}-{resource}");
+            match step {
+                Step::Upsert(version) => upsert(&id, *version, offset),
+                Step::LeaveOut(version) => left_out(&id, *version, offset),
+                Step::Delete(version) => delete(&id, *version, offset),
+                Step::DeleteWhatIsThere => delete_what_is_there(&id, offset),
+            }
+        })
+        .collect()
+}
+
+/// Reads the log as told, then to its end.
+async fn deliver(sink: &TestSink<'_>, records: &[RowChange], reads: &Reads) {
+    let mut at = 0;
+    for (back, count) in reads {
+        if let Some(share) = back {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[allow(clippy::cast_precision_loss)]
+            let to = (at as f64 * share) as usize;
+            at = to;
+        }
+        let end = (at + count).min(records.len());
+        sink.apply(&records[at..end]).await;
+        at = end;
+    }
+    sink.apply(&records[at..]).await;
+}
+
+async fn check(
+    sink: &TestSink<'_>,
+    log: &Log,
+    reads: &Reads,
+    case: usize,
+) -> Result<(), TestCaseError> {
+    let first = i64::try_from(case * 100).unwrap();
+    deliver(sink, &records(log, case, first), reads).await;
+    let (mut patients, mut lines, mut history) = (Vec::new(), Vec::new(), Vec::new());
+    for resource in 0..2 {
+        let id = format!("{case:06}-{resource}");
+        if let Some(version) = oracle(log, resource) {
+            patients.push(format!("{id}|{version}|name {version}"));
+            lines.push(format!("{id}|city {version} 1"));
+        }
+        let mut versions: Vec<_> = log
+            .iter()
+            .filter_map(|(other, step)| match step {
+                Step::Upsert(version) if *other == resource => Some(version),
+                _ => None,
+            })
+            .collect();
+        versions.sort();
+        versions.dedup();
+        history.extend(versions.iter().map(|version| format!("{id}|{version}")));
+    }
+    // as text, like the rows found: version 10 before version 2
+    history.sort();
+    let of_case = |table: &str| format!("{table} WHERE source_resource_id LIKE '{case:06}-%'");
+    let database = sink.database;
+    let columns = ["source_resource_id", "version", "name"];
+    prop_assert_eq!(database.rows(&of_case("patient"), &columns).await, patients);
+    let columns = ["source_resource_id", "line"];
+    prop_assert_eq!(database.rows(&of_case("patient_address_line"), &columns).await, lines);
+    let columns = ["source_resource_id", "version"];
+    prop_assert_eq!(database.rows(&of_case("patient_history"), &columns).await, history.clone());
+    let table = of_case("patient_address_line_history");
+    prop_assert_eq!(database.rows(&table, &columns).await, history);
+    Ok(())
+}
+
+fn holds_for(logs: impl Strategy<Value = Log>, cases: u32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let database = runtime.block_on(sqlite());
+    let sink = runtime.block_on(database.sink(with_history()));
+    let next_case = AtomicUsize::new(0);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(&(logs, reads()), |(log, reads)| {
+            let case = next_case.fetch_add(1, Ordering::Relaxed);
+            runtime.block_on(check(&sink, &log, &reads, case))
+        })
+        .unwrap();
+}
+
+#[test]
+fn any_history_of_versions_ends_in_each_resources_newest_version() {
+    holds_for(versioned_log(), 150);
+}
+
+#[test]
+fn any_keyed_history_with_deletes_without_version_ends_in_its_last_state() {
+    holds_for(keyed_log(), 300);
+}

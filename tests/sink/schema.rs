@@ -1,0 +1,108 @@
+//! What a live schema lacks, and the DDL that mends it.
+
+use rowcast::plan::Severity;
+use rowcast::sink::DatabaseKind;
+
+use super::fixture::{catalog, databases, sqlite, upsert, with_history};
+use super::{WRITTEN, fixture};
+
+#[tokio::test]
+async fn every_missing_table_is_reported_at_once_with_ddl_that_mends_it() {
+    for database in databases().await {
+        let sink = database.bare_sink(with_history()).await;
+        let problems = sink.check_schema().await.unwrap();
+        let tables: Vec<_> = problems.iter().map(|problem| problem.table.as_str()).collect();
+        assert_eq!(
+            tables,
+            [
+                "patient",
+                "patient_address",
+                "patient_address_line",
+                "patient_history",
+                "patient_address_history",
+                "patient_address_line_history"
+            ]
+        );
+        let ddl: Vec<_> = problems.into_iter().map(|problem| problem.ddl).collect();
+        sink.execute_ddl(&ddl).await.unwrap();
+        assert_eq!(sink.check_schema().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn wrong_columns_keys_and_indexes_are_reported_at_once() {
+    for database in databases().await {
+        let text = if database.is_postgres() { "text" } else { "TEXT" };
+        database
+            .execute(&format!(
+                "CREATE TABLE patient (id {text}, version {text}, source_resource_id {text}, \
+                 \"Name\" {text}, extra integer NOT NULL, filled integer NOT NULL DEFAULT 1)"
+            ))
+            .await;
+        let sink = database.bare_sink(catalog()).await;
+        let problems = sink.check_schema().await.unwrap();
+        let found: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.table == "patient")
+            .map(|problem| (problem.column.as_deref().unwrap_or(""), problem.severity))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("version", Severity::Error),
+                ("name", Severity::Error),
+                ("id", Severity::Error),
+                ("extra", Severity::Error),
+                ("source_resource_id", Severity::Warning),
+            ],
+            "{}",
+            database.name
+        );
+        assert!(problems.iter().any(|problem| problem.message.contains("case counts")));
+        if database.is_postgres() {
+            let ddl: Vec<_> = problems.into_iter().map(|problem| problem.ddl).collect();
+            database.execute("ALTER TABLE patient ALTER COLUMN id TYPE uuid USING id::uuid").await;
+            sink.execute_ddl(&ddl).await.unwrap();
+            assert_eq!(sink.check_schema().await.unwrap(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn optional_columns_are_filled_where_they_are() {
+    for database in databases().await {
+        let bare = database.bare_sink(catalog()).await;
+        bare.execute_ddl(&bare.ddl()).await.unwrap();
+        database.execute("ALTER TABLE patient_address ADD COLUMN version bigint").await;
+        assert_eq!(bare.check_schema().await.unwrap(), []);
+        let sink = fixture::TestSink::new(&database, bare).await;
+        assert_eq!(sink.apply(&[upsert("1", 4, 0)]).await, [WRITTEN]);
+        assert_eq!(database.rows("patient_address", &["version", "city"]).await, ["4|city 4"]);
+    }
+}
+
+#[tokio::test]
+async fn numeric_affinity_for_a_decimal_is_an_error() {
+    use rowcast::model::ColumnType;
+    let database = sqlite().await;
+    database
+        .execute(
+            "CREATE TABLE mine (id TEXT PRIMARY KEY, version INTEGER NOT NULL, \
+             source_resource_id TEXT NOT NULL UNIQUE, amount DECIMAL(10, 2))",
+        )
+        .await;
+    let columns = vec![fixture::rule("amount", ColumnType::Decimal)];
+    let catalog = fixture::catalog_of(vec![fixture::table("mine", None, columns)], false);
+    let problems = database.bare_sink(catalog).await.check_schema().await.unwrap();
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!((problem.severity, problem.column.as_deref()), (Severity::Error, Some("amount")));
+    assert!(problem.message.contains("72.50"), "{problem}");
+}
+
+#[test]
+fn a_url_tells_the_kind_of_database() {
+    assert_eq!(DatabaseKind::of_url("postgresql://h/d"), Some(DatabaseKind::Postgres));
+    assert_eq!(DatabaseKind::of_url("sqlite:x.db"), Some(DatabaseKind::Sqlite));
+    assert_eq!(DatabaseKind::of_url("oracle://h"), None);
+    assert_eq!(DatabaseKind::of_url("x.db"), None);
+}
