@@ -12,7 +12,7 @@ help: ## what can be made
 
 .PHONY: demo
 demo: ## see it work: the embedded broker and SQLite, nothing to install
-	@$(CARGO) run --quiet --release -- demo
+	@$(CARGO) run --locked -- demo
 
 .PHONY: test
 test: ## all tests, against a real Kafka and PostgreSQL that live only as long (see tests/services)

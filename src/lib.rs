@@ -3,9 +3,13 @@
 //! The modules are read in the order a record travels; see ARCHITECTURE.md.
 
 pub mod broker;
+pub mod dead_letter;
 pub mod error;
 pub mod model;
+pub mod problem;
 pub mod retry;
 pub mod sink;
 pub mod source;
+pub mod telemetry;
+pub mod topology;
 pub mod transform;

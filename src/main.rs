@@ -1,3 +1,7 @@
 //! The `rowcast` command: see `rowcast --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rowcast::cli::main()
+}

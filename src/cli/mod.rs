@@ -1,1 +1,117 @@
-//! cli
+//! The commands. stdout is data, stderr is messages; exit codes are part of the contract.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::topology::Setting;
+
+mod check;
+mod dead_letters;
+mod demo;
+mod explain;
+mod failure;
+mod feed;
+mod offsets;
+mod opened;
+mod produce;
+mod run;
+mod schema;
+mod table;
+mod topology;
+
+pub use failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  rowcast demo                                            a small hospital, start to end, in a folder of its own
+  rowcast check --topology clinical.yaml                  rules, topology and the live schema
+  rowcast schema --topology clinical.yaml | psql ...      create the tables
+  rowcast run --topology clinical.yaml                    keep the rows in step with the topic
+  rowcast dead-letters list --topology clinical.yaml      what was refused, and why
+
+Exit codes:
+  0 ok   1 failure   2 usage   3 some letters failed again   4 nothing matched
+  69 a dependency is unavailable   78 configuration (every problem is listed)";
+
+/// FHIR changes from a Kafka topic become guarded rows in your own database.
+#[derive(Debug, Parser)]
+#[command(name = "rowcast", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep the rows in step with the ingest topic.
+    Run(run::Arguments),
+    /// Append resources or records to the ingest topic.
+    Produce(produce::Arguments),
+    /// Check rules, topology and the live schema; list every problem.
+    Check(check::Arguments),
+    /// Show what a resource becomes, or what a FHIRPath yields; nothing is written.
+    Explain(explain::Arguments),
+    /// Print the DDL for the rules in the sink's dialect.
+    Schema(schema::Arguments),
+    /// Find out what was refused and why, and replay it.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// What is remembered about the topic's offsets.
+    #[command(subcommand)]
+    Offsets(offsets::Command),
+    /// Print the topology.
+    Topology(topology::Arguments),
+    /// Run a small made-up hospital through everything, in a folder of its own.
+    Demo(demo::Arguments),
+}
+
+/// Which topology: the options that every command about one has.
+#[derive(Debug, Clone, clap::Args)]
+struct TopologyArguments {
+    /// The topology file.
+    #[arg(long, value_name = "FILE", env = "ROWCAST_TOPOLOGY")]
+    topology: PathBuf,
+    /// Override one setting, e.g. --set sink.connections=4. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<Setting>,
+}
+
+/// How a command prints what it found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: stable, lists as one JSON object a line.
+    Json,
+}
+
+/// Parses the command line, runs the command, tells how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed(format!("the runtime does not start: {error}")).report(),
+    };
+    match runtime.block_on(dispatch(arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Produce(arguments) => produce::produce(arguments).await,
+        Command::Check(arguments) => check::check(arguments).await,
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Schema(arguments) => schema::schema(&arguments),
+        Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
+        Command::Offsets(command) => offsets::offsets(command).await,
+        Command::Topology(arguments) => topology::topology(&arguments),
+        Command::Demo(arguments) => demo::demo(arguments).await,
+    }
+}

@@ -1,1 +1,256 @@
-//! runtime
+//! Runs a topology: one serial task per assigned partition.
+//!
+//! In: a consumer's events. Out: settled records and committed offsets. The order *rows, then
+//! dead letters, then offset* is kept in `task.rs` and nowhere else. The loop here only routes:
+//! it never waits for a database, so that polling, and with it the group membership, goes on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{BrokerError, Consumer, ConsumerEvent, Group};
+use crate::dead_letter::DeadLetterQueue;
+use crate::model::{Record, TopicPartition};
+use crate::sink::Sink;
+use crate::source::Decoder;
+use crate::telemetry::health::{Check, Health};
+use crate::telemetry::metrics::{Component, Metrics};
+use crate::transform::Transformer;
+
+mod circuit;
+mod intake;
+mod prepare;
+mod replay;
+mod task;
+
+pub use intake::BatchLimits;
+pub use replay::{ReplayError, ReplayStages, Replayed, replay};
+use task::{Lag, Task};
+
+/// How long stopping may take before what is in hand is dropped uncommitted: below the 25 s in
+/// which a stopped process must be gone, which is below the 30 s that orchestrators grant.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often lag is measured and idleness looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Scope in which the consumer tells its health.
+const CONSUMER: &str = "consumer";
+
+/// What a running topology is made of.
+pub struct Stages {
+    /// Records to changes.
+    pub decoder: Decoder,
+    /// Changes to rows.
+    pub transformer: Arc<dyn Transformer>,
+    /// Rows to the database.
+    pub sink: Arc<dyn Sink>,
+    /// Where refusals go.
+    pub dead_letters: Arc<DeadLetterQueue>,
+    /// When a batch is complete.
+    pub batch: BatchLimits,
+    /// Share of alike refusals that opens the circuit, 0 to 1.
+    pub max_ratio: f64,
+    /// Counted here.
+    pub metrics: Arc<Metrics>,
+    /// Told here.
+    pub health: Arc<Health>,
+}
+
+/// Why a run ended other than by being stopped.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The consumer ended by itself.
+    #[error("the consumer ended")]
+    ConsumerEnded,
+    /// What was in hand could not be settled in time; it was not committed and will be delivered
+    /// again.
+    #[error("{0} partitions could not be settled in time; they are delivered again")]
+    StoppedUnsettled(usize),
+}
+
+/// Runs until `stop`, or, with `until_idle`, until the committed offsets have reached every log
+/// end and nothing arrived for that long.
+///
+/// # Errors
+/// [`RunError`]. Retriable and fatal errors of broker and database do not end a run: they are
+/// waited out.
+pub async fn run(
+    stages: Arc<Stages>,
+    mut consumer: Box<dyn Consumer>,
+    group: Arc<dyn Group>,
+    until_idle: Option<Duration>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let mut measuring: Option<JoinHandle<bool>> = None;
+    let mut tasks = Tasks { stages: Arc::clone(&stages), group: Arc::clone(&group), running: HashMap::new() };
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut quiet_since = Instant::now();
+    let mut assigned = false;
+    let outcome = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            event = consumer.next() => match event {
+                None => break Err(RunError::ConsumerEnded),
+                Some(event) => {
+                    assigned |= matches!(event, ConsumerEvent::Assigned(_));
+                    if matches!(event, ConsumerEvent::Records(_) | ConsumerEvent::Assigned(_)) {
+                        quiet_since = Instant::now();
+                    }
+                    tasks.on(event);
+                }
+            },
+            _ = ticks.tick() => {
+                stages.health.tick();
+                let settled = match &mut measuring {
+                    Some(measured) if measured.is_finished() => {
+                        let settled = measured.await.unwrap_or(false);
+                        measuring = None;
+                        settled
+                    }
+                    Some(_) => false,
+                    None => {
+                        measuring = Some(tasks.measure());
+                        false
+                    }
+                };
+                if let Some(idle) = until_idle
+                    && assigned && settled && quiet_since.elapsed() >= idle
+                {
+                    tracing::info!("every log end is committed and nothing arrived for {}", humantime::format_duration(idle));
+                    break Ok(());
+                }
+            }
+        }
+    };
+    let unsettled = tasks.finish().await;
+    // a rebalance that began meanwhile waits for us no longer
+    drop(consumer);
+    group.close().await;
+    outcome?;
+    if unsettled > 0 { Err(RunError::StoppedUnsettled(unsettled)) } else { Ok(()) }
+}
+
+/// The tasks of the assigned partitions.
+struct Tasks {
+    stages: Arc<Stages>,
+    group: Arc<dyn Group>,
+    running: HashMap<TopicPartition, Task>,
+}
+
+impl Tasks {
+    fn on(&mut self, event: ConsumerEvent) {
+        let Stages { metrics, health, .. } = &*self.stages;
+        match event {
+            ConsumerEvent::Assigned(partitions) => {
+                health.up(Check::Broker, CONSUMER);
+                health.up(Check::Assignment, CONSUMER);
+                metrics.rebalanced("assigned", partitions.len());
+                for partition in partitions {
+                    tracing::info!(%partition, "partition assigned");
+                    let task = Task::start(Arc::clone(&self.stages), Arc::clone(&self.group), partition.clone());
+                    self.running.insert(partition, task);
+                }
+            }
+            ConsumerEvent::Records(records) => self.route(records),
+            ConsumerEvent::Revoked { partitions, released } => {
+                metrics.rebalanced("revoked", partitions.len());
+                let ending: Vec<Task> = self.take(&partitions);
+                tokio::spawn(async move {
+                    finish(ending).await;
+                    // the consumer may have given up waiting; then nobody listens
+                    let _ = released.send(());
+                });
+            }
+            ConsumerEvent::Lost(partitions) => {
+                metrics.rebalanced("lost", partitions.len());
+                for task in self.take(&partitions) {
+                    tokio::spawn(task.abandon());
+                }
+            }
+            ConsumerEvent::Failing(error) => {
+                metrics.retried(Component::Broker, broker_cause(&error));
+                if health.down(Check::Broker, CONSUMER, &error.to_string()) {
+                    tracing::warn!(%error, "the broker does not answer; waiting");
+                }
+            }
+            ConsumerEvent::Recovered => {
+                if health.up(Check::Broker, CONSUMER) {
+                    tracing::info!("the broker answers again");
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, partitions: &[TopicPartition]) -> Vec<Task> {
+        partitions
+            .iter()
+            .filter_map(|partition| {
+                tracing::info!(%partition, "partition leaves");
+                self.running.remove(partition)
+            })
+            .collect()
+    }
+
+    /// Hands records to their tasks, partition by partition.
+    fn route(&self, records: Vec<Record>) {
+        let mut by_partition: HashMap<TopicPartition, Vec<Record>> = HashMap::new();
+        for record in records {
+            by_partition.entry(record.source.clone()).or_default().push(record);
+        }
+        for (partition, records) in by_partition {
+            // records of a partition that has just left are delivered again to its next owner
+            if let Some(task) = self.running.get(&partition) {
+                task.receive(records);
+            }
+        }
+    }
+
+    /// Measures lag beside the main loop, since the broker may be slow to answer. The result:
+    /// whether every partition is settled up to its log end.
+    fn measure(&self) -> JoinHandle<bool> {
+        let lags: Vec<Lag> = self.running.values().map(Task::lag).collect();
+        tokio::spawn(async move {
+            let mut settled = true;
+            for lag in lags {
+                settled &= lag.measure().await;
+            }
+            settled
+        })
+    }
+
+    /// Settles what is in hand; returns how many partitions could not be in time.
+    async fn finish(&mut self) -> usize {
+        finish(self.running.drain().map(|(_, task)| task).collect()).await
+    }
+}
+
+/// Lets tasks settle what is in hand, all at once, within the time for stopping.
+async fn finish(tasks: Vec<Task>) -> usize {
+    let deadline = Instant::now() + STOP_WITHIN;
+    for task in &tasks {
+        task.stop_reading();
+    }
+    let mut unsettled = 0;
+    for task in tasks {
+        if !task.finish(deadline).await {
+            unsettled += 1;
+        }
+    }
+    unsettled
+}
+
+/// Label of a broker error.
+const fn broker_cause(error: &BrokerError) -> &'static str {
+    match error {
+        BrokerError::Unavailable { .. } => "unavailable",
+        BrokerError::Refused { .. } | BrokerError::RecordTooLarge => "refused",
+        BrokerError::NotAssigned => "fenced",
+    }
+}

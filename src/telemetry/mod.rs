@@ -1,1 +1,9 @@
-//! telemetry
+//! What an operator sees: metrics, health and logs.
+//!
+//! Names and counts only. No record key, resource id, payload value or error text of a database
+//! becomes a label, a field or a page.
+
+pub mod health;
+pub mod http;
+pub mod logs;
+pub mod metrics;

@@ -1,1 +1,153 @@
-//! topology
+//! The declared topology: from the file as written to values the stages take.
+//!
+//! In: a YAML file, `--set`s and the environment. Out: a [`Topology`] in which nothing is left to
+//! doubt, or every [`Problem`](crate::problem::Problem) at once, each with its place. It never
+//! connects to anything, never compiles rules, and never lets a secret into a message: values that
+//! may be secret are [`Secret`]s, and problems name paths and kinds only.
+
+mod database_url;
+mod describe;
+mod file;
+mod interpolate;
+mod kafka;
+mod load;
+mod pointer;
+mod resolve;
+mod secret;
+mod set;
+mod structure;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::DocumentLimits;
+use crate::source::{Format, VersionFrom};
+
+pub use describe::{DescribedStage, Description, StageKind};
+pub use file::{LogFormat, json_schema};
+pub use load::{Loaded, load, load_with};
+pub use secret::{REDACTED, Secret};
+pub use set::{Setting, SettingError};
+
+/// A topology fit to run. Made by [`load`] only.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// Name, and consumer group.
+    pub name: String,
+    /// The log that is read and that takes dead letters.
+    pub broker: BrokerChoice,
+    /// Topic, or a regular expression that begins with `^`.
+    pub topic: String,
+    /// What records look like.
+    pub format: Format,
+    /// What orders the changes of one resource.
+    pub version_from: VersionFrom,
+    /// Bounds of a document.
+    pub limits: DocumentLimits,
+    /// Rules files in the order of their patterns, then by name: the name to show (relative to the
+    /// topology file, with `/`) and the text, not yet compiled.
+    pub rules: Vec<(String, String)>,
+    /// The database.
+    pub sink: SinkSettings,
+    /// Where refused records go, and when not.
+    pub dead_letter: DeadLetterSettings,
+    /// Bounds of a batch.
+    pub batch: BatchSettings,
+    /// Where metrics and health are served.
+    pub http: HttpSettings,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// The whole configuration with its defaults, secrets shown as `***`: to be printed.
+    pub effective: serde_json::Value,
+    /// SHA-256, as 64 hexadecimal digits, of `effective` and the rules: tells which configuration
+    /// made a dead letter. Does not depend on the folder the file lies in, or on secrets.
+    pub config_hash: String,
+}
+
+/// Which log.
+#[derive(Clone, PartialEq, Eq)]
+pub enum BrokerChoice {
+    /// Apache Kafka, with librdkafka's properties. Some of them are secrets.
+    Kafka(BTreeMap<String, String>),
+    /// The embedded broker.
+    Embedded {
+        /// Its file.
+        path: PathBuf,
+    },
+}
+
+impl BrokerChoice {
+    /// The name for descriptions and logs: the bootstrap servers or the file.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Kafka(properties) => {
+                let servers = kafka::bootstrap_servers(properties).unwrap_or_default();
+                format!("kafka {servers}")
+            }
+            Self::Embedded { path } => format!("embedded {}", path.display()),
+        }
+    }
+}
+
+/// Properties that are not known to be harmless are shown by their names.
+impl fmt::Debug for BrokerChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kafka(properties) => {
+                f.write_str("Kafka")?;
+                f.debug_map().entries(kafka::harmless(properties)).finish()
+            }
+            Self::Embedded { path } => f.debug_struct("Embedded").field("path", path).finish(),
+        }
+    }
+}
+
+/// The database to write to.
+#[derive(Debug, Clone)]
+pub struct SinkSettings {
+    /// `postgres://…` or `sqlite://…`; a relative SQLite file was resolved.
+    pub url: Secret,
+    /// Connections, at least 1.
+    pub connections: u16,
+}
+
+impl SinkSettings {
+    /// The database without user, password and options: for descriptions and logs.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        database_url::shown(&self.url)
+    }
+}
+
+/// Where refused records go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetterSettings {
+    /// Topic; never one that the source reads.
+    pub topic: String,
+    /// Above 0, up to 1: the share of recent changes that may be refused with one cause.
+    pub max_ratio: f64,
+}
+
+/// Bounds of a batch: whichever is met first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchSettings {
+    /// Records, at least 1.
+    pub rows: usize,
+    /// Bytes of record values.
+    pub bytes: usize,
+    /// Longest wait for it to fill.
+    pub linger: Duration,
+}
+
+/// Where metrics and health are served.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Address to listen on; with a token if it is not a loopback address.
+    pub listen: SocketAddr,
+    /// Bearer token to be shown by callers.
+    pub token: Option<Secret>,
+}

@@ -1,1 +1,0 @@
-//! The embedded broker: a durable log in one SQLite file.

@@ -1,0 +1,76 @@
+//! Headers as one column: for each header its name and value, each after its length.
+
+use bytes::{Buf, BufMut, Bytes};
+
+use crate::model::Header;
+
+/// The length that stands for a null value.
+const NULL: u32 = u32::MAX;
+
+/// The headers as bytes; nothing for none.
+pub(super) fn encode(headers: &[Header]) -> Option<Vec<u8>> {
+    if headers.is_empty() {
+        return None;
+    }
+    let mut out = Vec::new();
+    for header in headers {
+        put(&mut out, Some(header.name.as_bytes()));
+        put(&mut out, header.value.as_deref());
+    }
+    Some(out)
+}
+
+/// The headers that [`encode`] wrote. `None` if the bytes are not its work.
+pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<Header>> {
+    let mut headers = Vec::new();
+    while bytes.has_remaining() {
+        let name = String::from_utf8(take(&mut bytes)??.to_vec()).ok()?;
+        let value = take(&mut bytes)?.map(Bytes::copy_from_slice);
+        headers.push(Header { name, value });
+    }
+    Some(headers)
+}
+
+fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    // a record's size is bounded far below this
+    let length = bytes.map_or(NULL, |bytes| u32::try_from(bytes.len()).unwrap_or(NULL));
+    out.put_u32(length);
+    out.put_slice(bytes.unwrap_or_default());
+}
+
+/// The next length and its bytes: outer `None` if cut short, inner `None` if null.
+fn take<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = bytes.try_get_u32().ok()?;
+    if length == NULL {
+        return Some(None);
+    }
+    let (value, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    *bytes = rest;
+    Some(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_back_as_they_were() {
+        let headers = vec![
+            Header::text("a", "1"),
+            Header::text("a", "2"),
+            Header { name: "null".into(), value: None },
+            Header::text("", ""),
+        ];
+        assert_eq!(decode(&encode(&headers).unwrap()).unwrap(), headers);
+        assert_eq!(encode(&[]), None);
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        let bytes = encode(&[Header::text("name", "value")]).unwrap();
+        for end in 1..bytes.len() {
+            assert_eq!(decode(&bytes[..end]), None, "cut at {end}");
+        }
+        assert_eq!(decode(&[0xff; 9]), None);
+    }
+}

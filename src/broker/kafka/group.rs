@@ -1,0 +1,142 @@
+//! The commands of a group member: commit, pause, resume, questions about offsets.
+//!
+//! librdkafka's calls block, so each runs on a blocking thread; the polling thread goes on
+//! meanwhile, or sits in a rebalance callback that waits for exactly this commit.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::{Mutex, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::classify::{classify, classify_code};
+use super::consumer::Member;
+use super::context::LOG_TARGET;
+use super::properties::Properties;
+use crate::broker::{BrokerError, Group};
+use crate::model::{Offset, TopicPartition};
+
+/// How long a question may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// See [`Group`].
+pub(super) struct KafkaGroup {
+    member: Arc<Member>,
+    properties: Properties,
+    closing: CancellationToken,
+    /// Resolves when the polling thread has left the group.
+    end: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl fmt::Debug for KafkaGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaGroup").field("properties", &self.properties).finish_non_exhaustive()
+    }
+}
+
+impl KafkaGroup {
+    pub(super) fn new(
+        member: Arc<Member>,
+        properties: Properties,
+        closing: CancellationToken,
+        end: oneshot::Receiver<()>,
+    ) -> Self {
+        Self { member, properties, closing, end: Mutex::new(Some(end)) }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        attempted: &'static str,
+        call: impl FnOnce(&Member) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let member = Arc::clone(&self.member);
+        match tokio::task::spawn_blocking(move || call(&member)).await {
+            Ok(result) => result.map_err(|error| classify(attempted, &error, &self.properties)),
+            Err(_) => Err(BrokerError::Unavailable { attempted, reason: "shutting down".into() }),
+        }
+    }
+}
+
+#[async_trait]
+impl Group for KafkaGroup {
+    async fn commit(&self, partition: &TopicPartition, next: Offset) -> Result<(), BrokerError> {
+        // brokers check the member, not the partition: a late commit would set back its new owner
+        if !self.member.context().owned().contains(partition) {
+            return Err(BrokerError::NotAssigned);
+        }
+        let partition = partition.clone();
+        self.blocking("committing an offset", move |member| {
+            let mut list = TopicPartitionList::with_capacity(1);
+            list.add_partition_offset(
+                &partition.topic,
+                partition.partition,
+                KafkaOffset::Offset(next.0),
+            )?;
+            member.commit(&list, CommitMode::Sync)
+        })
+        .await
+    }
+
+    fn pause(&self, partition: &TopicPartition) {
+        if let Err(error) = self.member.pause(&list_of(partition)) {
+            tracing::debug!(target: LOG_TARGET, %partition, %error, "pausing failed");
+        }
+    }
+
+    fn resume(&self, partition: &TopicPartition) {
+        if let Err(error) = self.member.resume(&list_of(partition)) {
+            tracing::debug!(target: LOG_TARGET, %partition, %error, "resuming failed");
+        }
+    }
+
+    async fn committed(&self, partition: &TopicPartition) -> Result<Option<Offset>, BrokerError> {
+        let attempted = "reading a committed offset";
+        let list = list_of(partition);
+        let answer = self
+            .blocking(attempted, move |member| member.committed_offsets(list, ANSWER))
+            .await?;
+        let elements = answer.elements();
+        let Some(element) = elements.first() else { return Ok(None) };
+        element.error().map_err(|error| classify(attempted, &error, &self.properties))?;
+        match element.offset() {
+            KafkaOffset::Offset(offset) => Ok(Some(Offset(offset))),
+            _ => Ok(None),
+        }
+    }
+
+    async fn watermarks(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<(Offset, Offset), BrokerError> {
+        let attempted = "reading the ends of a partition";
+        let partition = partition.clone();
+        let (low, high) = self
+            .blocking(attempted, move |member| {
+                member.fetch_watermarks(&partition.topic, partition.partition, ANSWER)
+            })
+            .await?;
+        if low < 0 || high < 0 {
+            return Err(classify_code(attempted, Code::LeaderNotAvailable));
+        }
+        Ok((Offset(low), Offset(high)))
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        if let Some(end) = self.end.lock().await.take() {
+            // an error means that the thread is gone, which is what is being waited for
+            let _ = end.await;
+        }
+    }
+}
+
+fn list_of(partition: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic, partition.partition);
+    list
+}

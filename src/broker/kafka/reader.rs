@@ -1,0 +1,161 @@
+//! Reads a whole topic as it is, outside any consumer group.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::classify::{classify, classify_code};
+use super::context::LogContext;
+use super::convert;
+use super::properties::Properties;
+use crate::broker::{BrokerError, LogReader};
+use crate::model::Record;
+
+const ATTEMPTED: &str = "reading a topic";
+/// Batches read ahead of the caller.
+const BATCHES: usize = 2;
+/// Records in one batch.
+const BATCH_RECORDS: usize = 1000;
+/// Bytes in one batch.
+const BATCH_BYTES: usize = 4 << 20;
+/// How long a poll waits, and so how soon a dropped reader is noticed.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a question may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Without any record or end of a partition for this long, the broker counts as away.
+const SILENCE: Duration = Duration::from_secs(30);
+
+type Client = BaseConsumer<LogContext>;
+type Batch = Result<Vec<Record>, BrokerError>;
+
+/// See [`LogReader`].
+#[derive(Debug)]
+pub(super) struct KafkaReader {
+    batches: mpsc::Receiver<Batch>,
+}
+
+#[async_trait]
+impl LogReader for KafkaReader {
+    async fn next(&mut self) -> Result<Option<Vec<Record>>, BrokerError> {
+        self.batches.recv().await.transpose()
+    }
+}
+
+/// Captures the present ends of all partitions and starts reading. Blocks; for a blocking thread.
+pub(super) fn open(
+    topic: &str,
+    partitions: i32,
+    properties: &Properties,
+) -> Result<KafkaReader, BrokerError> {
+    let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
+    let client: Client = properties
+        .reader()
+        .create_with_context(LogContext::new(properties.clone()))
+        .map_err(|error| failed(&error))?;
+    let mut ends = HashMap::new();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        let (low, high) = client
+            .fetch_watermarks(topic, partition, ANSWER)
+            .map_err(|error| failed(&error))?;
+        if low < high {
+            ends.insert(partition, high);
+            list.add_partition_offset(topic, partition, KafkaOffset::Beginning)
+                .map_err(|error| failed(&error))?;
+        }
+    }
+    let (sender, batches) = mpsc::channel(BATCHES);
+    if !ends.is_empty() {
+        client.assign(&list).map_err(|error| failed(&error))?;
+        let properties = properties.clone();
+        std::thread::Builder::new()
+            .name("kafka-read".to_owned())
+            .spawn(move || read(&client, ends, &sender, &properties))
+            .map_err(|error| BrokerError::Unavailable {
+                attempted: ATTEMPTED,
+                reason: error.to_string(),
+            })?;
+    }
+    Ok(KafkaReader { batches })
+}
+
+/// Reads until every partition has reached its captured end. The end is found by position or by
+/// the end-of-partition event, because the last offsets may be control records or compacted away.
+fn read(
+    client: &Client,
+    mut ends: HashMap<i32, i64>,
+    batches: &mpsc::Sender<Batch>,
+    properties: &Properties,
+) {
+    let mut last_topic: Arc<str> = Arc::from("");
+    let mut progress = Instant::now();
+    while !ends.is_empty() && !batches.is_closed() {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut polled = client.poll(POLL);
+        while let Some(result) = polled {
+            match result {
+                Ok(message) => {
+                    progress = Instant::now();
+                    let record = convert::record(&message, &mut last_topic);
+                    let partition = record.source.partition;
+                    if let Some(end) = ends.get(&partition).copied() {
+                        let next = record.offset.next().0;
+                        if record.offset.0 < end {
+                            bytes += record.size();
+                            records.push(record);
+                        }
+                        if next >= end {
+                            ends.remove(&partition);
+                        }
+                    }
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    progress = Instant::now();
+                    ends.remove(&partition);
+                }
+                Err(error) => {
+                    if let Some(error) = fatal(&error, properties) {
+                        // whoever dropped the reader needs no error
+                        let _ = batches.blocking_send(Err(error));
+                        return;
+                    }
+                }
+            }
+            if ends.is_empty() || records.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+                break;
+            }
+            polled = client.poll(Duration::ZERO);
+        }
+        if !records.is_empty() {
+            if batches.blocking_send(Ok(records)).is_err() {
+                return;
+            }
+            progress = Instant::now();
+        }
+        if progress.elapsed() > SILENCE {
+            let _ = batches.blocking_send(Err(classify_code(ATTEMPTED, Code::OperationTimedOut)));
+            return;
+        }
+    }
+}
+
+/// Errors that waiting does not help. The reader has no use for its group, so a refusal to let it
+/// join one is none.
+fn fatal(error: &KafkaError, properties: &Properties) -> Option<BrokerError> {
+    if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) {
+        return None;
+    }
+    match classify(ATTEMPTED, error, properties) {
+        refused @ BrokerError::Refused { .. } => Some(refused),
+        BrokerError::Unavailable { .. } | BrokerError::NotAssigned | BrokerError::RecordTooLarge => {
+            None
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `rowcast explain`: what a resource becomes, without writing anything.
+//!
+//! It prints values of the document, because the user who names a file asked to see them.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::opened::Opened;
+use super::table::table;
+use super::{Failure, Output};
+use crate::model::{
+    Catalog, Change, Document, DocumentLimits, Offset, Operation, Origin, ResourceKey,
+    ResourceRows, RowChange, RowOperation, TopicPartition, Value, Version,
+};
+use crate::plan::statements_of;
+use crate::topology::Setting;
+use crate::transform::Transformer as _;
+use crate::transform::fhirpath::{Item, Path};
+
+/// Options of `explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The topology file whose rules apply.
+    #[arg(long, value_name = "FILE", required_unless_present = "path", env = "ROWCAST_TOPOLOGY")]
+    topology: Option<PathBuf>,
+    /// Override one setting. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<Setting>,
+    /// Print the values that this FHIRPath yields, as a JSON array.
+    #[arg(long, value_name = "EXPR", conflicts_with = "output")]
+    path: Option<String>,
+    /// How to print the rows.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+    /// A FHIR resource, JSON.
+    #[arg(value_name = "RESOURCE.json")]
+    resource: PathBuf,
+}
+
+pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
+    let shown = arguments.resource.display();
+    let bytes = std::fs::read(&arguments.resource)
+        .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+    let document = Document::parse(&bytes, DocumentLimits::default())
+        .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
+    if let Some(expression) = &arguments.path {
+        return values(expression, &document);
+    }
+    let Some(topology) = arguments.topology.clone() else {
+        return Err(Failure::usage("give --topology, or --path"));
+    };
+    let settings = arguments.settings.clone();
+    let opened = Opened::load(&super::TopologyArguments { topology, settings })?;
+    opened.warn();
+    rows(&opened, document, arguments.output)
+}
+
+fn values(expression: &str, document: &Document) -> Result<(), Failure> {
+    let path = Path::compile(expression, document.text("resourceType"))
+        .map_err(|error| Failure::configuration(&[error.to_string()]))?;
+    let root = document.root();
+    let focus = Item::node(root, document.text("resourceType"));
+    let mut items = Vec::new();
+    path.evaluate(root, focus, &mut items).map_err(|error| Failure::failed(error.to_string()))?;
+    let values: Vec<String> = items.iter().map(Item::to_json).collect();
+    println!("[{}]", values.join(","));
+    Ok(())
+}
+
+fn rows(opened: &Opened, document: Document, output: Output) -> Result<(), Failure> {
+    let missing = |member| Failure::failed(format!("the resource has no {member}"));
+    let resource = ResourceKey {
+        resource_type: document.text("resourceType").ok_or_else(|| missing("resourceType"))?.into(),
+        id: document.text("id").ok_or_else(|| missing("id"))?.into(),
+    };
+    // a file need not say its version to be explained
+    let version = opened.decoder().version_of(&document).unwrap_or_else(|| {
+        eprintln!("note: the resource has no version; explained as version 1");
+        Version::new(1).expect("1 is not negative")
+    });
+    let origin = Origin { source: TopicPartition::new("explain", 0), offset: Offset(0), index: 0 };
+    let change = Change { resource, operation: Operation::Upsert { version, document }, origin };
+    let rows = opened
+        .rules
+        .transform(&change)
+        .map_err(|refusal| Failure::failed(format!("refused: {refusal}")))?;
+    let catalog = opened.rules.catalog();
+    let applied = RowChange {
+        resource: change.resource,
+        operation: RowOperation::Upsert { version, rows: rows.clone() },
+        origin: change.origin,
+    };
+    let statements = statements_of(opened.dialect(), catalog, &applied);
+    match output {
+        Output::Json => print_json(catalog, &rows, &statements),
+        Output::Table => print_tables(catalog, &rows, &statements),
+    }
+    Ok(())
+}
+
+fn print_json(catalog: &Catalog, rows: &[ResourceRows], statements: &[String]) {
+    let mut tables = serde_json::Map::new();
+    for resource in rows {
+        let Some(root) = catalog.roots.get(resource.root) else { continue };
+        for set in resource.row_sets.iter().flatten() {
+            let Some(table) = root.tables.get(set.table) else { continue };
+            let rows: Vec<_> = set.rows.iter().map(|row| {
+                let cells = table.columns.iter().zip(row);
+                let cells = cells.filter(|(column, _)| !column.optional);
+                cells.map(|(column, value)| (column.name.to_string(), to_json(value)))
+                    .collect::<serde_json::Map<_, _>>()
+            }).collect();
+            tables.insert(table.name.to_string(), json!(rows));
+        }
+    }
+    println!("{}", json!({ "tables": tables, "sql": statements }));
+}
+
+fn print_tables(catalog: &Catalog, rows: &[ResourceRows], statements: &[String]) {
+    if rows.is_empty() {
+        println!("no transformer takes this resource type: the change would be filtered");
+    }
+    for resource in rows {
+        let Some(root) = catalog.roots.get(resource.root) else { continue };
+        let Some(sets) = &resource.row_sets else {
+            println!("{}: `where` does not match; the resource has no rows here", root.root().name);
+            continue;
+        };
+        for set in sets {
+            let Some(declared) = root.tables.get(set.table) else { continue };
+            println!("{}: {} rows", declared.name, set.rows.len());
+            for row in &set.rows {
+                let lines = declared.columns.iter().zip(row).filter(|(column, _)| !column.optional);
+                let lines = lines.map(|(column, value)| {
+                    [column.name.to_string(), column.column_type.to_string(), to_text(value), source(&column.source)]
+                });
+                println!("{}", table(["column", "type", "value", "from"], lines));
+            }
+        }
+    }
+    println!("SQL, in order, in one transaction:");
+    for statement in statements {
+        println!("  {statement};");
+    }
+}
+
+fn source(source: &crate::model::ColumnSource) -> String {
+    match source {
+        crate::model::ColumnSource::Rule { path, .. } => path.to_string(),
+        _ => "managed".to_owned(),
+    }
+}
+
+fn to_text(value: &Value) -> String {
+    match to_json(value) {
+        serde_json::Value::Null => "NULL".to_owned(),
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn to_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => json!(null),
+        Value::Text(text) => json!(text),
+        Value::Int(number) => json!(number),
+        // text, so that no digit is lost on the way through a reader's floats
+        Value::Decimal(decimal) => json!(decimal.to_plain_string()),
+        Value::Double(number) => json!(number),
+        Value::Boolean(truth) => json!(truth),
+        Value::Date(date) => json!(date.to_string()),
+        Value::DateTime(instant) => json!(instant.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
+        Value::Time(time) => json!(time.to_string()),
+        Value::Uuid(uuid) => json!(uuid.to_string()),
+        Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Value::Binary(bytes) => json!(format!("{} bytes", bytes.len())),
+    }
+}

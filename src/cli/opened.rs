@@ -1,0 +1,85 @@
+//! A topology file opened for a command: loaded, rules compiled, its parts built.
+
+use std::sync::Arc;
+
+use super::{Failure, TopologyArguments};
+use crate::broker::Broker;
+use crate::broker::embedded::EmbeddedBroker;
+use crate::broker::kafka::KafkaBroker;
+use crate::plan::Dialect;
+use crate::sink::{DatabaseKind, SqlSink, TaskIdentity};
+use crate::source::{DecodeSettings, Decoder};
+use crate::topology::{BrokerChoice, Topology, load};
+use crate::transform::{RuleSet, Transformer as _};
+
+/// A valid topology with its compiled rules.
+pub(super) struct Opened {
+    /// The topology.
+    pub topology: Topology,
+    /// Its rules.
+    pub rules: Arc<RuleSet>,
+    /// What works but should be mended.
+    pub warnings: Vec<String>,
+    /// Which database the sink is.
+    pub database: DatabaseKind,
+}
+
+impl Opened {
+    /// Loads the file and compiles the rules; all problems of both at once.
+    pub(super) fn load(arguments: &TopologyArguments) -> Result<Self, Failure> {
+        let loaded = load(&arguments.topology, &arguments.settings)
+            .map_err(|problems| Failure::problems(&problems))?;
+        let topology = loaded.topology;
+        let rules = RuleSet::load(&topology.rules, topology.version_from)
+            .map_err(|problems| Failure::problems(&problems))?;
+        let database = DatabaseKind::of(topology.sink.url.expose()).ok_or_else(|| {
+            Failure::configuration(&["sink.url: not a postgres:// or sqlite:// URL".to_owned()])
+        })?;
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        Ok(Self { topology, rules: Arc::new(rules), warnings, database })
+    }
+
+    /// Says the warnings on stderr.
+    pub(super) fn warn(&self) {
+        for warning in &self.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+
+    /// The broker; Kafka is not contacted yet.
+    pub(super) async fn broker(&self) -> Result<Arc<dyn Broker>, Failure> {
+        Ok(match &self.topology.broker {
+            BrokerChoice::Kafka(properties) => Arc::new(KafkaBroker::new(properties.clone())?),
+            BrokerChoice::Embedded { path } => Arc::new(EmbeddedBroker::open(path).await?),
+        })
+    }
+
+    /// The database, connected, its schema not yet compared.
+    pub(super) async fn sink(&self, cluster_id: &str) -> Result<SqlSink, crate::sink::SinkError> {
+        let identity = TaskIdentity {
+            cluster_id: cluster_id.to_owned(),
+            name: self.topology.name.clone(),
+        };
+        SqlSink::connect(
+            self.topology.sink.url.expose(),
+            u32::from(self.topology.sink.connections),
+            Arc::new(self.rules.catalog().clone()),
+            identity,
+        )
+        .await
+    }
+
+    /// Records to changes, as the topology says.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder::new(DecodeSettings {
+            format: self.topology.format,
+            version_from: self.topology.version_from,
+            limits: self.topology.limits,
+        })
+    }
+
+    /// The sink's dialect.
+    pub(super) fn dialect(&self) -> &'static dyn Dialect {
+        self.database.dialect()
+    }
+}

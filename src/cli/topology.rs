@@ -1,0 +1,36 @@
+//! `rowcast topology`.
+
+use super::opened::Opened;
+use super::{Failure, TopologyArguments};
+
+/// Options of `topology`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    topology: TopologyArguments,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "text")]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Form {
+    /// In the manner of Kafka Streams' TopologyDescription.
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// JSON.
+    Json,
+}
+
+pub(super) fn topology(arguments: &Arguments) -> Result<(), Failure> {
+    let opened = Opened::load(&arguments.topology)?;
+    opened.warn();
+    let description = opened.topology.describe();
+    match arguments.output {
+        Form::Text => print!("{description}"),
+        Form::Mermaid => print!("{}", description.mermaid()),
+        Form::Json => println!("{}", serde_json::to_string(&description).map_err(|error| Failure::failed(error.to_string()))?),
+    }
+    Ok(())
+}

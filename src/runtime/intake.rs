@@ -1,0 +1,235 @@
+//! The records of one partition that were read and not yet taken into a batch.
+//!
+//! In: records from the consumer, never refused. Out: batches of rows, bytes or linger, whichever
+//! is reached first. It says when it is full, so that the caller pauses the partition, and when
+//! there is room again; it never blocks the consumer.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::model::Record;
+
+/// When a batch is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Records.
+    pub rows: usize,
+    /// Bytes of keys, values and headers.
+    pub bytes: usize,
+    /// Longest wait of the first record for company.
+    pub linger: Duration,
+}
+
+/// Batches that may wait before delivery is paused. Two: pausing makes the consumer throw away what
+/// it fetched ahead, so it must not happen at every batch.
+const QUEUED_BATCHES: usize = 2;
+
+/// What to do with the partition after records were added or taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Nothing changes.
+    Unchanged,
+    /// Full: pause delivery.
+    Pause,
+    /// Room again: resume delivery.
+    Resume,
+}
+
+/// Queue of one partition.
+#[derive(Debug)]
+pub struct Intake {
+    limits: BatchLimits,
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: VecDeque<Record>,
+    bytes: usize,
+    first_at: Option<Instant>,
+    paused: bool,
+    closed: bool,
+}
+
+impl Intake {
+    /// An empty intake.
+    #[must_use]
+    pub fn new(limits: BatchLimits) -> Self {
+        Self { limits, queue: Mutex::new(Queue::default()), changed: Notify::new() }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds records. Returns those not taken because the intake is closed, and whether to pause.
+    pub fn push(&self, records: Vec<Record>) -> (usize, Flow) {
+        let mut queue = self.locked();
+        if queue.closed {
+            return (records.len(), Flow::Unchanged);
+        }
+        if queue.records.is_empty() {
+            queue.first_at = Some(Instant::now());
+        }
+        queue.bytes += records.iter().map(Record::size).sum::<usize>();
+        queue.records.extend(records);
+        let full = queue.records.len() >= self.limits.rows * QUEUED_BATCHES
+            || queue.bytes >= self.limits.bytes * QUEUED_BATCHES;
+        let flow = if full && !queue.paused {
+            queue.paused = true;
+            Flow::Pause
+        } else {
+            Flow::Unchanged
+        };
+        drop(queue);
+        self.changed.notify_one();
+        (0, flow)
+    }
+
+    /// The next batch, and whether to resume delivery; `None` once closed. Cancel-safe. One
+    /// record larger than the bound makes a batch of its own.
+    pub async fn next_batch(&self) -> Option<(Vec<Record>, Flow)> {
+        loop {
+            let wake = self.changed.notified();
+            let deadline = {
+                let mut queue = self.locked();
+                if queue.closed {
+                    return None;
+                }
+                let complete =
+                    queue.records.len() >= self.limits.rows || queue.bytes >= self.limits.bytes;
+                match queue.first_at.map(|first| first + self.limits.linger) {
+                    Some(deadline) if complete || Instant::now() >= deadline => {
+                        return Some(self.take(&mut queue));
+                    }
+                    deadline => deadline,
+                }
+            };
+            match deadline {
+                Some(deadline) => {
+                    tokio::select! {
+                        () = wake => {}
+                        () = tokio::time::sleep_until(deadline) => {}
+                    }
+                }
+                None => wake.await,
+            }
+        }
+    }
+
+    fn take(&self, queue: &mut Queue) -> (Vec<Record>, Flow) {
+        let mut batch = Vec::with_capacity(queue.records.len().min(self.limits.rows));
+        let mut bytes = 0;
+        while batch.len() < self.limits.rows {
+            let Some(record) = queue.records.front() else { break };
+            let size = record.size();
+            if !batch.is_empty() && bytes + size > self.limits.bytes {
+                break;
+            }
+            bytes += size;
+            batch.extend(queue.records.pop_front());
+        }
+        queue.bytes -= bytes;
+        // what is left has waited since before now; its linger starts over, which only delays a
+        // batch that was not full by one linger
+        queue.first_at = (!queue.records.is_empty()).then(Instant::now);
+        let room = queue.records.len() <= self.limits.rows && queue.bytes <= self.limits.bytes;
+        let flow = if queue.paused && room {
+            queue.paused = false;
+            Flow::Resume
+        } else {
+            Flow::Unchanged
+        };
+        (batch, flow)
+    }
+
+    /// Closes the intake: no more batches. Returns how many records were in it.
+    pub fn close(&self) -> usize {
+        let mut queue = self.locked();
+        queue.closed = true;
+        queue.bytes = 0;
+        let dropped = queue.records.len();
+        queue.records.clear();
+        drop(queue);
+        self.changed.notify_one();
+        dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Offset, TopicPartition};
+    use bytes::Bytes;
+
+    fn record(offset: i64, size: usize) -> Record {
+        Record {
+            source: TopicPartition::new("t", 0),
+            offset: Offset(offset),
+            timestamp: None,
+            key: None,
+            value: Some(Bytes::from(vec![b'x'; size])),
+            headers: Vec::new(),
+        }
+    }
+
+    fn limits(rows: usize, bytes: usize) -> BatchLimits {
+        BatchLimits { rows, bytes, linger: Duration::from_millis(50) }
+    }
+
+    async fn batch_of(intake: &Intake) -> (Vec<i64>, Flow) {
+        let (records, flow) = intake.next_batch().await.expect("open");
+        (records.iter().map(|record| record.offset.0).collect(), flow)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_does_not_wait_for_linger() {
+        let intake = Intake::new(limits(2, 1000));
+        intake.push(vec![record(0, 1), record(1, 1), record(2, 1)]);
+        let begun = Instant::now();
+        assert_eq!(batch_of(&intake).await.0, vec![0, 1]);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_waiting_batches_pause_delivery_and_one_resumes_it() {
+        let intake = Intake::new(limits(2, 1000));
+        assert_eq!(intake.push((0..3).map(|n| record(n, 1)).collect()), (0, Flow::Unchanged));
+        assert_eq!(intake.push(vec![record(3, 1)]), (0, Flow::Pause));
+        assert_eq!(intake.push(vec![record(4, 1)]), (0, Flow::Unchanged));
+        assert_eq!(batch_of(&intake).await, (vec![0, 1], Flow::Unchanged));
+        assert_eq!(batch_of(&intake).await, (vec![2, 3], Flow::Resume));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_record_waits_for_linger_and_no_longer() {
+        let intake = Intake::new(limits(100, 1000));
+        intake.push(vec![record(0, 1)]);
+        let begun = Instant::now();
+        assert_eq!(batch_of(&intake).await.0, vec![0]);
+        assert_eq!(begun.elapsed(), Duration::from_millis(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_bound_a_batch_and_a_giant_travels_alone() {
+        let intake = Intake::new(limits(100, 10));
+        intake.push(vec![record(0, 4), record(1, 4), record(2, 50), record(3, 1)]);
+        assert_eq!(batch_of(&intake).await.0, vec![0, 1]);
+        assert_eq!(batch_of(&intake).await.0, vec![2]);
+        assert_eq!(batch_of(&intake).await.0, vec![3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_intake_tells_what_it_held_and_takes_nothing_more() {
+        let intake = Intake::new(limits(100, 1000));
+        intake.push(vec![record(0, 1), record(1, 1)]);
+        assert_eq!(intake.close(), 2);
+        assert_eq!(intake.push(vec![record(2, 1)]), (1, Flow::Unchanged));
+        assert!(intake.next_batch().await.is_none());
+    }
+}

@@ -1,0 +1,98 @@
+//! Decode and transform of one batch: the processor's share of the work.
+
+use std::time::Instant;
+
+use crate::error::{Refusal, Stage};
+use crate::model::{Change, Offset, Operation, Record, RowChange, RowOperation};
+use crate::source::Decoder;
+use crate::telemetry::metrics::Metrics;
+use crate::transform::Transformer;
+
+/// A batch of records ready to be written.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// The records, in offset order.
+    pub records: Vec<Record>,
+    /// Their changes as rows, in record order.
+    pub changes: Vec<RowChange>,
+    /// For each change, the place of its record.
+    pub record_of: Vec<usize>,
+    /// Refusals by decode and transform, each with the place of its record.
+    pub refused: Vec<(usize, Refusal)>,
+    /// The offset that is settled once this batch is.
+    pub next: Offset,
+}
+
+/// Decodes and transforms records. Pure but for the stage metrics.
+pub(super) fn prepare(
+    records: Vec<Record>,
+    decoder: &Decoder,
+    transformer: &dyn Transformer,
+    metrics: &Metrics,
+) -> Batch {
+    let next = records.last().map_or(Offset(0), |record| record.offset.next());
+    let mut refused = Vec::new();
+    let started = Instant::now();
+    let mut decoded: Vec<(usize, Change)> = Vec::with_capacity(records.len());
+    for (place, record) in records.iter().enumerate() {
+        match decoder.decode(record) {
+            Ok(changes) => decoded.extend(changes.into_iter().map(|change| (place, change))),
+            Err(error) => refused.push((place, error.into())),
+        }
+    }
+    metrics.stage(Stage::Decode, records.len(), started.elapsed().as_secs_f64());
+
+    let started = Instant::now();
+    let transformed = decoded.len();
+    let mut changes = Vec::with_capacity(decoded.len());
+    let mut record_of = Vec::with_capacity(decoded.len());
+    for (place, change) in decoded {
+        match to_rows(change, transformer) {
+            Ok(change) => {
+                changes.push(change);
+                record_of.push(place);
+            }
+            Err(refusal) => refused.push((place, *refusal)),
+        }
+    }
+    metrics.stage(Stage::Transform, transformed, started.elapsed().as_secs_f64());
+    Batch { records, changes, record_of, refused, next }
+}
+
+/// The changes of one record as rows, and what was refused of it.
+pub(super) fn prepare_record(
+    record: &Record,
+    decoder: &Decoder,
+    transformer: &dyn Transformer,
+) -> (Vec<RowChange>, Vec<Refusal>) {
+    match decoder.decode(record) {
+        Err(error) => (Vec::new(), vec![error.into()]),
+        Ok(changes) => {
+            let mut rows = Vec::with_capacity(changes.len());
+            let mut refused = Vec::new();
+            for change in changes {
+                match to_rows(change, transformer) {
+                    Ok(change) => rows.push(change),
+                    Err(refusal) => refused.push(*refusal),
+                }
+            }
+            (rows, refused)
+        }
+    }
+}
+
+/// The rows of a change.
+fn to_rows(
+    change: Change,
+    transformer: &dyn Transformer,
+) -> Result<RowChange, Box<Refusal>> {
+    let rows = match change.operation {
+        Operation::Upsert { .. } => transformer.transform(&change)?,
+        Operation::Delete { .. } => Vec::new(),
+    };
+    let operation = match change.operation {
+        Operation::Upsert { version, .. } => RowOperation::Upsert { version, rows },
+        Operation::Delete { version } => RowOperation::Delete { version },
+    };
+    Ok(RowChange { resource: change.resource, operation, origin: change.origin })
+}

@@ -1,0 +1,174 @@
+//! Is it alive, is it ready, and if not, why not.
+//!
+//! Liveness looks at this process only: a database that is away must not make an orchestrator
+//! restart every instance. Readiness names each dependency.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// The main loop must have come round within this time; it does so every second.
+const ALIVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What readiness depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// The broker answers.
+    Broker,
+    /// The group gave this member its partitions (possibly none).
+    Assignment,
+    /// The database takes writes.
+    Database,
+    /// The dead-letter topic takes letters.
+    DeadLetterTopic,
+    /// No circuit is open.
+    Circuit,
+}
+
+impl Check {
+    const ALL: [Self; 5] =
+        [Self::Broker, Self::Assignment, Self::Database, Self::DeadLetterTopic, Self::Circuit];
+}
+
+/// State of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckState {
+    /// Whether it holds.
+    pub ok: bool,
+    /// What it waits for, or what it found. Never data.
+    pub message: String,
+}
+
+/// State of all checks.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    /// Whether all hold.
+    pub ready: bool,
+    /// A standing notice: the embedded broker is no production broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<&'static str>,
+    /// Each check.
+    pub checks: BTreeMap<Check, CheckState>,
+}
+
+/// Health of this process; shared.
+#[derive(Debug)]
+pub struct Health {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    last_tick: Instant,
+    notice: Option<&'static str>,
+    /// For each check, what is wrong with it, by scope. Nothing wrong: the check holds.
+    wrong: BTreeMap<Check, BTreeMap<String, String>>,
+}
+
+/// Scope of what was not reached since the start; the first success of any scope ends it.
+const START: &str = "";
+
+impl Health {
+    /// Alive, not ready: nothing has been reached yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut wrong: BTreeMap<Check, BTreeMap<String, String>> = BTreeMap::new();
+        for check in Check::ALL {
+            let scopes = wrong.entry(check).or_default();
+            if check != Check::Circuit {
+                scopes.insert(START.to_owned(), "not reached yet".to_owned());
+            }
+        }
+        Self { state: Mutex::new(State { last_tick: Instant::now(), notice: None, wrong }) }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The main loop came round.
+    pub fn tick(&self) {
+        self.locked().last_tick = Instant::now();
+    }
+
+    /// Whether the main loop comes round.
+    pub fn alive(&self) -> bool {
+        self.locked().last_tick.elapsed() < ALIVE_WITHIN
+    }
+
+    /// A notice that stands in every readiness answer.
+    pub fn notice(&self, notice: &'static str) {
+        self.locked().notice = Some(notice);
+    }
+
+    /// The check holds as far as `scope` (a partition, a component) can tell. Returns whether
+    /// that is news.
+    pub fn up(&self, check: Check, scope: &str) -> bool {
+        let mut state = self.locked();
+        let scopes = state.wrong.entry(check).or_default();
+        let was_starting = scopes.remove(START).is_some();
+        scopes.remove(scope).is_some() || was_starting
+    }
+
+    /// The check does not hold for `scope`. Returns whether that is news.
+    pub fn down(&self, check: Check, scope: &str, message: &str) -> bool {
+        let mut state = self.locked();
+        let scopes = state.wrong.entry(check).or_default();
+        scopes.remove(START);
+        scopes.insert(scope.to_owned(), message.to_owned()).is_none()
+    }
+
+    /// The scope is no longer ours: nothing is wrong with it any more.
+    pub fn forget(&self, scope: &str) {
+        for scopes in self.locked().wrong.values_mut() {
+            scopes.remove(scope);
+        }
+    }
+
+    /// All checks.
+    pub fn readiness(&self) -> Readiness {
+        let state = self.locked();
+        let checks: BTreeMap<Check, CheckState> = state
+            .wrong
+            .iter()
+            .map(|(check, scopes)| {
+                let message = scopes.iter().map(|(scope, message)| {
+                    if scope.is_empty() { message.clone() } else { format!("{scope}: {message}") }
+                });
+                let message: Vec<String> = message.collect();
+                (*check, CheckState { ok: scopes.is_empty(), message: message.join("; ") })
+            })
+            .collect();
+        Readiness { ready: checks.values().all(|check| check.ok), notice: state.notice, checks }
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_partition_in_trouble_is_enough_to_be_unready_and_its_recovery_to_be_ready() {
+        let health = Health::new();
+        assert!(!health.readiness().ready);
+        for check in Check::ALL {
+            health.up(check, "t-0");
+        }
+        assert!(health.readiness().ready);
+        assert!(health.down(Check::Circuit, "t-1", "open"));
+        assert!(!health.down(Check::Circuit, "t-1", "open still"));
+        assert!(!health.up(Check::Circuit, "t-0"));
+        assert!(!health.readiness().ready);
+        assert!(health.up(Check::Circuit, "t-1"));
+        assert!(health.readiness().ready);
+    }
+}

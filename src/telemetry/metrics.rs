@@ -1,0 +1,486 @@
+//! Every metric name and label, once.
+//!
+//! Labels come from closed enums or from the configuration, never from data. Series whose labels
+//! are a closed enum exist at 0 from the start, so that a first dead letter is a step that
+//! `increase()` sees.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::error::{Cause, Stage};
+use crate::model::{Offset, TopicPartition};
+
+/// How a record ended: the label `outcome`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordOutcome {
+    /// No transformer takes it, or `where` does not match.
+    Filtered,
+    /// At or below the applied version.
+    Stale,
+    /// Rows were written or removed.
+    Written,
+    /// Refused, and the dead-letter topic has it.
+    DeadLettered,
+}
+
+impl RecordOutcome {
+    /// All outcomes, lowest first.
+    pub const ALL: [Self; 4] = [Self::Filtered, Self::Stale, Self::Written, Self::DeadLettered];
+
+    /// Label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filtered => "filtered",
+            Self::Stale => "stale",
+            Self::Written => "written",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
+/// What takes part in a topology and can be away: the label `component`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// The source broker.
+    Broker,
+    /// The target database.
+    Database,
+    /// The dead-letter topic.
+    DeadLetterTopic,
+}
+
+impl Component {
+    /// All components.
+    pub const ALL: [Self; 3] = [Self::Broker, Self::Database, Self::DeadLetterTopic];
+
+    /// Label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Database => "database",
+            Self::DeadLetterTopic => "dead_letter_topic",
+        }
+    }
+}
+
+/// Upper bounds of the latency buckets, seconds.
+const LATENCY_BUCKETS: [f64; 12] =
+    [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+/// Upper bounds of the buckets for one batch in one stage, seconds.
+const STAGE_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+/// Upper bounds of the batch-size buckets, records.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0];
+
+/// All metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Taken while a record moves between the sides of `received = settled + released + in
+    /// flight`, and while they are read, so that the law holds in every scrape.
+    conservation: Mutex<()>,
+    received: IntCounterVec,
+    settled: IntCounterVec,
+    released: IntCounter,
+    in_flight: IntGauge,
+    stage_records: IntCounterVec,
+    stage_duration: HistogramVec,
+    stage_busy: CounterVec,
+    end_to_end_latency: HistogramVec,
+    dead_letters: IntCounterVec,
+    dead_letter_write_errors: IntCounter,
+    lag: IntGaugeVec,
+    committed: IntGaugeVec,
+    rebalances: IntCounterVec,
+    batch_records: HistogramVec,
+    write_duration: HistogramVec,
+    retries: IntCounterVec,
+    circuit_open: IntGaugeVec,
+    start_timestamp: Gauge,
+}
+
+impl Metrics {
+    /// A new registry with every series of a closed label set at 0.
+    ///
+    /// # Panics
+    /// Never: the names below are valid and distinct.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let metrics = Self {
+            conservation: Mutex::new(()),
+            received: counters(
+                &registry,
+                "records_received_total",
+                "Records taken from the ingest topic.",
+                &["topic"],
+            ),
+            settled: counters(
+                &registry,
+                "records_settled_total",
+                "Records that reached their one outcome: filtered, stale, written or dead_lettered.",
+                &["outcome"],
+            ),
+            released: register(
+                &registry,
+                IntCounter::new(
+                    "rowcast_records_released_total",
+                    "Records given back unsettled when their partition was revoked; the next owner receives them again.",
+                ),
+            ),
+            in_flight: register(
+                &registry,
+                IntGauge::new(
+                    "rowcast_records_in_flight",
+                    "Records received and neither settled nor released: received = settled + released + in flight.",
+                ),
+            ),
+            stage_records: counters(
+                &registry,
+                "stage_records_total",
+                "Records that entered a stage.",
+                &["stage"],
+            ),
+            stage_duration: histograms(
+                &registry,
+                "stage_duration_seconds",
+                "Time of one batch in a stage.",
+                &["stage"],
+                &STAGE_BUCKETS,
+            ),
+            stage_busy: register(
+                &registry,
+                CounterVec::new(
+                    Opts::new(
+                        "rowcast_stage_busy_seconds_total",
+                        "Time a stage was working, summed over tasks.",
+                    ),
+                    &["stage"],
+                ),
+            ),
+            end_to_end_latency: histograms(
+                &registry,
+                "end_to_end_latency_seconds",
+                "From a record's timestamp at the broker to its settlement.",
+                &["topic"],
+                &LATENCY_BUCKETS,
+            ),
+            dead_letters: counters(
+                &registry,
+                "dead_letters_total",
+                "Dead letters that the dead-letter topic acknowledged.",
+                &["stage", "cause", "resource_type"],
+            ),
+            dead_letter_write_errors: register(
+                &registry,
+                IntCounter::new(
+                    "rowcast_dead_letter_write_errors_total",
+                    "Failed attempts to write dead letters; their partition waits.",
+                ),
+            ),
+            lag: gauges(
+                &registry,
+                "consumer_lag_records",
+                "End of the log minus committed offset.",
+                &["topic", "partition"],
+            ),
+            committed: gauges(
+                &registry,
+                "consumer_committed_offset",
+                "Committed offset.",
+                &["topic", "partition"],
+            ),
+            rebalances: counters(
+                &registry,
+                "consumer_rebalances_total",
+                "Changes of the assignment.",
+                &["kind"],
+            ),
+            batch_records: histograms(
+                &registry,
+                "db_batch_records",
+                "Records of one batch.",
+                &["topic"],
+                &BATCH_BUCKETS,
+            ),
+            write_duration: histograms(
+                &registry,
+                "db_write_duration_seconds",
+                "Time to write one batch, isolation included.",
+                &["outcome"],
+                &STAGE_BUCKETS,
+            ),
+            retries: counters(
+                &registry,
+                "retries_total",
+                "Attempts that failed and will be repeated.",
+                &["component", "cause"],
+            ),
+            circuit_open: register(&registry, IntGaugeVec::new(Opts::new("rowcast_circuit_open", "Partitions that a systemic failure of the component holds without committing."),
+                    &["component"],
+                ),
+            ),
+            start_timestamp: register(
+                &registry,
+                Gauge::new(
+                    "rowcast_start_timestamp_seconds",
+                    "When this process started, seconds since the epoch.",
+                ),
+            ),
+            registry,
+        };
+        let build = register(
+            &metrics.registry,
+            IntGaugeVec::new(
+                Opts::new("rowcast_build_info", "1; the labels say what runs."),
+                &["version"],
+            ),
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.start_at_zero();
+        metrics
+    }
+
+    fn start_at_zero(&self) {
+        for outcome in RecordOutcome::ALL {
+            self.settled.with_label_values(&[outcome.as_str()]);
+        }
+        for stage in Stage::ALL {
+            self.stage_records.with_label_values(&[stage.as_str()]);
+            self.stage_busy.with_label_values(&[stage.as_str()]);
+            for cause in Cause::ALL {
+                self.dead_letters.with_label_values(&[stage.as_str(), cause.as_str(), "other"]);
+            }
+        }
+        for kind in ["assigned", "revoked", "lost"] {
+            self.rebalances.with_label_values(&[kind]);
+        }
+        for component in Component::ALL {
+            self.circuit_open.with_label_values(&[component.as_str()]);
+            for cause in ["unavailable", "refused", "fenced"] {
+                self.retries.with_label_values(&[component.as_str(), cause]);
+            }
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, ()> {
+        self.conservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records were taken from the topic.
+    pub fn received(&self, topic: &str, records: usize) {
+        let _conserving = self.locked();
+        self.received.with_label_values(&[topic]).inc_by(records as u64);
+        self.in_flight.add(signed(records));
+    }
+
+    /// Records reached their outcome.
+    pub fn settled(&self, outcomes: &[RecordOutcome]) {
+        let _conserving = self.locked();
+        for outcome in outcomes {
+            self.settled.with_label_values(&[outcome.as_str()]).inc();
+        }
+        self.in_flight.sub(signed(outcomes.len()));
+    }
+
+    /// Records were given back unsettled.
+    pub fn released(&self, records: usize) {
+        let _conserving = self.locked();
+        self.released.inc_by(records as u64);
+        self.in_flight.sub(signed(records));
+    }
+
+    /// A batch of records went through a stage.
+    pub fn stage(&self, stage: Stage, records: usize, seconds: f64) {
+        self.stage_records.with_label_values(&[stage.as_str()]).inc_by(records as u64);
+        self.stage_busy.with_label_values(&[stage.as_str()]).inc_by(seconds);
+        self.stage_duration.with_label_values(&[stage.as_str()]).observe(seconds);
+    }
+
+    /// A batch was written.
+    pub fn written(&self, topic: &str, records: usize, seconds: f64) {
+        self.batch_records.with_label_values(&[topic]).observe(as_f64(records));
+        self.write_duration.with_label_values(&["ok"]).observe(seconds);
+    }
+
+    /// A batch could not be written and will be tried again.
+    pub fn write_failed(&self, seconds: f64) {
+        self.write_duration.with_label_values(&["error"]).observe(seconds);
+    }
+
+    /// A record settled this long after the broker's timestamp.
+    pub fn latency(&self, topic: &str, seconds: f64) {
+        self.end_to_end_latency.with_label_values(&[topic]).observe(seconds);
+    }
+
+    /// The dead-letter topic acknowledged a letter. `resource_type` must be a known FHIR type or
+    /// `other`.
+    pub fn dead_letter(&self, stage: Stage, cause: Cause, resource_type: &'static str) {
+        self.dead_letters.with_label_values(&[stage.as_str(), cause.as_str(), resource_type]).inc();
+    }
+
+    /// Writing dead letters failed; it will be tried again.
+    pub fn dead_letter_write_failed(&self) {
+        self.dead_letter_write_errors.inc();
+    }
+
+    /// An attempt failed and will be repeated.
+    pub fn retried(&self, component: Component, cause: &'static str) {
+        self.retries.with_label_values(&[component.as_str(), cause]).inc();
+    }
+
+    /// A partition waits behind an open circuit until the guard is dropped.
+    pub fn open_circuit(self: &Arc<Self>, component: Component) -> OpenCircuit {
+        self.circuit_open.with_label_values(&[component.as_str()]).inc();
+        OpenCircuit { metrics: Arc::clone(self), component }
+    }
+
+    /// The assignment changed.
+    pub fn rebalanced(&self, kind: &'static str, partitions: usize) {
+        self.rebalances.with_label_values(&[kind]).inc_by(partitions as u64);
+    }
+
+    /// An offset was committed.
+    pub fn committed(&self, partition: &TopicPartition, offset: Offset) {
+        let number = partition.partition.to_string();
+        self.committed.with_label_values(&[&*partition.topic, &number]).set(offset.0);
+    }
+
+    /// Records behind the end of the log.
+    pub fn lag(&self, partition: &TopicPartition, records: i64) {
+        let number = partition.partition.to_string();
+        self.lag.with_label_values(&[&*partition.topic, &number]).set(records);
+    }
+
+    /// The partition is no longer ours: its series end.
+    pub fn forget(&self, partition: &TopicPartition) {
+        let number = partition.partition.to_string();
+        let labels = [&*partition.topic, number.as_str()];
+        // absent series are no error here: the partition may have been ours for a moment only
+        let _ = self.lag.remove_label_values(&labels);
+        let _ = self.committed.remove_label_values(&labels);
+    }
+
+    /// When the process started, seconds since the epoch.
+    pub fn started_at(&self, seconds: f64) {
+        self.start_timestamp.set(seconds);
+    }
+
+    /// The text exposition format, version 0.0.4.
+    #[must_use]
+    pub fn exposition(&self) -> String {
+        let families = {
+            let _conserving = self.locked();
+            self.registry.gather()
+        };
+        let mut out = Vec::new();
+        // writing to memory cannot fail
+        let _ = TextEncoder::new().encode(&families, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One partition behind an open circuit; dropping it closes the circuit.
+#[derive(Debug)]
+pub struct OpenCircuit {
+    metrics: Arc<Metrics>,
+    component: Component,
+}
+
+impl OpenCircuit {
+    /// Whose systemic failure it is.
+    #[must_use]
+    pub const fn component(&self) -> Component {
+        self.component
+    }
+}
+
+impl Drop for OpenCircuit {
+    fn drop(&mut self) {
+        self.metrics.circuit_open.with_label_values(&[self.component.as_str()]).dec();
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("metric names and labels are valid literals");
+    registry.register(Box::new(collector.clone())).expect("each metric is registered once");
+    collector
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(format!("rowcast_{name}"), help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(format!("rowcast_{name}"), help), labels))
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> HistogramVec {
+    let options = HistogramOpts::new(format!("rowcast_{name}"), help).buckets(buckets.to_vec());
+    register(registry, HistogramVec::new(options, labels))
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss)] // batch sizes are far below 2^52
+const fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, series: &str) -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
+
+    #[test]
+    fn every_stage_and_cause_exists_at_zero_from_the_start() {
+        let text = Metrics::new().exposition();
+        for stage in Stage::ALL {
+            for cause in Cause::ALL {
+                let series = format!(
+                    "rowcast_dead_letters_total{{cause=\"{cause}\",resource_type=\"other\",stage=\"{stage}\"}}"
+                );
+                assert_eq!(value(&text, &series), Some(0.0), "{series}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_received_is_settled_released_or_in_flight() {
+        let metrics = Metrics::new();
+        metrics.received("t", 10);
+        metrics.settled(&[RecordOutcome::Written, RecordOutcome::Stale]);
+        metrics.released(3);
+        let text = metrics.exposition();
+        assert_eq!(value(&text, "rowcast_records_in_flight"), Some(5.0));
+        assert_eq!(value(&text, "rowcast_records_received_total{topic=\"t\"}"), Some(10.0));
+        assert_eq!(value(&text, "rowcast_records_settled_total{outcome=\"written\"}"), Some(1.0));
+        assert_eq!(value(&text, "rowcast_records_released_total"), Some(3.0));
+    }
+}

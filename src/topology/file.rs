@@ -1,0 +1,355 @@
+//! The topology file as written.
+//!
+//! In: the keys and defaults an operator may write. Out: the JSON Schema for editors and for the
+//! structural check, whose descriptions are the doc comments below. Nothing here is judged beyond
+//! its shape; `resolve` makes valid values of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema as schema};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+
+/// What one rowcast process does: read a topic, make rows, write a database.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "rowcast topology")]
+pub(super) struct TopologyFile {
+    /// Name of the topology and of its consumer group: instances with the same name share the
+    /// partitions. Letters, digits, `.`, `_`, `-`; at most 249 characters, which is what Kafka
+    /// takes everywhere.
+    #[schemars(length(min = 1, max = 249), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    pub name: String,
+    /// Where records come from.
+    pub source: SourceFile,
+    /// What becomes of a change.
+    pub transform: TransformFile,
+    /// Where rows go.
+    pub sink: SinkFile,
+    /// Where records go that cannot be written.
+    #[serde(default)]
+    pub dead_letter: DeadLetterFile,
+    /// How many records are written in one transaction.
+    #[serde(default)]
+    pub batch: BatchFile,
+    /// Metrics and health checks.
+    #[serde(default)]
+    pub http: HttpFile,
+    /// Log lines on standard error.
+    #[serde(default)]
+    pub log: LogFile,
+}
+
+/// Where records come from.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceFile {
+    /// Any librdkafka property, handed over as it is; `bootstrap.servers` is required. Without
+    /// `kafka` the embedded broker is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<BTreeMap<String, KafkaValue>>,
+    /// The embedded broker: one file, one process, for trying out and tests. Not beside `kafka`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedFile>,
+    /// Topic with the changes, or a regular expression that begins with `^`.
+    #[schemars(length(min = 1, max = 249))]
+    pub topic: String,
+    /// What the records look like. `auto` decides for each record by its headers and shape, so
+    /// that a topic may change its producer.
+    #[serde(default)]
+    pub format: FormatFile,
+    /// Largest record value, in bytes or with a unit. Default 16MiB: far above any resource seen
+    /// (2.1 MB), far below what harms memory. Larger ones are dead-lettered as `too_large`.
+    #[serde(default = "default_record_bytes")]
+    pub max_record_bytes: Size,
+    /// Deepest nesting of objects and arrays in a document, in levels. Default 128: no FHIR
+    /// resource needs more. Deeper ones are dead-lettered as `too_deep`.
+    #[serde(default = "default_depth")]
+    #[schemars(range(min = 8, max = 512))]
+    pub max_depth: u16,
+}
+
+/// The embedded broker.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EmbeddedFile {
+    /// File of the log, relative to the topology file. Default `rowcast-log.db`.
+    #[serde(default = "default_log_path")]
+    #[schemars(length(min = 1))]
+    pub path: String,
+}
+
+impl Default for EmbeddedFile {
+    fn default() -> Self {
+        Self { path: default_log_path() }
+    }
+}
+
+/// What the records look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FormatFile {
+    /// Decided for each record.
+    #[default]
+    Auto,
+    /// The resource itself, keyed `Type/id`; a null value deletes.
+    Fhir,
+    /// HAPI and Smile CDR `ResourceModifiedMessage`, wrapped or bare.
+    Hapi,
+}
+
+/// What becomes of a change.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TransformFile {
+    /// Rules files, as paths or glob patterns relative to the topology file. All of them together
+    /// are the rules.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub rules: Vec<String>,
+    /// How changes of one resource are ordered.
+    #[serde(default)]
+    pub version: VersionFile,
+}
+
+/// How changes of one resource are ordered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VersionFile {
+    /// What a change's version is taken from; a larger one wins. Default `version_id`, which
+    /// servers that count their versions have.
+    #[serde(default)]
+    pub from: VersionFromFile,
+}
+
+/// What a change's version is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum VersionFromFile {
+    /// `meta.versionId`, which must be a whole number that counts up.
+    #[default]
+    VersionId,
+    /// `meta.lastUpdated` in microseconds, for servers whose versionId is opaque or restarts.
+    LastUpdated,
+    /// The record's offset; only for topics keyed by resource.
+    Offset,
+}
+
+/// Where rows go.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkFile {
+    /// The database: `postgres://user@host:5432/database` or `sqlite://file.db` (relative to the
+    /// topology file). Take the password from `${VAR}` or `${file:PATH}`.
+    pub url: Secret,
+    /// Connections to the database, and so transactions at a time. Default 2: measured, updates
+    /// gain nothing from more of them, inserts some.
+    #[serde(default = "default_connections")]
+    #[schemars(range(min = 1, max = 256))]
+    pub connections: u16,
+}
+
+/// Where records go that cannot be written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeadLetterFile {
+    /// Topic of the dead letters. Default: the source's topic with `.dead-letter` appended;
+    /// required if that is a regular expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Share of recent changes, above 0 and up to 1, that may be refused with one cause before
+    /// the partition pauses instead: a systemic fault must not drain the topic into the
+    /// dead-letter topic. Default 0.5.
+    #[serde(default = "default_ratio")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub max_ratio: f64,
+}
+
+impl Default for DeadLetterFile {
+    fn default() -> Self {
+        Self { topic: None, max_ratio: default_ratio() }
+    }
+}
+
+/// How many records are written in one transaction: whichever bound is met first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchFile {
+    /// Most records in a batch. Default 2000: measured, larger ones gain little, and a refused
+    /// record in them takes longer to isolate.
+    #[serde(default = "default_rows")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub rows: u32,
+    /// Most bytes of record values in a batch. Default 4MiB; memory is bounded by two batches for
+    /// each partition.
+    #[serde(default = "default_batch_bytes")]
+    pub bytes: Size,
+    /// Longest wait for a batch to fill, with a unit: `50ms`, `1s`. Default 50ms, which nobody
+    /// who looks at a table notices.
+    #[serde(default = "default_linger")]
+    pub linger: String,
+}
+
+impl Default for BatchFile {
+    fn default() -> Self {
+        Self { rows: default_rows(), bytes: default_batch_bytes(), linger: default_linger() }
+    }
+}
+
+/// Metrics and health checks over HTTP.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpFile {
+    /// Address and port to listen on. Default 127.0.0.1:9464: on this machine only. Any other
+    /// address needs a `token`.
+    #[serde(default = "default_listen")]
+    pub listen: String,
+    /// Bearer token that callers must show. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+impl Default for HttpFile {
+    fn default() -> Self {
+        Self { listen: default_listen(), token: None }
+    }
+}
+
+/// Log lines on standard error.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogFile {
+    /// How lines look. Default `auto`.
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// `human` on a terminal, `json` otherwise.
+    #[default]
+    Auto,
+    /// For eyes.
+    Human,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// A number of bytes as written: `4MiB`, `500 kB`, `1048576`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Size {
+    /// Bytes.
+    Bytes(u64),
+    /// A number with a unit.
+    Text(String),
+}
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema!({ "type": ["string", "integer"], "minimum": 1 })
+    }
+}
+
+/// The value of a librdkafka property as YAML reads it.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum KafkaValue {
+    /// `true` or `false`.
+    Switch(bool),
+    /// A whole number.
+    Whole(i64),
+    /// Text, or whatever was in quotes.
+    Text(String),
+    /// A number too large for YAML to keep its digits: refused later, with advice to quote it.
+    Other(IgnoredAny),
+}
+
+/// May be a password: debug output shows nothing of it.
+impl std::fmt::Debug for KafkaValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(super::secret::REDACTED)
+    }
+}
+
+/// May be a password: shown as `***`. The harmless ones are put in by `resolve`.
+impl Serialize for KafkaValue {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(super::secret::REDACTED)
+    }
+}
+
+impl JsonSchema for KafkaValue {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "KafkaValue".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema!({ "type": ["string", "boolean", "integer"] })
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of the topology file: for editors, and what the structural
+/// check checks against.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    // Inlined: a path in the schema is then a path in the file, which the messages rely on.
+    SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<TopologyFile>()
+        .into()
+}
+
+fn default_record_bytes() -> Size {
+    Size::Text("16MiB".into())
+}
+
+const fn default_depth() -> u16 {
+    128
+}
+
+pub(super) fn default_log_path() -> String {
+    "rowcast-log.db".into()
+}
+
+const fn default_connections() -> u16 {
+    2
+}
+
+const fn default_ratio() -> f64 {
+    0.5
+}
+
+const fn default_rows() -> u32 {
+    2000
+}
+
+fn default_batch_bytes() -> Size {
+    Size::Text("4MiB".into())
+}
+
+fn default_linger() -> String {
+    "50ms".into()
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:9464".into()
+}

@@ -1,0 +1,371 @@
+//! What the file means: from values of the right shape to values that hold.
+//!
+//! In: the structs as written. Out: the valid [`Topology`], or everything that cannot be, all at
+//! once. A problem at a place that is known to be broken is a consequence and is not told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use regex::Regex;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::file::{
+    DeadLetterFile, FormatFile, HttpFile, Size, SourceFile, TopologyFile, VersionFromFile,
+    default_log_path,
+};
+use super::load::{Loaded, cannot_be_read, read};
+use super::{
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology, database_url, kafka, pointer,
+};
+use crate::model::DocumentLimits;
+use crate::problem::Problem;
+use crate::source::{Format, VersionFrom};
+
+/// Largest document and largest batch that can be configured, in bytes.
+const MAX_BYTES: u64 = 1 << 30;
+/// Longest linger: a table must not be later than the longest scrape interval.
+const MAX_LINGER: Duration = Duration::from_mins(1);
+/// Most rules files; a pattern gone wrong must not read a whole disk.
+const MAX_RULES_FILES: usize = 1000;
+/// Largest rules file, in bytes.
+const MAX_RULES_BYTES: u64 = 4 << 20;
+
+impl From<FormatFile> for Format {
+    fn from(written: FormatFile) -> Self {
+        match written {
+            FormatFile::Auto => Self::Auto,
+            FormatFile::Fhir => Self::Fhir,
+            FormatFile::Hapi => Self::Hapi,
+        }
+    }
+}
+
+impl From<VersionFromFile> for VersionFrom {
+    fn from(written: VersionFromFile) -> Self {
+        match written {
+            VersionFromFile::VersionId => Self::VersionId,
+            VersionFromFile::LastUpdated => Self::LastUpdated,
+            VersionFromFile::Offset => Self::Offset,
+        }
+    }
+}
+
+/// Collects what is found.
+pub(super) struct Findings<'a> {
+    file: &'a str,
+    mended: &'a BTreeSet<String>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
+        if !self.is_broken(path) {
+            self.problems.push(Problem::new(self.file, path, message));
+        }
+    }
+
+    pub(super) fn warning(&mut self, path: &str, message: impl Into<String>) {
+        if !self.is_broken(path) {
+            self.warnings.push(Problem::new(self.file, path, message));
+        }
+    }
+
+    fn is_broken(&self, path: &str) -> bool {
+        self.mended.iter().any(|broken| pointer::is_within(path, broken))
+    }
+
+    /// The value, or its message at `path`.
+    fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.problem(path, message)).ok()
+    }
+}
+
+/// Makes the topology. `typed`: what stands in the file itself where placeholders were;
+/// `mended`: places that have their problem already.
+pub(super) fn resolve(
+    written: TopologyFile,
+    file: &str,
+    folder: &Path,
+    typed: &BTreeMap<String, String>,
+    mended: &BTreeSet<String>,
+) -> Result<Loaded, Vec<Problem>> {
+    let mut found = Findings { file, mended, problems: Vec::new(), warnings: Vec::new() };
+
+    let broker = broker(&written.source, folder, typed, &mut found);
+    check_topic(&written.source.topic, &mut found);
+    let record_bytes = bytes(&written.source.max_record_bytes);
+    let record_bytes = found.take("/source/max_record_bytes", record_bytes);
+    let rules = rules(&written.transform.rules, folder, &mut found);
+    let url = database_url::accept(&written.sink.url, folder);
+    let url = found.take("/sink/url", url);
+    let dead_letter = dead_letter(&written.dead_letter, &written.source.topic, &mut found);
+    let batch_bytes = bytes(&written.batch.bytes);
+    let batch_bytes = found.take("/batch/bytes", batch_bytes);
+    let linger = linger(&written.batch.linger);
+    let linger = found.take("/batch/linger", linger);
+    let http = http(&written.http, typed, &mut found);
+    warn_of_the_database(&written, typed, &mut found);
+
+    let Findings { problems, warnings, .. } = found;
+    let (
+        Some(broker),
+        Some(record_bytes),
+        Some(url),
+        Some(dead_letter),
+        Some(batch_bytes),
+        Some(linger),
+        Some(http),
+        true,
+    ) = (broker, record_bytes, url, dead_letter, batch_bytes, linger, http, problems.is_empty())
+    else {
+        return Err(problems);
+    };
+
+    let effective = effective(&written, &broker, &dead_letter);
+    let config_hash = config_hash(&effective, &rules);
+    let topology = Topology {
+        name: written.name,
+        broker,
+        topic: written.source.topic,
+        format: written.source.format.into(),
+        version_from: written.transform.version.from.into(),
+        limits: DocumentLimits {
+            bytes: record_bytes,
+            depth: usize::from(written.source.max_depth),
+        },
+        rules,
+        sink: SinkSettings { url, connections: written.sink.connections },
+        dead_letter,
+        batch: BatchSettings {
+            rows: usize::try_from(written.batch.rows).expect("100,000 fits"),
+            bytes: batch_bytes,
+            linger,
+        },
+        http,
+        log_format: written.log.format,
+        effective,
+        config_hash,
+    };
+    Ok(Loaded { topology, warnings })
+}
+
+fn broker(
+    source: &SourceFile,
+    folder: &Path,
+    typed: &BTreeMap<String, String>,
+    found: &mut Findings<'_>,
+) -> Option<BrokerChoice> {
+    match (&source.kafka, &source.embedded) {
+        (Some(_), Some(_)) => {
+            found.problem("/source", "has both `kafka` and `embedded`: keep one of them");
+            None
+        }
+        (Some(written), None) => kafka::accept(written, typed, found).map(BrokerChoice::Kafka),
+        (None, embedded) => {
+            let path = embedded.as_ref().map_or_else(default_log_path, |file| file.path.clone());
+            Some(BrokerChoice::Embedded { path: folder.join(path) })
+        }
+    }
+}
+
+fn check_topic(topic: &str, found: &mut Findings<'_>) {
+    if topic.starts_with('^') {
+        if Regex::new(topic).is_err() {
+            found.problem("/source/topic", "begins with `^` but is no regular expression");
+        }
+    } else if !is_topic(topic) {
+        found.problem("/source/topic", NO_TOPIC);
+    }
+}
+
+const NO_TOPIC: &str =
+    "is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`";
+
+/// Kafka's own rule.
+fn is_topic(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+}
+
+fn dead_letter(
+    written: &DeadLetterFile,
+    source: &str,
+    found: &mut Findings<'_>,
+) -> Option<DeadLetterSettings> {
+    const PATH: &str = "/dead_letter/topic";
+    let pattern = source.starts_with('^');
+    let topic = match &written.topic {
+        Some(topic) => topic.clone(),
+        None if pattern => {
+            found.problem(PATH, "is required, because `source.topic` is a regular expression");
+            return None;
+        }
+        // what is wrong with the source's name was told there
+        None if !is_topic(source) => return None,
+        None => format!("{source}.dead-letter"),
+    };
+    if !is_topic(&topic) {
+        found.problem(PATH, NO_TOPIC);
+        return None;
+    }
+    let read_again = topic == source
+        || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(&topic)));
+    if read_again {
+        found.problem(PATH, "is read by `source.topic`: dead letters would go round for ever");
+        return None;
+    }
+    Some(DeadLetterSettings { topic, max_ratio: written.max_ratio })
+}
+
+fn bytes(written: &Size) -> Result<usize, String> {
+    let bytes = match written {
+        Size::Bytes(bytes) => Some(*bytes),
+        Size::Text(text) => text.trim().parse::<ByteSize>().ok().map(|size| size.as_u64()),
+    };
+    match bytes {
+        None => Err("must be a number of bytes, with a unit if you like: 4MiB, 500kB".into()),
+        Some(bytes) if !(1..=MAX_BYTES).contains(&bytes) => {
+            Err("must be from 1 byte to 1GiB".into())
+        }
+        Some(bytes) => Ok(usize::try_from(bytes).expect("1 GiB fits")),
+    }
+}
+
+fn linger(written: &str) -> Result<Duration, String> {
+    let linger = humantime::parse_duration(written)
+        .map_err(|_| "must be a time with its unit, as in 50ms or 1s")?;
+    if linger > MAX_LINGER {
+        return Err("must be at most 60s".into());
+    }
+    Ok(linger)
+}
+
+fn http(
+    written: &HttpFile,
+    typed: &BTreeMap<String, String>,
+    found: &mut Findings<'_>,
+) -> Option<HttpSettings> {
+    if let Some(token) = &written.token {
+        if token.expose().trim().is_empty() {
+            found.problem("/http/token", "must not be empty");
+        }
+        if typed.get("/http/token").is_none_or(|text| text.chars().any(|c| c != '\0')) {
+            found.warning("/http/token", "a token stands in the file: use ${VAR} or ${file:PATH}");
+        }
+    }
+    let listen = written
+        .listen
+        .parse::<std::net::SocketAddr>()
+        .map_err(|_| "must be an IP address with a port, as in 127.0.0.1:9464".to_owned());
+    let listen = found.take("/http/listen", listen)?;
+    if !listen.ip().is_loopback() && written.token.is_none() {
+        found.problem(
+            "/http/token",
+            "is required, because `http.listen` is not a loopback address: anybody could call",
+        );
+    }
+    Some(HttpSettings { listen, token: written.token.clone() })
+}
+
+fn warn_of_the_database(
+    written: &TopologyFile,
+    typed: &BTreeMap<String, String>,
+    found: &mut Findings<'_>,
+) {
+    const PATH: &str = "/sink/url";
+    let url = &written.sink.url;
+    let text = typed.get(PATH).map_or(url.expose(), String::as_str);
+    if database_url::has_literal_password(text) {
+        found.warning(PATH, "a password stands in the file: use ${VAR} or ${file:PATH}");
+    }
+    if database_url::may_be_in_the_clear(url) {
+        found.warning(
+            PATH,
+            "the connection to another machine may be unencrypted: add ?sslmode=verify-full (or \
+             require)",
+        );
+    }
+}
+
+/// Name and text of the rules files.
+fn rules(patterns: &[String], folder: &Path, found: &mut Findings<'_>) -> Vec<(String, String)> {
+    let mut rules: Vec<(String, String)> = Vec::new();
+    for (index, pattern) in patterns.iter().enumerate() {
+        let path = format!("/transform/rules/{index}");
+        let files = files(pattern, folder);
+        let Some(files) = found.take(&path, files) else { continue };
+        for file in files {
+            let name = file.strip_prefix(folder).unwrap_or(&file).display().to_string();
+            if rules.iter().any(|(known, _)| *known == name) {
+                continue;
+            }
+            match read(&file, MAX_RULES_BYTES) {
+                Ok(text) => rules.push((name, text)),
+                Err(error) => {
+                    found.problem(&path, format!("`{name}` {}", cannot_be_read(&error)));
+                }
+            }
+        }
+        if rules.len() > MAX_RULES_FILES {
+            found.problem(&path, format!("more than {MAX_RULES_FILES} rules files"));
+            break;
+        }
+    }
+    rules
+}
+
+/// The files of one pattern, by name.
+fn files(pattern: &str, folder: &Path) -> Result<Vec<std::path::PathBuf>, String> {
+    let folder = folder.to_str().ok_or("is relative to a folder whose name is not UTF-8")?;
+    let absolute = Path::new(&glob::Pattern::escape(folder)).join(pattern);
+    let matches = glob::glob(absolute.to_str().expect("joined of UTF-8"))
+        .map_err(|_| "is no path and no glob pattern")?;
+    let files: Vec<_> = matches
+        .filter_map(Result::ok)
+        .filter(|path| path.is_file())
+        .take(MAX_RULES_FILES + 1)
+        .collect();
+    if files.is_empty() {
+        return Err("matches no file".into());
+    }
+    Ok(files)
+}
+
+fn effective(
+    written: &TopologyFile,
+    broker: &BrokerChoice,
+    dead_letter: &DeadLetterSettings,
+) -> Value {
+    let mut shown =
+        serde_json::to_value(written).expect("strings, numbers and maps with string keys");
+    shown["sink"]["url"] = json!(database_url::shown(&written.sink.url));
+    shown["dead_letter"]["topic"] = json!(dead_letter.topic);
+    match broker {
+        BrokerChoice::Kafka(properties) => {
+            shown["source"]["kafka"] = json!(kafka::harmless(properties));
+        }
+        BrokerChoice::Embedded { .. } => {
+            shown["source"]["embedded"] =
+                json!(written.source.embedded.clone().unwrap_or_default());
+        }
+    }
+    shown
+}
+
+fn config_hash(effective: &Value, rules: &[(String, String)]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(effective.to_string());
+    for (name, text) in rules {
+        // lengths, so that no two sets of files run together to the same bytes
+        hash.update(format!("\n{} {} {name}\n{text}", name.len(), text.len()));
+    }
+    hash.finalize().iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("a string takes whatever is written");
+        digits
+    })
+}

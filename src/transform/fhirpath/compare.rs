@@ -1,0 +1,247 @@
+//! Equality, equivalence and order of items.
+
+use std::cmp::Ordering;
+
+use bigdecimal::{BigDecimal, Zero as _};
+use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+
+use super::error::EvaluationError;
+use super::item::{Item, Scalar};
+use super::number;
+use super::program::Budget;
+use super::quantity::Quantity;
+use super::temporal::Temporal;
+use crate::model::Node;
+
+/// `=` on collections: empty if one is, else item by item in order.
+pub(super) fn collections_equal(
+    left: &[Item<'_>],
+    right: &[Item<'_>],
+    budget: &mut Budget,
+) -> Result<Option<bool>, EvaluationError> {
+    if left.is_empty() || right.is_empty() {
+        return Ok(None);
+    }
+    if left.len() != right.len() {
+        return Ok(Some(false));
+    }
+    let mut all = Some(true);
+    for (left, right) in left.iter().zip(right) {
+        match items_equal(left, right, budget)? {
+            Some(true) => {}
+            Some(false) => return Ok(Some(false)),
+            None => all = None,
+        }
+    }
+    Ok(all)
+}
+
+/// `~` on collections: the same items in any order; two empty ones are equivalent.
+pub(super) fn collections_equivalent(
+    left: &[Item<'_>],
+    right: &[Item<'_>],
+    budget: &mut Budget,
+) -> Result<bool, EvaluationError> {
+    if left.len() != right.len() {
+        return Ok(false);
+    }
+    let mut open: Vec<&Item<'_>> = right.iter().collect();
+    'left: for item in left {
+        for at in 0..open.len() {
+            if let Some(other) = open.get(at)
+                && items_equivalent(item, other, budget)?
+            {
+                open.swap_remove(at);
+                continue 'left;
+            }
+        }
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Is the item among the others, by `=`?
+pub(super) fn is_among(
+    item: &Item<'_>,
+    others: &[Item<'_>],
+    budget: &mut Budget,
+) -> Result<bool, EvaluationError> {
+    for other in others {
+        if items_equal(item, other, budget)? == Some(true) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `=` on two items; `None` where precision or units leave it open.
+pub(super) fn items_equal(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    budget: &mut Budget,
+) -> Result<Option<bool>, EvaluationError> {
+    budget.spend(1)?;
+    let (left, right) = (left.scalar()?, right.scalar()?);
+    if let Some((left, right)) = temporals(&left, &right) {
+        return Ok(left.compare(&right).map(Ordering::is_eq));
+    }
+    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
+        return Ok(compare_quantities(left, right).map(Ordering::is_eq));
+    }
+    Ok(Some(match (&left, &right) {
+        (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,
+        (Scalar::Integer(left), Scalar::Integer(right)) => left == right,
+        (Scalar::Complex(left), Scalar::Complex(right)) => nodes_equal(left, right, budget)?,
+        (Scalar::Nothing, Scalar::Nothing) => true,
+        _ => match (texts(&left, &right), numbers(&left, &right)) {
+            (Some((left, right)), _) => left == right,
+            (None, Some((left, right))) => left == right,
+            (None, None) => false,
+        },
+    }))
+}
+
+/// `~` on two items: text without case and with white space as one blank, decimals to the fewer
+/// digits, anything that cannot be compared as different.
+pub(super) fn items_equivalent(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    budget: &mut Budget,
+) -> Result<bool, EvaluationError> {
+    let (one, other) = (left.scalar()?, right.scalar()?);
+    if let Some((one, other)) = texts(&one, &other) {
+        budget.spend_on_text(one.len() + other.len())?;
+        return Ok(normalized(one) == normalized(other));
+    }
+    if let Some((one, other)) = numbers(&one, &other) {
+        return Ok(equal_to_fewer_digits(&one, &other));
+    }
+    if let (Scalar::Quantity(one), Scalar::Quantity(other)) = (&one, &other) {
+        return Ok(one
+            .in_one_unit(other)
+            .is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
+    }
+    Ok(items_equal(left, right, budget)?.unwrap_or(false))
+}
+
+/// `<` and its like.
+pub(super) fn order(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    operation: &'static str,
+) -> Result<Option<Ordering>, EvaluationError> {
+    let (left, right) = (left.scalar()?, right.scalar()?);
+    if let Some((left, right)) = temporals(&left, &right) {
+        return Ok(left.compare(&right));
+    }
+    if let (Scalar::Integer(left), Scalar::Integer(right)) = (&left, &right) {
+        return Ok(Some(left.cmp(right)));
+    }
+    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
+        return Ok(compare_quantities(left, right));
+    }
+    if matches!(left, Scalar::Nothing) || matches!(right, Scalar::Nothing) {
+        return Ok(None);
+    }
+    match (texts(&left, &right), numbers(&left, &right)) {
+        (Some((left, right)), _) => Ok(Some(left.cmp(right))),
+        (None, Some((left, right))) => Ok(Some(left.cmp(&right))),
+        (None, None) => Err(EvaluationError::Operands { operation }),
+    }
+}
+
+fn compare_quantities(left: &Quantity, right: &Quantity) -> Option<Ordering> {
+    left.in_one_unit(right).map(|(left, right)| left.cmp(&right))
+}
+
+fn texts<'a>(left: &'a Scalar<'_>, right: &'a Scalar<'_>) -> Option<(&'a str, &'a str)> {
+    let text = |scalar: &'a Scalar<'_>| match scalar {
+        Scalar::String(text) | Scalar::Untyped(text) => Some(*text),
+        _ => None,
+    };
+    Some((text(left)?, text(right)?))
+}
+
+fn numbers(left: &Scalar<'_>, right: &Scalar<'_>) -> Option<(BigDecimal, BigDecimal)> {
+    Some((left.as_decimal()?.into_owned(), right.as_decimal()?.into_owned()))
+}
+
+/// Two dates or date-times, or two times. Text of unknown type is read as the other side's type.
+fn temporals(left: &Scalar<'_>, right: &Scalar<'_>) -> Option<(Temporal, Temporal)> {
+    match (left, right) {
+        (
+            Scalar::Date(left) | Scalar::DateTime(left),
+            Scalar::Date(right) | Scalar::DateTime(right),
+        )
+        | (Scalar::Time(left), Scalar::Time(right)) => Some((*left, *right)),
+        (Scalar::Date(left) | Scalar::DateTime(left), Scalar::Untyped(text)) => {
+            Temporal::parse_date_time(text).map(|right| (*left, right))
+        }
+        (Scalar::Untyped(text), Scalar::Date(right) | Scalar::DateTime(right)) => {
+            Temporal::parse_date_time(text).map(|left| (left, *right))
+        }
+        (Scalar::Time(left), Scalar::Untyped(text)) => {
+            Temporal::parse_time(text).map(|right| (*left, right))
+        }
+        (Scalar::Untyped(text), Scalar::Time(right)) => {
+            Temporal::parse_time(text).map(|left| (left, *right))
+        }
+        _ => None,
+    }
+}
+
+fn normalized(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+fn equal_to_fewer_digits(left: &BigDecimal, right: &BigDecimal) -> bool {
+    let digits = |value: &BigDecimal| {
+        if value.is_zero() { 0 } else { value.normalized().fractional_digit_count().max(0) }
+    };
+    let shared = digits(left).min(digits(right));
+    left.round(shared) == right.round(shared)
+}
+
+/// Are two nodes the same, member by member in any order, numbers by value? The document's depth
+/// bounds the recursion.
+fn nodes_equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, EvaluationError> {
+    budget.spend(1)?;
+    if std::ptr::eq(left, right) {
+        return Ok(true);
+    }
+    if let (Some(left), Some(right)) = (left.as_object(), right.as_object()) {
+        if left.len() != right.len() {
+            return Ok(false);
+        }
+        for (name, value) in left {
+            match right.get(&name) {
+                Some(other) if nodes_equal(value, other, budget)? => {}
+                _ => return Ok(false),
+            }
+        }
+        return Ok(true);
+    }
+    if let (Some(left), Some(right)) = (left.as_array(), right.as_array()) {
+        if left.len() != right.len() {
+            return Ok(false);
+        }
+        for (value, other) in left.iter().zip(right) {
+            if !nodes_equal(value, other, budget)? {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    if let (Some(left), Some(right)) = (left.as_raw_number(), right.as_raw_number()) {
+        return Ok(left.as_str() == right.as_str()
+            || number::parse_decimal(left.as_str())? == number::parse_decimal(right.as_str())?);
+    }
+    Ok(match (left.as_str(), right.as_str()) {
+        (Some(left), Some(right)) => left == right,
+        _ => {
+            left.as_bool() == right.as_bool()
+                && left.is_null() == right.is_null()
+                && left.get_type() == right.get_type()
+        }
+    })
+}

@@ -1,0 +1,41 @@
+//! Decimals that stay small enough to compute with.
+
+use bigdecimal::{BigDecimal, Zero as _};
+
+use super::MAX_NUMBER_DIGITS;
+use super::error::EvaluationError;
+
+/// Reads a JSON or FHIRPath number. A document may say `1e999999999`, which would fill the memory
+/// once it is added to something, so its size is looked at first.
+pub(super) fn parse_decimal(text: &str) -> Result<BigDecimal, EvaluationError> {
+    if text.len() > MAX_NUMBER_DIGITS {
+        return Err(EvaluationError::NumberOutOfRange);
+    }
+    within_range(text.parse().map_err(|_| EvaluationError::NumberOutOfRange)?)
+}
+
+/// Refuses a number that has too many digits before or behind the point.
+pub(super) fn within_range(value: BigDecimal) -> Result<BigDecimal, EvaluationError> {
+    let limit = i64::try_from(MAX_NUMBER_DIGITS).unwrap_or(i64::MAX);
+    let (_, scale) = value.as_bigint_and_exponent();
+    let digits = i64::try_from(value.digits()).unwrap_or(i64::MAX);
+    if scale.abs() > limit || digits > limit {
+        return Err(EvaluationError::NumberOutOfRange);
+    }
+    Ok(value)
+}
+
+/// `left / right` to 28 digits, without trailing zeros that the division made.
+pub(super) fn divide(left: &BigDecimal, right: &BigDecimal) -> Option<BigDecimal> {
+    /// As many as the decimal types that FHIRPath engines commonly use have.
+    const DIGITS: u64 = 28;
+    if right.is_zero() {
+        return None;
+    }
+    Some((left / right).with_prec(DIGITS).normalized())
+}
+
+/// Without what is behind the point.
+pub(super) fn truncated(value: &BigDecimal) -> BigDecimal {
+    value.with_scale(0)
+}

@@ -1,0 +1,109 @@
+//! What an expression is compiled to: names, types and functions resolved, nothing left to look
+//! up but the document.
+
+use regex::Regex;
+
+use super::error::EvaluationError;
+use super::function::Function;
+use super::item::{Item, SystemType};
+use super::syntax::Operator;
+use super::types::{Element, FhirType};
+use super::{MAX_STEPS, MAX_TEXT_BYTES};
+
+/// A part of a program. Its value is a collection.
+#[derive(Debug)]
+pub(super) enum Program {
+    Empty,
+    This,
+    Index,
+    Total,
+    Resource,
+    Context,
+    Literal(Item<'static>),
+    /// What it is evaluated on, if that has the type.
+    OfType(FhirType),
+    Navigate {
+        from: Box<Program>,
+        steps: Vec<Step>,
+    },
+    Call {
+        input: Box<Program>,
+        function: Function,
+        arguments: Vec<Program>,
+        pattern: Option<Regex>,
+    },
+    TypeTest {
+        input: Box<Program>,
+        test: TypeTest,
+        mode: TypeMode,
+    },
+    ReferenceKey {
+        input: Box<Program>,
+        target: Option<FhirType>,
+    },
+    Indexed {
+        input: Box<Program>,
+        index: Box<Program>,
+    },
+    Negative(Box<Program>),
+    Positive(Box<Program>),
+    Binary {
+        operator: Operator,
+        left: Box<Program>,
+        right: Box<Program>,
+    },
+}
+
+/// One element further into the document.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The type it starts from is known.
+    Known(&'static Element),
+    /// It is known at run time only, if at all.
+    Named(String),
+}
+
+/// `is`, `as` or `ofType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TypeMode {
+    Is,
+    As,
+    OfType,
+}
+
+/// A type that an expression names. `Quantity` names two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TypeTest {
+    pub(super) fhir: Option<FhirType>,
+    pub(super) system: Option<SystemType>,
+}
+
+/// The work that an evaluation may still do.
+#[derive(Debug)]
+pub(super) struct Budget {
+    steps: u32,
+}
+
+impl Budget {
+    pub(super) const fn new() -> Self {
+        Self { steps: MAX_STEPS }
+    }
+
+    pub(super) fn spend(&mut self, steps: u32) -> Result<(), EvaluationError> {
+        self.steps = self
+            .steps
+            .checked_sub(steps)
+            .ok_or(EvaluationError::TooManySteps { limit: MAX_STEPS })?;
+        Ok(())
+    }
+
+    /// Text is work by its length.
+    pub(super) fn spend_on_text(&mut self, bytes: usize) -> Result<(), EvaluationError> {
+        /// What a step costs, in bytes copied.
+        const BYTES_PER_STEP: usize = 64;
+        if bytes > MAX_TEXT_BYTES {
+            return Err(EvaluationError::TextTooLong { limit: MAX_TEXT_BYTES });
+        }
+        self.spend(u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX) + 1)
+    }
+}

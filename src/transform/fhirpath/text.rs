@@ -1,0 +1,148 @@
+//! Functions on text. Positions and lengths count characters, not bytes.
+
+use std::borrow::Cow;
+
+use regex::Regex;
+use sonic_rs::JsonValueTrait as _;
+
+use super::compile::pattern as compiled;
+use super::error::EvaluationError;
+use super::evaluate::{Outcome, Stack, integer, push, single};
+use super::function::Function;
+use super::item::Item;
+use super::program::Budget;
+
+/// The text of a single item; an error if it is none.
+pub(super) fn of_items<'d>(
+    items: &[Item<'d>],
+    operation: &'static str,
+) -> Outcome<Option<Cow<'d, str>>> {
+    of_item(single(items, operation)?, operation)
+}
+
+pub(super) fn of_item<'d>(
+    item: Option<&Item<'d>>,
+    operation: &'static str,
+) -> Outcome<Option<Cow<'d, str>>> {
+    match item {
+        None => Ok(None),
+        Some(Item::String(text)) => Ok(Some(text.clone())),
+        Some(Item::Node { node, .. }) if node.is_null() => Ok(None),
+        Some(Item::Node { node, .. }) => match (*node).as_str() {
+            Some(text) => Ok(Some(Cow::Borrowed(text))),
+            None => Err(EvaluationError::Operands { operation }),
+        },
+        Some(_) => Err(EvaluationError::Operands { operation }),
+    }
+}
+
+/// Joins the texts of primitives; what has no text is left out.
+pub(super) fn join(
+    items: &[Item<'_>],
+    separator: &str,
+    budget: &mut Budget,
+) -> Outcome<Item<'static>> {
+    let mut joined = String::new();
+    let mut texts = 0;
+    for item in items {
+        if item.node().is_some_and(|node| node.is_object() || node.is_array()) {
+            return Err(EvaluationError::Operands { operation: "join" });
+        }
+        let Some(text) = item.text() else { continue };
+        if texts > 0 {
+            joined.push_str(separator);
+        }
+        joined.push_str(&text);
+        texts += 1;
+        budget.spend(1)?;
+    }
+    budget.spend_on_text(joined.len())?;
+    Ok(Item::String(joined.into()))
+}
+
+/// Appends the result of a function on text. An argument that is empty makes it empty.
+pub(super) fn apply<'d>(
+    function: Function,
+    subject: Cow<'d, str>,
+    arguments: &[Vec<Item<'d>>],
+    pattern: Option<&Regex>,
+    budget: &mut Budget,
+    out: &mut Stack<'d>,
+) -> Outcome {
+    let name = function.name();
+    budget.spend_on_text(subject.len())?;
+    if function == Function::Substring {
+        return substring(&subject, arguments, out);
+    }
+    let mut texts = arguments.iter().map(|argument| of_items(argument, name));
+    let (first, second) = (texts.next().transpose()?, texts.next().transpose()?);
+    if first == Some(None) || second == Some(None) {
+        return Ok(());
+    }
+    let first = first.flatten().unwrap_or_default();
+    let second = second.flatten().unwrap_or_default();
+    let regex = || match pattern {
+        Some(pattern) => Ok(Cow::Borrowed(pattern)),
+        None => compiled(function, &first)
+            .map(Cow::Owned)
+            .ok_or(EvaluationError::Pattern { operation: name }),
+    };
+    let result = match function {
+        Function::Length => Item::Integer(characters(&subject)),
+        Function::Upper => Item::String(subject.to_uppercase().into()),
+        Function::Lower => Item::String(subject.to_lowercase().into()),
+        Function::Trim => Item::String(subject.trim().to_owned().into()),
+        Function::StartsWith => Item::Boolean(subject.starts_with(&*first)),
+        Function::EndsWith => Item::Boolean(subject.ends_with(&*first)),
+        Function::Contains => Item::Boolean(subject.contains(&*first)),
+        Function::IndexOf => Item::Integer(match subject.split_once(&*first) {
+            Some((before, _)) => characters(before),
+            None => -1,
+        }),
+        Function::Matches | Function::MatchesFull => Item::Boolean(regex()?.is_match(&subject)),
+        Function::ReplaceMatches if first.is_empty() => Item::String(subject),
+        Function::Replace | Function::ReplaceMatches => {
+            let parts = subject.len() + 1;
+            budget
+                .spend_on_text(subject.len().saturating_add(parts.saturating_mul(second.len())))?;
+            let replaced = if function == Function::Replace {
+                subject.replace(&*first, &second)
+            } else {
+                regex()?.replace_all(&subject, &*second).into_owned()
+            };
+            budget.spend_on_text(replaced.len())?;
+            Item::String(replaced.into())
+        }
+        Function::Split => {
+            return subject
+                .split(&*first)
+                .try_for_each(|part| push(Item::String(part.to_owned().into()), out));
+        }
+        _ => {
+            return subject
+                .chars()
+                .try_for_each(|letter| push(Item::String(letter.to_string().into()), out));
+        }
+    };
+    push(result, out)
+}
+
+fn characters(text: &str) -> i64 {
+    i64::try_from(text.chars().count()).unwrap_or(i64::MAX)
+}
+
+/// Empty if it starts outside the text.
+fn substring<'d>(subject: &str, arguments: &[Vec<Item<'d>>], out: &mut Stack<'d>) -> Outcome {
+    let name = Function::Substring.name();
+    let mut numbers = arguments.iter().map(|argument| integer(argument, name));
+    let start = numbers.next().transpose()?.flatten();
+    let length = numbers.next().transpose()?.flatten();
+    let Some(start) = start.and_then(|start| usize::try_from(start).ok()) else { return Ok(()) };
+    let Some((from, _)) = subject.char_indices().nth(start) else { return Ok(()) };
+    let rest = subject.get(from..).unwrap_or_default();
+    let part = match length {
+        None => rest.to_owned(),
+        Some(length) => rest.chars().take(usize::try_from(length).unwrap_or(0)).collect(),
+    };
+    push(Item::String(part.into()), out)
+}
