@@ -7,6 +7,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod model;
 pub mod problem;
+pub mod plan;
 pub mod retry;
 pub mod sink;
 pub mod source;

@@ -1,21 +1,30 @@
-//! One mistake in something the operator wrote: which file, where in it, what is wrong.
+//! What is wrong with a file that an operator wrote.
+//!
+//! In: the text of a rules or topology file, and the shape it should have. Out: all problems at
+//! once, each with file and JSON path and with what is accepted instead. A leaf: it reads no
+//! file itself and knows no key of any format.
 
 use std::fmt;
 
-/// A mistake in a configuration file. The message names paths, keys and kinds, never values:
-/// after interpolation a value may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use jsonschema::Validator;
+use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+/// One thing to mend in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Problem {
-    /// The file as the operator knows it.
+    /// The file as it was named.
     pub file: String,
-    /// JSON pointer into the file, `/sink/url`; empty: the file as a whole.
+    /// JSON pointer into it, `/transformers/0/tableName`; empty for the file as a whole.
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem of `file` at `path`.
+    /// A problem at a JSON pointer of a file.
     #[must_use]
     pub fn new(
         file: impl Into<String>,
@@ -28,6 +37,241 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}: {}", self.file, self.path, self.message)
+        f.write_str(&self.file)?;
+        if !self.path.is_empty() {
+            write!(f, "#{}", self.path)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Reads JSON (`*.json`) or YAML (any other name).
+///
+/// # Errors
+/// One [`Problem`] with the line at which reading stopped.
+pub fn parse(file: &str, text: &str) -> Result<Value, Problem> {
+    let is_json = file.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("json"));
+    if is_json {
+        serde_json::from_str(text)
+            .map_err(|error| Problem::new(file, "", format!("this is not JSON: {error}")))
+    } else {
+        serde_saphyr::from_str(text).map_err(|error| {
+            let error = error.without_snippet();
+            Problem::new(file, "", format!("this is not YAML: {error}"))
+        })
+    }
+}
+
+/// The accepted name that was probably meant.
+#[must_use]
+pub fn closest<'n>(name: &str, accepted: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let wanted = name.to_lowercase();
+    accepted
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// ``; did you mean `x`? accepted are …``: the second half of a message about an unknown name.
+#[must_use]
+pub fn advice(name: &str, accepted: &[&str]) -> String {
+    let guess = closest(name, accepted.iter().copied())
+        .map(|guess| format!("; did you mean `{guess}`?"))
+        .unwrap_or_default();
+    if accepted.is_empty() {
+        return guess;
+    }
+    format!("{guess} (accepted: {})", accepted.join(", "))
+}
+
+/// The shape of a file, made from the type that it is read into.
+pub struct Schema {
+    document: Value,
+    validator: Validator,
+}
+
+impl Schema {
+    /// The shape of `T`. What is optional may be left out but not be null: a key without a value
+    /// is more often a slip than a wish.
+    #[must_use]
+    pub fn of<T: JsonSchema>() -> Self {
+        let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+        let mut document = generator.into_root_schema_for::<T>().to_value();
+        simplify(&mut document);
+        let validator =
+            jsonschema::validator_for(&document).expect("a derived schema is a valid schema");
+        Self { document, validator }
+    }
+
+    /// The JSON Schema itself, for editors.
+    #[must_use]
+    pub const fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// All that is wrong with the shape of `value`.
+    #[must_use]
+    pub fn check(&self, file: &str, value: &Value) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for error in self.validator.iter_errors(value) {
+            self.explain(file, &error, &mut problems);
+        }
+        problems
+    }
+
+    /// What is left of `value` once everything misshapen is taken out, so that the rest can be
+    /// checked in the same run. List elements become null instead, so that paths stay true.
+    #[must_use]
+    pub fn prune(&self, mut value: Value) -> Value {
+        loop {
+            let faults: Vec<String> =
+                self.check("", &value).into_iter().map(|problem| problem.path).collect();
+            let before = value.clone();
+            for path in faults {
+                remove(&mut value, &path);
+            }
+            if value == before {
+                return value;
+            }
+        }
+    }
+
+    fn explain(&self, file: &str, error: &ValidationError<'_>, problems: &mut Vec<Problem>) {
+        let path = error.instance_path().as_str();
+        let message = match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let accepted = self.accepted_keys(error.schema_path().as_str());
+                for key in unexpected {
+                    let message = format!("unknown key{}", advice(key, &accepted));
+                    problems.push(Problem::new(file, format!("{path}/{}", escape(key)), message));
+                }
+                return;
+            }
+            ValidationErrorKind::Required { property } => {
+                format!("`{}` is missing", property.as_str().unwrap_or_default())
+            }
+            ValidationErrorKind::Enum { options } => {
+                let accepted: Vec<&str> =
+                    options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                match error.instance().as_str() {
+                    Some(found) => {
+                        format!("unknown value `{found}`{}", advice(found, &accepted))
+                    }
+                    None => format!(
+                        "{} is not accepted here (accepted: {})",
+                        kind(error.instance()),
+                        accepted.join(", ")
+                    ),
+                }
+            }
+            ValidationErrorKind::Type { kind: wanted } => {
+                let wanted = match wanted {
+                    TypeKind::Single(wanted) => wanted.to_string(),
+                    TypeKind::Multiple(wanted) => {
+                        let names: Vec<String> =
+                            wanted.iter().map(|wanted| wanted.to_string()).collect();
+                        names.join(" or ")
+                    }
+                };
+                format!("{} was found, {wanted} is expected", kind(error.instance()))
+            }
+            _ => error.masked().to_string(),
+        };
+        problems.push(Problem::new(file, path, message));
+    }
+
+    /// The keys that the object schema knows whose `additionalProperties` refused.
+    fn accepted_keys(&self, schema_path: &str) -> Vec<&str> {
+        let object = schema_path.strip_suffix("/additionalProperties").unwrap_or(schema_path);
+        let properties = self.document.pointer(&format!("{object}/properties"));
+        let keys = properties.and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
+        keys.map(String::as_str).filter(|key| !key.starts_with('$')).collect()
+    }
+}
+
+/// Takes null out of what may be left out, and joins lists of constants (which carry one
+/// description each) to one `enum`, so that messages can list what is accepted.
+fn simplify(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Object(object) => {
+            object.values_mut().for_each(simplify);
+            if let Some(Value::Array(types)) = object.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if object.get("default").is_some_and(Value::is_null) {
+                object.remove("default");
+            }
+            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    object.remove("anyOf");
+                    for (key, value) in only {
+                        object.entry(key).or_insert(value);
+                    }
+                }
+            }
+            if let Some(Value::Array(choices)) = object.get("oneOf") {
+                let constants: Option<Vec<Value>> = choices.iter().map(constants).collect();
+                if let Some(constants) = constants {
+                    let all = constants.into_iter().flat_map(|list| match list {
+                        Value::Array(list) => list,
+                        other => vec![other],
+                    });
+                    let all = Value::Array(all.collect());
+                    object.remove("oneOf");
+                    object.insert("type".to_owned(), "string".into());
+                    object.insert("enum".to_owned(), all);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The constants that a schema accepts, if it accepts nothing else.
+fn constants(schema: &Value) -> Option<Value> {
+    schema.get("const").or_else(|| schema.get("enum")).cloned()
+}
+
+/// Takes out what a JSON pointer names: a member for good, an element by making it null.
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else { return };
+    let key = key.replace("~1", "/").replace("~0", "~");
+    match value.pointer_mut(parent) {
+        Some(Value::Object(object)) => {
+            object.remove(&key);
+        }
+        Some(Value::Array(list)) => {
+            if let Some(element) = key.parse::<usize>().ok().and_then(|index| list.get_mut(index)) {
+                *element = Value::Null;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A key as a segment of a JSON pointer.
+#[must_use]
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The kind of a JSON value, with its article.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }

@@ -163,7 +163,7 @@ fn each_kind_of_bad_input_has_its_own_cause() {
             Cause::IncompleteDocument,
         ),
     ] {
-        assert_eq!(cause(&record(None, Some(value))), expected, "{:.80}", value);
+        assert_eq!(cause(&record(None, Some(value))), expected, "{value:.80}");
     }
     let mut latin = record(None, None);
     latin.value = Some(Bytes::from_static(b"{\"resourceType\":\"Patient\",\"id\":\"M\xfcller\"}"));

@@ -9,3 +9,4 @@ mod proof;
 mod services;
 mod support;
 mod fhirpath;
+mod rules;

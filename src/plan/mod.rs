@@ -1,1 +1,28 @@
-//! plan
+//! Rows become SQL.
+//!
+//! In: changes that have become rows, the catalog of tables, and what the live tables look like.
+//! Out: the fold of a batch, the text of every statement and the cells to bind to it, the DDL of
+//! the tables, and what a live schema lacks. It never touches a database, a clock or a random
+//! number; `sink` carries out what is planned here, in the order that DESIGN's guard rules ask.
+
+mod cell;
+mod ddl;
+mod dialect;
+mod fold;
+mod history;
+mod postgres;
+mod schema;
+mod sqlite;
+mod statement;
+mod target;
+
+pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
+pub use ddl::{TableKind, catalog_ddl, table_ddl};
+pub use dialect::{Accepted, Dialect};
+pub use fold::{DeleteWithoutVersion, Folded, fold};
+pub use history::{history_cells, history_id};
+pub use postgres::Postgres;
+pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
+pub use sqlite::Sqlite;
+pub use statement::Statement;
+pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};

@@ -5,8 +5,19 @@
 //! statements) and here (in which order). It never drops a change silently and never passes on
 //! the database's DETAIL texts, which carry row values.
 
+mod classify;
+mod database;
+mod isolate;
+mod postgres;
+mod sql;
+mod sqlite;
+mod transaction;
+
 use async_trait::async_trait;
 
+pub use self::isolate::write;
+pub use self::sql::{DatabaseKind, SqlSink};
+pub use self::transaction::TaskIdentity;
 use crate::model::{Offset, RowChange, TopicPartition};
 
 /// The right to write for a partition.

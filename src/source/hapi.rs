@@ -5,7 +5,7 @@
 //! a string; a delete may come without it. Older servers write `resourceId` instead of
 //! `payloadId`.
 
-use sonic_rs::{JsonValueTrait as _, Value};
+use sonic_rs::JsonValueTrait;
 
 use crate::model::{Document, DocumentLimits, Node};
 
@@ -19,7 +19,7 @@ pub(super) fn read(envelope: &Document, limits: DocumentLimits) -> Result<Statem
     if !root.is_object() {
         return Err(DecodeError::UnknownFormat { seen: Seen::NoObject(kind(root)) });
     }
-    let message = root.get("payload").filter(|payload| payload.is_object()).unwrap_or(root);
+    let message = root.get("payload").filter(JsonValueTrait::is_object).unwrap_or(root);
     let deleted = match message.get("operationType").and_then(|operation| operation.as_str()) {
         Some("CREATE" | "UPDATE" | "MANUALLY_TRIGGERED") => false,
         Some("DELETE") => true,
@@ -77,7 +77,7 @@ fn document(message: &Node, limits: DocumentLimits) -> Result<Option<Document>, 
 }
 
 fn text<'m>(message: &'m Node, member: &str) -> Option<&'m str> {
-    message.get(member).and_then(Value::as_str)
+    message.get(member).and_then(Node::as_str)
 }
 
 /// A version written as text or as a number.

@@ -7,7 +7,14 @@
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, ResourceRows};
 
+mod cast;
+mod error;
 pub mod fhirpath;
+mod identity;
+mod row;
+pub mod rules;
+
+pub use rules::RuleSet;
 
 /// Makes rows of documents. The rules document is one implementation; a program that embeds
 /// rowcast may bring its own.

@@ -81,8 +81,7 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     show_tables(&opened, &arguments.dir).await?;
 
     println!("4. what could not become rows, and why");
-    let letters = dead_letters::letters(&opened).await?;
-    println!("{}\n", dead_letters::by_cause(&letters));
+    println!("{}\n", dead_letters::by_cause(&opened).await?);
 
     let file = topology.display();
     println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());

@@ -1,0 +1,313 @@
+//! A dialect: how one database writes what a plan does.
+//!
+//! In: what a table looks like. Out: statements. A database brings a file that implements
+//! [`Dialect`]; the statements that PostgreSQL and SQLite write alike (`ON CONFLICT`,
+//! `RETURNING`) are written here once, and a database that has neither overrides them.
+//!
+//! Every statement keeps the order "rows, then constants" (see [`Statement`]). Identifiers are
+//! always quoted, values always bound.
+
+use super::cell::{BindColumn, BindType};
+use super::schema::LiveColumn;
+use super::statement::Statement;
+use super::target::{Target, TargetColumn};
+use crate::model::{Column, ColumnType, TableName};
+
+/// A row of the normative table of accepted column types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// `columnType` of the rules.
+    pub column_type: ColumnType,
+    /// The database's own name of a type (PostgreSQL) or affinity (SQLite) that takes it.
+    pub database_type: &'static str,
+    /// How values are bound to it.
+    pub bind: BindType,
+}
+
+/// How one database writes it.
+pub trait Dialect: Send + Sync {
+    /// Quotes an identifier.
+    fn quote(&self, identifier: &str) -> String;
+
+    /// The `number`th bind of a text, from 1.
+    fn placeholder(&self, number: usize) -> String;
+
+    /// A statement over rows, `tail` being what follows the rows `s(c1, c2, ...)`; `constants` is
+    /// the number of binds in the tail.
+    fn over_rows(
+        &self,
+        attempted: &'static str,
+        columns: Vec<BindColumn>,
+        constants: usize,
+        tail: &str,
+    ) -> Statement;
+
+    /// What is accepted for each `columnType`; the first entry of a type is the usual one.
+    fn accepted(&self) -> &'static [Accepted];
+
+    /// The type that our DDL gives a column.
+    fn column_type(&self, column: &Column) -> String;
+
+    /// DDL of the bookkeeping tables, with their names.
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2];
+
+    /// DDL of an index on one or several columns.
+    fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String;
+
+    /// DDL that gives a column another type, or the advice where there is none.
+    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> String;
+
+    /// DDL that lets a column be NULL, or the advice where there is none.
+    fn drop_not_null(&self, table: &TableName, column: &str) -> String;
+
+    /// The present moment, in the type of `rowcast_tombstone.at`.
+    fn now(&self) -> &'static str;
+
+    /// What makes a SELECT lock the rows of `table` (an alias, or nothing for the only table).
+    fn locking(&self, table: &str) -> String;
+
+    /// How values of a column type are bound to a live column; `None` if it does not take them.
+    fn bind_type(&self, column_type: ColumnType, live: &LiveColumn) -> Option<BindType> {
+        let mut accepted = self.accepted().iter();
+        accepted
+            .find(|entry| {
+                entry.column_type == column_type
+                    && entry.database_type.eq_ignore_ascii_case(&live.kind)
+            })
+            .map(|entry| entry.bind)
+    }
+
+    /// How values of a column type are bound where the live column is not known.
+    fn usual_bind(&self, column_type: ColumnType) -> BindType {
+        let mut accepted = self.accepted().iter();
+        accepted
+            .find(|entry| entry.column_type == column_type)
+            .map_or(BindType::Text, |entry| entry.bind)
+    }
+
+    /// A table's name, quoted.
+    fn table(&self, table: &TableName) -> String {
+        match &table.schema {
+            Some(schema) => format!("{}.{}", self.quote(schema), self.quote(&table.name)),
+            None => self.quote(&table.name),
+        }
+    }
+
+    /// A table's name where a foreign key refers to it.
+    fn reference(&self, table: &TableName) -> String {
+        self.table(table)
+    }
+
+    /// Writes root rows where they are newer than what is stored, unless a tombstone says that
+    /// the resource is gone. Rows: the table's columns, then the resource and its change's origin
+    /// (topic, partition, offset, index). Constant: the tombstones' table name. Returns the
+    /// resources really written.
+    fn guarded_upsert(&self, target: &Target, resource_column: &str) -> Statement {
+        let width = target.columns.len();
+        let version = target.place("version").map_or(2, |place| place + 1);
+        let mut columns = bind_columns(target);
+        columns.extend(own(&[
+            BindType::Text,
+            BindType::Text,
+            BindType::Int8,
+            BindType::Int8,
+            BindType::Int8,
+        ]));
+        let updates: Vec<_> = target
+            .columns
+            .iter()
+            .filter(|column| &*column.name != "id")
+            .map(|column| format!("{0} = excluded.{0}", self.quote(&column.name)))
+            .collect();
+        let tail = format!(
+            "INSERT INTO {table} AS r ({names}) SELECT {cells} FROM s \
+             WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone d \
+             WHERE d.source_resource_id = s.c{resource} AND d.table_name = {name} \
+             AND (d.version >= s.c{version} \
+             OR (d.origin_topic = s.c{topic} AND d.origin_partition = s.c{partition} \
+             AND (d.origin_offset, d.origin_index) > (s.c{offset}, s.c{index})))) \
+             ON CONFLICT ({id}) DO UPDATE SET {updates} \
+             WHERE r.{stored} < excluded.{stored} \
+             RETURNING CAST({key} AS text)",
+            table = target.quoted,
+            names = self.names(target),
+            cells = cells(width),
+            resource = width + 1,
+            topic = width + 2,
+            partition = width + 3,
+            offset = width + 4,
+            index = width + 5,
+            name = self.placeholder(columns.len() + 1),
+            id = self.quote("id"),
+            updates = updates.join(", "),
+            stored = self.quote("version"),
+            key = self.quote(resource_column),
+        );
+        self.over_rows("writing rows", columns, 1, &tail).on(&target.label)
+    }
+
+    /// Inserts rows of a child table.
+    fn insert(&self, target: &Target) -> Statement {
+        let tail = format!(
+            "INSERT INTO {} ({}) SELECT {} FROM s",
+            target.quoted,
+            self.names(target),
+            cells(target.columns.len())
+        );
+        self.over_rows("writing child rows", bind_columns(target), 0, &tail).on(&target.label)
+    }
+
+    /// Appends history rows unless that `id` and `version` are there. Returns the resources and
+    /// versions really appended.
+    fn append(&self, target: &Target, resource_column: &str) -> Statement {
+        let tail = format!(
+            "INSERT INTO {table} ({names}) SELECT {cells} FROM s WHERE true \
+             ON CONFLICT ({id}, {version}) DO NOTHING \
+             RETURNING CAST({key} AS text), CAST({version} AS bigint)",
+            table = target.quoted,
+            names = self.names(target),
+            cells = cells(target.columns.len()),
+            id = self.quote("id"),
+            version = self.quote("version"),
+            key = self.quote(resource_column),
+        );
+        self.over_rows("appending history rows", bind_columns(target), 0, &tail).on(&target.label)
+    }
+
+    /// Deletes by one column. Rows: its values.
+    fn delete(&self, target: &Target, column: &str) -> Statement {
+        let tail = format!(
+            "DELETE FROM {} WHERE {} IN (SELECT c1 FROM s)",
+            target.quoted,
+            self.quote(column)
+        );
+        let columns = vec![target.bind_column(column)];
+        self.over_rows("removing rows", columns, 0, &tail).on(&target.label)
+    }
+
+    /// Locks the root rows that are at or below a version. Rows: resource, version. Returns
+    /// resource and stored version.
+    fn doomed(&self, target: &Target, resource_column: &str) -> Statement {
+        let key = self.quote(resource_column);
+        let version = self.quote("version");
+        let tail = format!(
+            "SELECT CAST(r.{key} AS text), CAST(r.{version} AS bigint) \
+             FROM s JOIN {table} r ON r.{key} = s.c1 WHERE r.{version} <= s.c2 ORDER BY r.{key}{lock}",
+            table = target.quoted,
+            lock = self.locking("r"),
+        );
+        let columns = vec![target.bind_column(resource_column), BindColumn::own(BindType::Int8)];
+        self.over_rows("finding rows to remove", columns, 0, &tail).on(&target.label)
+    }
+
+    /// Reads what is remembered of deletes without version. Rows: resource. Constant: the
+    /// tombstones' table name. Returns resource, the four parts of the origin, the four parts of
+    /// the refused origin.
+    fn memory(&self) -> Statement {
+        let tail = format!(
+            "SELECT d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
+             d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
+             d.refused_index FROM s JOIN rowcast_tombstone d \
+             ON d.source_resource_id = s.c1 AND d.table_name = {}",
+            self.placeholder(2)
+        );
+        self.over_rows("reading remembered deletes", own(&[BindType::Text]), 1, &tail)
+    }
+
+    /// Remembers resources as gone at a version. Rows: resource, version. Constant: the
+    /// tombstones' table name. Returns the resources for which that was news.
+    fn remember_version(&self) -> Statement {
+        let tail = format!(
+            "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at) \
+             SELECT {name}, s.c1, s.c2, {now} FROM s WHERE true \
+             ON CONFLICT (table_name, source_resource_id) DO UPDATE \
+             SET version = excluded.version, at = excluded.at \
+             WHERE d.version < excluded.version RETURNING source_resource_id",
+            name = self.placeholder(3),
+            now = self.now(),
+        );
+        let columns = own(&[BindType::Text, BindType::Int8]);
+        self.over_rows("remembering deletes", columns, 1, &tail)
+    }
+
+    /// Remembers deletes without version, at the highest version known and at their origin. Rows:
+    /// resource, version, origin (topic, partition, offset, index). Constant: the tombstones'
+    /// table name.
+    fn remember_origin(&self) -> Statement {
+        let tail = format!(
+            "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
+             origin_topic, origin_partition, origin_offset, origin_index) \
+             SELECT {name}, s.c1, s.c2, {now}, s.c3, s.c4, s.c5, s.c6 FROM s WHERE true \
+             ON CONFLICT (table_name, source_resource_id) DO UPDATE SET \
+             version = CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version END, \
+             at = excluded.at, origin_topic = excluded.origin_topic, \
+             origin_partition = excluded.origin_partition, \
+             origin_offset = {offset}, origin_index = {index}, refused_topic = NULL, \
+             refused_partition = NULL, refused_offset = NULL, refused_index = NULL",
+            name = self.placeholder(7),
+            now = self.now(),
+            offset = later("origin", "offset"),
+            index = later("origin", "index"),
+        );
+        let columns = own(&[
+            BindType::Text,
+            BindType::Int8,
+            BindType::Text,
+            BindType::Int8,
+            BindType::Int8,
+            BindType::Int8,
+        ]);
+        self.over_rows("remembering deletes", columns, 1, &tail)
+    }
+
+    /// Remembers that a delete without version was refused. Rows: resource, origin (topic,
+    /// partition, offset, index). Constant: the tombstones' table name.
+    fn remember_refused(&self) -> Statement {
+        let tail = format!(
+            "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
+             refused_topic, refused_partition, refused_offset, refused_index) \
+             SELECT {name}, s.c1, -1, {now}, s.c2, s.c3, s.c4, s.c5 FROM s WHERE true \
+             ON CONFLICT (table_name, source_resource_id) DO UPDATE SET \
+             refused_topic = excluded.refused_topic, \
+             refused_partition = excluded.refused_partition, \
+             refused_offset = {offset}, refused_index = {index}",
+            name = self.placeholder(6),
+            now = self.now(),
+            offset = later("refused", "offset"),
+            index = later("refused", "index"),
+        );
+        let columns =
+            own(&[BindType::Text, BindType::Text, BindType::Int8, BindType::Int8, BindType::Int8]);
+        self.over_rows("remembering a refused delete", columns, 1, &tail)
+    }
+
+    /// The quoted names of a target's columns.
+    fn names(&self, target: &Target) -> String {
+        let names: Vec<_> =
+            target.columns.iter().map(|column: &TargetColumn| self.quote(&column.name)).collect();
+        names.join(", ")
+    }
+}
+
+/// The later of two positions in one topic partition; the new one if they are of different ones.
+fn later(what: &str, part: &str) -> String {
+    format!(
+        "CASE WHEN d.{what}_topic = excluded.{what}_topic \
+         AND d.{what}_partition = excluded.{what}_partition \
+         AND (d.{what}_offset, d.{what}_index) > (excluded.{what}_offset, excluded.{what}_index) \
+         THEN d.{what}_{part} ELSE excluded.{what}_{part} END"
+    )
+}
+
+fn own(binds: &[BindType]) -> Vec<BindColumn> {
+    binds.iter().map(|bind| BindColumn::own(*bind)).collect()
+}
+
+fn bind_columns(target: &Target) -> Vec<BindColumn> {
+    target.columns.iter().map(TargetColumn::bind_column).collect()
+}
+
+fn cells(width: usize) -> String {
+    let cells: Vec<_> = (1..=width).map(|column| format!("s.c{column}")).collect();
+    cells.join(", ")
+}

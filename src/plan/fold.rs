@@ -1,0 +1,188 @@
+//! The fold: at most one delete without version, then one upsert or versioned delete, per
+//! resource in a batch.
+//!
+//! In: the changes of one root table's type, in origin order, without those deletes that the
+//! tombstones say were applied or refused before. Out: what is left to do per resource. A delete
+//! without version is never folded away: it removes whatever there is, so it runs before the one
+//! newest change that follows it, and drops everything before it, of which only the highest
+//! version is remembered.
+
+use std::collections::BTreeMap;
+
+use crate::model::{RowChange, RowOperation};
+
+/// A delete without version that is left of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteWithoutVersion {
+    /// Place of the last such delete in the batch.
+    pub index: usize,
+    /// The highest version seen before it in the batch; -1 if none.
+    pub seen: i64,
+}
+
+/// What is left to do for one resource, in this order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Remove whatever is there.
+    pub delete_without_version: Option<DeleteWithoutVersion>,
+    /// Then apply the change at this place of the batch: the newest, a delete before an upsert of
+    /// the same version, the first among equals.
+    pub newest: Option<usize>,
+}
+
+/// Folds changes (with their places in the batch) per resource id. Sorted, so that all writers
+/// touch rows in one order.
+pub fn fold<'a>(
+    changes: impl IntoIterator<Item = (usize, &'a RowChange)>,
+) -> BTreeMap<&'a str, Folded> {
+    let mut states: BTreeMap<&'a str, State> = BTreeMap::new();
+    for (index, change) in changes {
+        let state = states.entry(&*change.resource.id).or_default();
+        let rank = match &change.operation {
+            RowOperation::Upsert { version, .. } => (version.get(), false),
+            RowOperation::Delete { version: Some(version) } => (version.get(), true),
+            RowOperation::Delete { version: None } => {
+                let seen = state.seen.unwrap_or(-1);
+                state.folded = Folded {
+                    delete_without_version: Some(DeleteWithoutVersion { index, seen }),
+                    newest: None,
+                };
+                state.rank = None;
+                continue;
+            }
+        };
+        state.seen = state.seen.max(Some(rank.0));
+        if state.rank.is_none_or(|best| rank > best) {
+            state.rank = Some(rank);
+            state.folded.newest = Some(index);
+        }
+    }
+    states.into_iter().map(|(id, state)| (id, state.folded)).collect()
+}
+
+#[derive(Default)]
+struct State {
+    folded: Folded,
+    /// (version, is a delete) of `folded.newest`.
+    rank: Option<(i64, bool)>,
+    /// The highest version so far, also of what was dropped.
+    seen: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Offset, Origin, ResourceKey, TopicPartition, Version};
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Step {
+        Upsert(i64),
+        Delete(i64),
+        DeleteWithoutVersion,
+    }
+
+    fn change(id: u8, step: Step, index: usize) -> RowChange {
+        let operation = match step {
+            Step::Upsert(version) => {
+                RowOperation::Upsert { version: Version::new(version).unwrap(), rows: Vec::new() }
+            }
+            Step::Delete(version) => RowOperation::Delete { version: Version::new(version) },
+            Step::DeleteWithoutVersion => RowOperation::Delete { version: None },
+        };
+        RowChange {
+            resource: ResourceKey { resource_type: "Patient".into(), id: id.to_string().into() },
+            operation,
+            origin: Origin {
+                source: TopicPartition::new("t", 0),
+                offset: Offset(i64::try_from(index).unwrap()),
+                index: 0,
+            },
+        }
+    }
+
+    fn folded(steps: &[Step]) -> Folded {
+        let changes: Vec<_> =
+            steps.iter().enumerate().map(|(at, step)| change(1, *step, at)).collect();
+        fold(changes.iter().enumerate()).remove("1").unwrap()
+    }
+
+    #[test]
+    fn the_newest_version_wins_whatever_the_order() {
+        assert_eq!(folded(&[Step::Upsert(3), Step::Upsert(1)]).newest, Some(0));
+        assert_eq!(folded(&[Step::Upsert(1), Step::Upsert(3)]).newest, Some(1));
+    }
+
+    #[test]
+    fn a_delete_beats_an_upsert_of_the_same_version() {
+        assert_eq!(folded(&[Step::Delete(2), Step::Upsert(2)]).newest, Some(0));
+        assert_eq!(folded(&[Step::Upsert(2), Step::Delete(2)]).newest, Some(1));
+    }
+
+    #[test]
+    fn the_first_of_equals_stays() {
+        assert_eq!(folded(&[Step::Upsert(2), Step::Upsert(2)]).newest, Some(0));
+    }
+
+    #[test]
+    fn a_delete_without_version_drops_what_came_before_and_remembers_its_version() {
+        let steps = [
+            Step::Upsert(7),
+            Step::DeleteWithoutVersion,
+            Step::Upsert(2),
+            Step::DeleteWithoutVersion,
+            Step::Upsert(8),
+        ];
+        assert_eq!(
+            folded(&steps),
+            Folded {
+                delete_without_version: Some(DeleteWithoutVersion { index: 3, seen: 7 }),
+                newest: Some(4)
+            }
+        );
+    }
+
+    /// The definition, read off DESIGN: quadratic and plain.
+    fn oracle(steps: &[(u8, Step)], id: u8) -> Folded {
+        let mine: Vec<_> =
+            steps.iter().enumerate().filter(|(_, (other, _))| *other == id).collect();
+        let last_delete =
+            mine.iter().rposition(|(_, (_, step))| *step == Step::DeleteWithoutVersion);
+        let rank = |step: &Step| match step {
+            Step::Upsert(version) => (*version, 0),
+            Step::Delete(version) => (*version, 1),
+            Step::DeleteWithoutVersion => (-1, -1),
+        };
+        let delete_without_version = last_delete.map(|at| DeleteWithoutVersion {
+            index: mine[at].0,
+            seen: mine[..at].iter().map(|(_, (_, step))| rank(step).0).max().unwrap_or(-1),
+        });
+        let rest = &mine[last_delete.map_or(0, |at| at + 1)..];
+        let best = rest.iter().map(|(_, (_, step))| rank(step)).max();
+        let newest = rest.iter().find(|(_, (_, step))| Some(rank(step)) == best).map(|(at, _)| *at);
+        Folded { delete_without_version, newest }
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0_i64..5).prop_map(Step::Upsert),
+            2 => (0_i64..5).prop_map(Step::Delete),
+            1 => Just(Step::DeleteWithoutVersion),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_fold_is_its_definition(steps in prop::collection::vec((0_u8..3, step()), 0..14)) {
+            let changes: Vec<_> =
+                steps.iter().enumerate().map(|(at, (id, step))| change(*id, *step, at)).collect();
+            let folded = fold(changes.iter().enumerate());
+            for id in 0..3 {
+                let expected = oracle(&steps, id);
+                let found = folded.get(id.to_string().as_str()).copied().unwrap_or_default();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Targets: the catalog's tables as they really are, with their statements.
+//!
+//! In: the catalog and the live tables. Out: per root table every statement that a transaction
+//! may need, its text fixed once. Columns that a table may do without and does not have are left
+//! out.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::cell::{BindColumn, BindType};
+use super::dialect::Dialect;
+use super::schema::LiveTable;
+use super::statement::Statement;
+use crate::model::{ColumnSource, RootTable, Table, TableName};
+
+/// A column that is filled.
+#[derive(Debug, Clone)]
+pub struct TargetColumn {
+    /// Name.
+    pub name: Arc<str>,
+    /// Its value's place in a row.
+    pub position: usize,
+    /// How it is bound.
+    pub bind: BindType,
+    /// The most characters that it takes.
+    pub limit: Option<usize>,
+    /// Who fills it.
+    pub source: ColumnSource,
+    /// Whether the parent's `id` is managed: then history derives its `parent_reference`.
+    pub parent_id_is_managed: bool,
+}
+
+impl TargetColumn {
+    /// How it is bound, for a statement.
+    #[must_use]
+    pub fn bind_column(&self) -> BindColumn {
+        BindColumn { name: Some(Arc::clone(&self.name)), bind: self.bind, limit: self.limit }
+    }
+}
+
+/// A table that is filled.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its name, quoted.
+    pub quoted: String,
+    /// Its name as the rules write it, for refusals and metrics.
+    pub label: Arc<str>,
+    /// Its columns.
+    pub columns: Vec<TargetColumn>,
+}
+
+impl Target {
+    /// A table of a root: itself, or its history.
+    #[must_use]
+    pub fn new(
+        dialect: &dyn Dialect,
+        root: &RootTable,
+        table: &Table,
+        name: &TableName,
+        live: Option<&LiveTable>,
+    ) -> Self {
+        let parent = table.parent.and_then(|parent| root.tables.get(parent));
+        let parent_id_is_managed = parent.is_some_and(id_is_managed);
+        let columns = table
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(position, column)| {
+                let found = live.and_then(|live| live.column(&column.name));
+                if found.is_none() && column.optional {
+                    return None;
+                }
+                Some(TargetColumn {
+                    name: Arc::clone(&column.name),
+                    position,
+                    bind: found
+                        .and_then(|found| dialect.bind_type(column.column_type, found))
+                        .unwrap_or_else(|| dialect.usual_bind(column.column_type)),
+                    limit: found.and_then(|found| found.limit),
+                    source: column.source.clone(),
+                    parent_id_is_managed,
+                })
+            })
+            .collect();
+        Self { quoted: dialect.table(name), label: name.to_string().into(), columns }
+    }
+
+    /// Place of a column among those filled.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| &*column.name == name)
+    }
+
+    /// How a column is bound; as text if it is not filled.
+    #[must_use]
+    pub fn bind_column(&self, name: &str) -> BindColumn {
+        self.place(name)
+            .and_then(|place| self.columns.get(place))
+            .map_or(BindColumn::own(BindType::Text), TargetColumn::bind_column)
+    }
+}
+
+/// Whether rowcast makes a table's ids.
+#[must_use]
+fn id_is_managed(table: &Table) -> bool {
+    table.columns.iter().any(|column| column.source == ColumnSource::Id)
+}
+
+/// A table with the statements that fill and clear it.
+#[derive(Debug)]
+pub struct TableStatements {
+    /// The table.
+    pub target: Target,
+    /// Inserts rows; for a root table the guarded upsert, for history the append.
+    pub write: Statement,
+    /// Removes a resource's rows: by `source_resource_id`, or what else finds the root row.
+    pub delete: Statement,
+}
+
+/// All statements of one root table and its children.
+#[derive(Debug)]
+pub struct RootStatements {
+    /// Under what name tombstones know the root table: resolved with its schema.
+    pub tombstone_name: String,
+    /// How the column is bound that finds a resource's root row.
+    pub key: BindType,
+    /// The root first, then children, each after its parent.
+    pub tables: Vec<TableStatements>,
+    /// Their history tables in the same order; empty without history.
+    pub history: Vec<TableStatements>,
+    /// Locks root rows at or below a version.
+    pub doomed: Statement,
+    /// Reads what is remembered of deletes without version.
+    pub memory: Statement,
+    /// Remembers resources as gone at a version.
+    pub remember_version: Statement,
+    /// Remembers deletes without version.
+    pub remember_origin: Statement,
+    /// Remembers that a delete without version was refused.
+    pub remember_refused: Statement,
+}
+
+impl RootStatements {
+    /// The statements of a root. `live` gives a table as it is, if it is.
+    #[must_use]
+    pub fn new<'a>(
+        dialect: &dyn Dialect,
+        root: &RootTable,
+        live: impl Fn(&TableName) -> Option<&'a LiveTable>,
+    ) -> Self {
+        let key_column = root.resource_column();
+        let mut tables: Vec<TableStatements> = Vec::with_capacity(root.tables.len());
+        let mut history = Vec::new();
+        for table in &root.tables {
+            let target = Target::new(dialect, root, table, &table.name, live(&table.name));
+            let is_root = table.parent.is_none();
+            let found_by = if is_root { key_column } else { "source_resource_id" };
+            let write = if is_root {
+                dialect.guarded_upsert(&target, key_column)
+            } else {
+                dialect.insert(&target)
+            };
+            let delete = dialect.delete(&target, found_by);
+            tables.push(TableStatements { target, write, delete });
+            if root.history {
+                let name = table.name.history();
+                let target = Target::new(dialect, root, table, &name, live(&name));
+                let write = dialect.append(&target, found_by);
+                let delete = dialect.delete(&target, found_by);
+                history.push(TableStatements { target, write, delete });
+            }
+        }
+        let root_target =
+            Target::new(dialect, root, root.root(), &root.root().name, live(&root.root().name));
+        let label = &root_target.label;
+        let tombstone_name = live(&root.root().name)
+            .map_or_else(|| label.to_string(), |live| format!("{}.{}", live.schema, live.name));
+        Self {
+            tombstone_name,
+            key: root_target.bind_column(key_column).bind,
+            doomed: dialect.doomed(&root_target, key_column),
+            memory: dialect.memory(),
+            remember_version: dialect.remember_version().on(label),
+            remember_origin: dialect.remember_origin().on(label),
+            remember_refused: dialect.remember_refused().on(label),
+            tables,
+            history,
+        }
+    }
+
+    /// Whether the column that finds a resource's root row can hold this id at all: an `id` that
+    /// is no UUID is in no UUID column.
+    #[must_use]
+    pub fn can_hold(&self, id: &str) -> bool {
+        match self.key {
+            BindType::Uuid => Uuid::parse_str(id).is_ok(),
+            BindType::Int2 => id.parse::<i16>().is_ok(),
+            BindType::Int4 => id.parse::<i32>().is_ok(),
+            BindType::Int8 => id.parse::<i64>().is_ok(),
+            _ => true,
+        }
+    }
+
+    /// A resource id as the database gives it back as text.
+    #[must_use]
+    pub fn key_text<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        match self.key {
+            BindType::Uuid => match Uuid::parse_str(id) {
+                Ok(uuid) => uuid.to_string().into(),
+                Err(_) => id.into(),
+            },
+            BindType::Int2 | BindType::Int4 | BindType::Int8 => match id.parse::<i64>() {
+                Ok(number) => number.to_string().into(),
+                Err(_) => id.into(),
+            },
+            _ => id.into(),
+        }
+    }
+}
+
+/// The statements over `rowcast_task`, and those that forget offsets.
+#[derive(Debug)]
+pub struct TaskStatements {
+    /// Raises the epoch. Constants: cluster, name, topic, partition. Returns epoch, next offset.
+    pub take_over: Statement,
+    /// Makes sure that there is a row. Constants: as above.
+    pub ensure: Statement,
+    /// Locks the row. Constants: as above. Returns the epoch.
+    pub lock: Statement,
+    /// Raises the next offset. Constants: the offset twice, then as above.
+    pub settle: Statement,
+    /// Lists what is remembered. Constants: cluster, name. Returns topic, partition, next offset.
+    pub offsets: Statement,
+    /// Forgets the next offsets of a topic. Constants: cluster, name, topic.
+    pub forget_offsets: Statement,
+    /// Forgets the origins that lie in a topic. Constant: the topic's identity.
+    pub forget_origins: Statement,
+    /// Forgets the refused origins that lie in a topic. Constant: the topic's identity.
+    pub forget_refused: Statement,
+}
+
+impl TaskStatements {
+    /// The statements of a dialect.
+    #[must_use]
+    pub fn new(dialect: &dyn Dialect) -> Self {
+        let bind = |number: usize| dialect.placeholder(number);
+        let partition = dialect.quote("partition");
+        let key = |from: usize| {
+            format!(
+                "cluster_id = {} AND name = {} AND topic = {} AND {partition} = {}",
+                bind(from),
+                bind(from + 1),
+                bind(from + 2),
+                bind(from + 3)
+            )
+        };
+        let insert = |epoch: i64| {
+            format!(
+                "INSERT INTO rowcast_task AS t (cluster_id, name, topic, {partition}, epoch) \
+                 VALUES ({}, {}, {}, {}, {epoch}) \
+                 ON CONFLICT (cluster_id, name, topic, {partition}) DO",
+                bind(1),
+                bind(2),
+                bind(3),
+                bind(4)
+            )
+        };
+        let forget = |what: &str| {
+            format!(
+                "UPDATE rowcast_tombstone SET {what}_topic = NULL, {what}_partition = NULL, \
+                 {what}_offset = NULL, {what}_index = NULL WHERE {what}_topic = {}",
+                bind(1)
+            )
+        };
+        Self {
+            take_over: Statement::fixed(
+                "taking a partition over",
+                Vec::new(),
+                format!(
+                    "{} UPDATE SET epoch = t.epoch + 1 RETURNING epoch, next_offset",
+                    insert(1)
+                ),
+            ),
+            ensure: Statement::fixed(
+                "checking ownership",
+                Vec::new(),
+                format!("{} NOTHING", insert(0)),
+            ),
+            lock: Statement::fixed(
+                "checking ownership",
+                Vec::new(),
+                format!("SELECT epoch FROM rowcast_task WHERE {}{}", key(1), dialect.locking("")),
+            ),
+            settle: Statement::fixed(
+                "remembering the next offset",
+                Vec::new(),
+                format!(
+                    "UPDATE rowcast_task SET next_offset = {} \
+                     WHERE (next_offset IS NULL OR next_offset < {}) AND {}",
+                    bind(1),
+                    bind(2),
+                    key(3)
+                ),
+            ),
+            offsets: Statement::fixed(
+                "reading remembered offsets",
+                Vec::new(),
+                format!(
+                    "SELECT topic, {partition}, next_offset FROM rowcast_task \
+                     WHERE cluster_id = {} AND name = {} ORDER BY topic, {partition}",
+                    bind(1),
+                    bind(2)
+                ),
+            ),
+            forget_offsets: Statement::fixed(
+                "forgetting offsets",
+                Vec::new(),
+                format!(
+                    "UPDATE rowcast_task SET next_offset = NULL \
+                     WHERE cluster_id = {} AND name = {} AND topic = {}",
+                    bind(1),
+                    bind(2),
+                    bind(3)
+                ),
+            ),
+            forget_origins: Statement::fixed("forgetting offsets", Vec::new(), forget("origin")),
+            forget_refused: Statement::fixed("forgetting offsets", Vec::new(), forget("refused")),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What a database's error means, by its code alone.
+//!
+//! In: an error of the driver. Out: a [`SinkError`] that carries the code and names of tables,
+//! columns and constraints. Messages and DETAIL stay behind: they quote row values.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::SinkError;
+use crate::error::{Cause, Place, Refusal, Stage};
+use crate::plan::Statement;
+
+/// What to do about a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Wait and try again.
+    Retry,
+    /// Isolate the change.
+    Refuse(Cause),
+    /// Pause; the text says what to do.
+    Pause(&'static str),
+}
+
+/// PostgreSQL: SQLSTATE.
+pub(super) fn postgres(sqlstate: &str) -> Verdict {
+    match sqlstate {
+        "40001" | "40P01" | "55P03" | "57014" => return Verdict::Retry,
+        "53100" => return Verdict::Pause("the disk is full: make room"),
+        "53400" => return Verdict::Pause("a configured limit of the server is exceeded"),
+        "22001" => return Verdict::Refuse(Cause::ValueTooLong),
+        "23502" => return Verdict::Refuse(Cause::ConstraintNotNull),
+        "23503" => return Verdict::Refuse(Cause::ConstraintForeignKey),
+        "23505" => return Verdict::Refuse(Cause::ConstraintUnique),
+        "23514" | "44000" => return Verdict::Refuse(Cause::ConstraintCheck),
+        // raised by a trigger of the user's
+        "P0001" => return Verdict::Refuse(Cause::IntegrityViolation),
+        "25006" => return Verdict::Pause("the database is read-only: point to the primary"),
+        "42501" => return Verdict::Pause("the user lacks a privilege: grant it"),
+        "42P01" => return Verdict::Pause("a table is missing: see `rowcast schema`"),
+        "42703" => return Verdict::Pause("a column is missing: see `rowcast schema`"),
+        _ => {}
+    }
+    if sqlstate.starts_with("57P") {
+        return Verdict::Retry;
+    }
+    match sqlstate.get(..2) {
+        Some("08" | "53" | "58") => Verdict::Retry,
+        // 54: a row, an index entry or a document larger than the server can take
+        Some("22" | "54") => Verdict::Refuse(Cause::DataException),
+        Some("23") => Verdict::Refuse(Cause::IntegrityViolation),
+        Some("28") => {
+            Verdict::Pause("the server does not let this user in: check user and password")
+        }
+        Some("3D") => Verdict::Pause("there is no such database"),
+        Some("42") => Verdict::Pause("the schema does not fit the rules: see `rowcast check`"),
+        _ => Verdict::Pause("unexpected: see the database's log"),
+    }
+}
+
+/// SQLite: extended result code.
+pub(super) const fn sqlite(code: i32) -> Verdict {
+    match code {
+        275 => return Verdict::Refuse(Cause::ConstraintCheck),
+        787 => return Verdict::Refuse(Cause::ConstraintForeignKey),
+        1299 => return Verdict::Refuse(Cause::ConstraintNotNull),
+        1555 | 2067 | 2579 => return Verdict::Refuse(Cause::ConstraintUnique),
+        3091 => return Verdict::Refuse(Cause::DataException),
+        _ => {}
+    }
+    match code & 0xff {
+        5 | 6 | 9 => Verdict::Retry,
+        18 | 20 => Verdict::Refuse(Cause::DataException),
+        19 => Verdict::Refuse(Cause::IntegrityViolation),
+        1 => Verdict::Pause("the schema does not fit the rules: see `rowcast check`"),
+        3 | 14 => Verdict::Pause("the file cannot be opened: check path and permissions"),
+        8 => Verdict::Pause("the file is read-only: check its permissions"),
+        10 => Verdict::Pause("reading or writing the file failed: check the disk"),
+        11 | 26 => Verdict::Pause("the file is damaged, or no SQLite database"),
+        13 => Verdict::Pause("the disk is full: make room"),
+        _ => Verdict::Pause("unexpected result code"),
+    }
+}
+
+/// What was being done when the error came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    /// In words.
+    pub(super) what: &'static str,
+    /// The statement, if it was one.
+    pub(super) statement: Option<&'a Statement>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) const fn to(what: &'static str) -> Self {
+        Self { what, statement: None }
+    }
+
+    pub(super) const fn run(statement: &'a Statement) -> Self {
+        Self { what: statement.attempted, statement: Some(statement) }
+    }
+
+    /// The driver's error in our terms. `judge` reads a code.
+    pub(super) fn failed(self, error: sqlx::Error, judge: impl Fn(&str) -> Verdict) -> SinkError {
+        use sqlx::Error;
+        let attempted = self.what;
+        let unavailable = |reason: String| SinkError::Unavailable { attempted, reason };
+        let fatal = |reason: &str| SinkError::Fatal { attempted, reason: reason.to_owned() };
+        match error {
+            Error::Database(error) => self.refused_by_database(&*error, judge),
+            Error::Io(error) => unavailable(error.kind().to_string()),
+            Error::PoolTimedOut => unavailable("no connection in time".to_owned()),
+            Error::PoolClosed => unavailable("the connections are closed".to_owned()),
+            Error::WorkerCrashed | Error::BeginFailed => unavailable("connection lost".to_owned()),
+            Error::Tls(_) => fatal("the TLS connection failed: check certificate and `sslmode`"),
+            Error::Configuration(_) => fatal("the database URL is not valid"),
+            Error::Protocol(_) => fatal("the server answered in an unknown way"),
+            Error::Encode(_) => self.refused(Cause::DataException, None, None, None),
+            _ => fatal("the driver failed in an unexpected way"),
+        }
+    }
+
+    fn refused_by_database(
+        self,
+        error: &dyn sqlx::error::DatabaseError,
+        judge: impl Fn(&str) -> Verdict,
+    ) -> SinkError {
+        let attempted = self.what;
+        let code = error.code().unwrap_or(Cow::Borrowed("unknown"));
+        match judge(&code) {
+            Verdict::Retry => {
+                SinkError::Unavailable { attempted, reason: format!("database code {code}") }
+            }
+            Verdict::Refuse(cause) => {
+                self.refused(cause, Some(&code), error.constraint(), self.column(cause, error))
+            }
+            Verdict::Pause(advice) => {
+                SinkError::Fatal { attempted, reason: format!("{advice} (database code {code})") }
+            }
+        }
+    }
+
+    fn refused(
+        self,
+        cause: Cause,
+        code: Option<&str>,
+        constraint: Option<&str>,
+        column: Option<Arc<str>>,
+    ) -> SinkError {
+        let error = match (code, constraint) {
+            (Some(code), Some(constraint)) => DatabaseRefusal::Constraint {
+                code: code.to_owned(),
+                constraint: constraint.to_owned(),
+            },
+            (Some(code), None) => DatabaseRefusal::Code { code: code.to_owned() },
+            (None, _) => DatabaseRefusal::NotEncodable,
+        };
+        let place = Place {
+            table: self.statement.and_then(|statement| statement.table.clone()),
+            column,
+            sqlstate: code.map(Into::into),
+            ..Place::default()
+        };
+        SinkError::Refused(Box::new(Refusal::new(
+            Stage::Sink,
+            cause,
+            &error,
+            "DatabaseRefusal",
+            place,
+        )))
+    }
+
+    /// The column that got no value. PostgreSQL says it in a field of its own; SQLite only at the
+    /// end of its message, so it is taken from there only if it is one of the statement's.
+    fn column(self, cause: Cause, error: &dyn sqlx::error::DatabaseError) -> Option<Arc<str>> {
+        if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+            return error.column().map(Into::into);
+        }
+        if cause != Cause::ConstraintNotNull {
+            return None;
+        }
+        let mut names = self.statement?.columns.iter().filter_map(|column| column.name.as_ref());
+        names.find(|name| error.message().ends_with(&format!(".{name}"))).cloned()
+    }
+}
+
+/// What the database said no to, without what it said it about.
+#[derive(Debug, thiserror::Error)]
+enum DatabaseRefusal {
+    #[error("the database refused the rows with code {code}")]
+    Code { code: String },
+    #[error("the database refused the rows with code {code}, constraint {constraint}")]
+    Constraint { code: String, constraint: String },
+    #[error("a value cannot be encoded for the database")]
+    NotEncodable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_heals_by_itself_is_never_a_dead_letter() {
+        for code in ["08006", "53300", "57P01", "57014", "58030", "40001", "40P01", "55P03"] {
+            assert_eq!(postgres(code), Verdict::Retry, "{code}");
+        }
+        for code in [5, 6, 261, 517] {
+            assert_eq!(sqlite(code), Verdict::Retry, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_row_has_its_cause() {
+        for (code, cause) in [
+            ("22001", Cause::ValueTooLong),
+            ("22003", Cause::DataException),
+            ("23502", Cause::ConstraintNotNull),
+            ("23503", Cause::ConstraintForeignKey),
+            ("23505", Cause::ConstraintUnique),
+            ("23514", Cause::ConstraintCheck),
+            ("23P01", Cause::IntegrityViolation),
+        ] {
+            assert_eq!(postgres(code), Verdict::Refuse(cause), "{code}");
+        }
+        assert_eq!(sqlite(1299), Verdict::Refuse(Cause::ConstraintNotNull));
+        assert_eq!(sqlite(19), Verdict::Refuse(Cause::IntegrityViolation));
+    }
+
+    #[test]
+    fn what_concerns_every_row_and_what_nobody_knows_is_fatal() {
+        for code in ["42P01", "42703", "28P01", "25006", "53100", "53400", "XX000", "", "ü"] {
+            assert!(matches!(postgres(code), Verdict::Pause(_)), "{code}");
+        }
+        for code in [1, 8, 13, 99] {
+            assert!(matches!(sqlite(code), Verdict::Pause(_)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a database must do for the sink: begin, run planned statements, commit, describe a table.
+//!
+//! A database is one file that implements [`Database`] and [`Transaction`] and one dialect in
+//! `plan`. The transaction script knows nothing else of it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::SinkError;
+use crate::error::{Place, Refusal, Stage};
+use crate::model::TableName;
+use crate::plan::{BindColumn, BindError, Cell, Dialect, LiveTable, Rows, Statement};
+
+/// The server gives a statement up after this time.
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+/// The server gives waiting for a lock up after this time.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// We give the server up after this time: longer than its own limit, for it may be gone.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+/// We give connecting up after this time.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Statements kept prepared per connection; above the number of texts of any sane catalog.
+pub(super) const PREPARED_STATEMENTS: usize = 1000;
+
+/// A cell that came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// NULL.
+    Null,
+    /// Text.
+    Text(String),
+    /// Integer.
+    Int(i64),
+}
+
+impl Reply {
+    pub(super) const fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Null | Self::Text(_) => None,
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Int(_) => None,
+        }
+    }
+}
+
+/// A row that came back.
+pub(super) type ReplyRow = Vec<Reply>;
+
+/// A database and its connections.
+#[async_trait]
+pub(super) trait Database: Send + Sync {
+    /// How it writes things.
+    fn dialect(&self) -> &'static dyn Dialect;
+    /// Begins a transaction that may write.
+    async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError>;
+    /// A table as it is; `None` if there is none of this name.
+    async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError>;
+    /// Creates the bookkeeping tables that are missing.
+    async fn create_bookkeeping(&self) -> Result<(), SinkError>;
+    /// Ends all connections.
+    async fn close(&self);
+}
+
+/// An open transaction. Dropped without commit or rollback (an error, a cancelled task) it takes
+/// its connection with it, so that nothing half done goes back to the pool.
+#[async_trait]
+pub(super) trait Transaction: Send {
+    /// Runs a statement over rows; nothing is sent if it takes rows and there are none.
+    async fn run(
+        &mut self,
+        statement: &Statement,
+        rows: &Rows<'_>,
+        constants: &[Cell<'_>],
+    ) -> Result<Vec<ReplyRow>, SinkError>;
+    /// Commits.
+    async fn commit(self: Box<Self>) -> Result<(), SinkError>;
+    /// Rolls back and keeps the connection.
+    async fn rollback(self: Box<Self>);
+}
+
+/// A value that cannot be bound, as a refusal that names table and column.
+pub(super) fn unbindable(
+    statement: &Statement,
+    column: Option<&BindColumn>,
+    error: BindError,
+) -> SinkError {
+    let place = Place {
+        table: statement.table.clone(),
+        column: column.and_then(|column| column.name.clone()),
+        ..Place::default()
+    };
+    SinkError::Refused(Box::new(Refusal::new(
+        Stage::Plan,
+        error.cause(),
+        &error,
+        "BindError",
+        place,
+    )))
+}
+
+/// Waits for the database, but not for ever.
+pub(super) async fn answer<T>(
+    attempted: &'static str,
+    work: impl Future<Output = Result<T, SinkError>>,
+) -> Result<T, SinkError> {
+    match tokio::time::timeout(ANSWER_LIMIT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(SinkError::Unavailable {
+            attempted,
+            reason: format!("no answer within {} s", ANSWER_LIMIT.as_secs()),
+        }),
+    }
+}

@@ -1,0 +1,185 @@
+//! Isolation: one poisonous change does not stop its neighbours.
+//!
+//! In: the changes of a batch. Out: one outcome or refusal per change. A refused batch is halved,
+//! in changes and before the fold (so that an older good version still lands when a newer one is
+//! refused), down to the single change. What heals by itself, what is fatal and a lost partition
+//! go back to the caller, who calls again with the same changes: every write is idempotent.
+
+use super::{Outcome, Owner, Sink, SinkError};
+use crate::error::{Cause, Place, Refusal, Stage};
+use crate::model::{Offset, RowChange, RowOperation};
+
+/// Writes changes, isolating those that the database refuses. `next` is remembered once all of
+/// them are through.
+///
+/// # Errors
+/// [`SinkError::Unavailable`], [`SinkError::Fatal`] and [`SinkError::Fenced`].
+pub async fn write(
+    sink: &dyn Sink,
+    owner: &Owner,
+    changes: &[RowChange],
+    next: Option<Offset>,
+) -> Result<Vec<Result<Outcome, Refusal>>, SinkError> {
+    let all: Vec<&RowChange> = changes.iter().collect();
+    let mut results = Vec::with_capacity(changes.len());
+    // parts still to be written, the first one last
+    let mut parts = vec![all.as_slice()];
+    while let Some(part) = parts.pop() {
+        let last = parts.is_empty();
+        match sink.apply(owner, part, next.filter(|_| last)).await {
+            Ok(outcomes) => results.extend(
+                part.iter()
+                    .zip(outcomes)
+                    .map(|(change, outcome)| outcome.ok_or_else(|| refused_before(change))),
+            ),
+            Err(SinkError::Refused(refusal)) => match part {
+                [] => return Err(SinkError::Refused(refusal)),
+                [change] => {
+                    if is_delete_without_version(change) {
+                        sink.note_refused_delete(owner, change).await?;
+                    }
+                    if last && next.is_some() {
+                        sink.apply(owner, &[], next).await?;
+                    }
+                    results.push(Err(known(*refusal, change)));
+                }
+                _ => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.push(second);
+                    parts.push(first);
+                }
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(results)
+}
+
+const fn is_delete_without_version(change: &RowChange) -> bool {
+    matches!(change.operation, RowOperation::Delete { version: None })
+}
+
+/// A refusal whose change is known.
+fn known(mut refusal: Refusal, change: &RowChange) -> Refusal {
+    refusal.place.resource_type = Some(change.resource.resource_type.clone());
+    refusal.place.version = match &change.operation {
+        RowOperation::Upsert { version, .. } => Some(version.get()),
+        RowOperation::Delete { version } => version.map(crate::model::Version::get),
+    };
+    refusal
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the delete without version was refused before; it is not applied late by itself")]
+struct RefusedBefore;
+
+fn refused_before(change: &RowChange) -> Refusal {
+    let refusal = Refusal::new(
+        Stage::Sink,
+        Cause::RefusedDelete,
+        &RefusedBefore,
+        "RefusedBefore",
+        Place::default(),
+    );
+    known(refusal, change)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::model::{Origin, ResourceKey, TopicPartition, Version};
+    use crate::sink::Ownership;
+
+    /// Refuses every batch that holds one of these offsets, and keeps a diary.
+    struct Fussy {
+        poison: Vec<i64>,
+        diary: Mutex<Vec<String>>,
+    }
+
+    #[async_trait]
+    impl Sink for Fussy {
+        async fn take_over(&self, _: &TopicPartition) -> Result<Ownership, SinkError> {
+            Ok(Ownership { epoch: 1, next_offset: None })
+        }
+
+        async fn apply(
+            &self,
+            _: &Owner,
+            changes: &[&RowChange],
+            next: Option<Offset>,
+        ) -> Result<Vec<Option<Outcome>>, SinkError> {
+            if changes.iter().any(|change| self.poison.contains(&change.origin.offset.0)) {
+                return Err(SinkError::Refused(Box::new(Refusal::new(
+                    Stage::Sink,
+                    Cause::ConstraintCheck,
+                    &RefusedBefore,
+                    "Test",
+                    Place::default(),
+                ))));
+            }
+            let offsets: Vec<_> = changes.iter().map(|change| change.origin.offset.0).collect();
+            self.diary.lock().unwrap().push(format!("{offsets:?} {:?}", next.map(|next| next.0)));
+            Ok(vec![Some(Outcome::Written); changes.len()])
+        }
+
+        async fn note_refused_delete(
+            &self,
+            _: &Owner,
+            change: &RowChange,
+        ) -> Result<(), SinkError> {
+            self.diary.lock().unwrap().push(format!("noted {}", change.origin.offset.0));
+            Ok(())
+        }
+    }
+
+    fn changes() -> Vec<RowChange> {
+        (0..8)
+            .map(|offset| RowChange {
+                resource: ResourceKey { resource_type: "Patient".into(), id: "1".into() },
+                operation: if offset == 5 {
+                    RowOperation::Delete { version: None }
+                } else {
+                    RowOperation::Upsert { version: Version::new(offset).unwrap(), rows: vec![] }
+                },
+                origin: Origin {
+                    source: TopicPartition::new("t", 0),
+                    offset: Offset(offset),
+                    index: 0,
+                },
+            })
+            .collect()
+    }
+
+    async fn run(poison: &[i64]) -> (Vec<usize>, Vec<String>) {
+        let sink = Fussy { poison: poison.to_vec(), diary: Mutex::default() };
+        let owner = Owner::Task { partition: TopicPartition::new("t", 0), epoch: 1 };
+        let results = write(&sink, &owner, &changes(), Some(Offset(8))).await.unwrap();
+        let refused = (0..results.len()).filter(|at| results[*at].is_err()).collect();
+        (refused, sink.diary.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_poisonous_change_does_not_stop_its_neighbours() {
+        let (refused, diary) = run(&[2]).await;
+        assert_eq!(refused, [2]);
+        assert_eq!(diary, ["[0, 1] None", "[3] None", "[4, 5, 6, 7] Some(8)"]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_delete_is_noted_before_anything_later_is_written() {
+        let (refused, diary) = run(&[5]).await;
+        assert_eq!(refused, [5]);
+        assert_eq!(diary, ["[0, 1, 2, 3] None", "[4] None", "noted 5", "[6, 7] Some(8)"]);
+    }
+
+    #[tokio::test]
+    async fn the_next_offset_is_remembered_though_the_last_change_is_refused() {
+        let (refused, diary) = run(&[7]).await;
+        assert_eq!(refused, [7]);
+        assert_eq!(diary.last().unwrap(), "[] Some(8)");
+    }
+}

@@ -1,0 +1,313 @@
+//! The SQL sink: any database behind [`Database`].
+//!
+//! In: a database URL and the catalog. Out: a [`Sink`]. It reads the live schema when it connects,
+//! and again after an error that mending the schema may have mended.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::RwLock;
+
+use super::database::{Database, Transaction};
+use super::postgres::PostgresDatabase;
+use super::sqlite::SqliteDatabase;
+use super::transaction::{Layout, RootLayout, Script, TaskIdentity};
+use super::{Outcome, Owner, Ownership, Sink, SinkError};
+use crate::model::{Catalog, Offset, RowChange, TableName, TopicPartition};
+use crate::plan::{
+    Cell, Dialect, LiveTable, RootStatements, Rows, SchemaProblem, Severity, TaskStatements,
+    catalog_ddl, compare, compare_root,
+};
+
+/// Which database a URL names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatabaseKind {
+    /// `postgres:` or `postgresql:`.
+    Postgres,
+    /// `sqlite:`.
+    Sqlite,
+}
+
+impl DatabaseKind {
+    /// The kind by the URL's scheme.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        match url.split_once(':')?.0 {
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "sqlite" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+
+    /// How it writes things: for DDL and documentation without a connection.
+    #[must_use]
+    pub fn dialect(self) -> &'static dyn Dialect {
+        match self {
+            Self::Postgres => &crate::plan::Postgres,
+            Self::Sqlite => &crate::plan::Sqlite,
+        }
+    }
+}
+
+/// A [`Sink`] over an SQL database.
+pub struct SqlSink {
+    kind: DatabaseKind,
+    database: Box<dyn Database>,
+    catalog: Arc<Catalog>,
+    identity: TaskIdentity,
+    /// `None` after a fatal error: to be read again.
+    layout: RwLock<Option<Arc<Layout>>>,
+}
+
+impl SqlSink {
+    /// Connects, creates the bookkeeping tables that are missing and reads the live schema. A
+    /// schema that does not fit is no error here: see [`SqlSink::check_schema`].
+    ///
+    /// `connections` bounds the pool; SQLite always has one. The URL may hold a password and
+    /// appears in no message.
+    ///
+    /// # Errors
+    /// [`SinkError::Unavailable`] if it cannot be reached, [`SinkError::Fatal`] if it refuses us.
+    pub async fn connect(
+        url: &str,
+        connections: u32,
+        catalog: Arc<Catalog>,
+        identity: TaskIdentity,
+    ) -> Result<Self, SinkError> {
+        let Some(kind) = DatabaseKind::of_url(url) else {
+            return Err(SinkError::Fatal {
+                attempted: "reading the database URL",
+                reason: "the scheme must be postgres or sqlite".to_owned(),
+            });
+        };
+        let database: Box<dyn Database> = match kind {
+            DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
+            DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
+        };
+        database.create_bookkeeping().await?;
+        let sink = Self { kind, database, catalog, identity, layout: RwLock::new(None) };
+        sink.layout().await?;
+        Ok(sink)
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub const fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// Reads the live schema and compares it with the catalog: every problem at once.
+    pub async fn check_schema(&self) -> Result<Vec<SchemaProblem>, SinkError> {
+        let live = self.describe().await?;
+        *self.layout.write().await = Some(Arc::new(self.lay_out(&live)));
+        Ok(compare(self.database.dialect(), &self.catalog, |name| find(&live, name)))
+    }
+
+    /// Executes DDL: what `schema apply` asks for, never done by itself. Lines that begin with
+    /// `--` are advice, not statements. All or nothing.
+    pub async fn execute_ddl(&self, statements: &[String]) -> Result<(), SinkError> {
+        let mut transaction = self.database.begin().await?;
+        let mut result = Ok(());
+        for ddl in statements.iter().filter(|ddl| !ddl.starts_with("--")) {
+            for ddl in ddl.split(";\n") {
+                let attempted = "changing the schema";
+                let statement =
+                    crate::plan::Statement::fixed(attempted, Vec::new(), ddl.to_owned());
+                if result.is_ok() {
+                    result = transaction.run(&statement, &Rows::new(0), &[]).await.map(drop);
+                }
+            }
+        }
+        *self.layout.write().await = None;
+        self.finish(transaction, result).await
+    }
+
+    /// The DDL of the whole catalog.
+    #[must_use]
+    pub fn ddl(&self) -> Vec<String> {
+        catalog_ddl(self.database.dialect(), &self.catalog)
+    }
+
+    /// The offsets remembered for this topology.
+    pub async fn next_offsets(&self) -> Result<Vec<(TopicPartition, Option<Offset>)>, SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.database.begin().await?;
+        let key = [Cell::Text(&self.identity.cluster_id), Cell::Text(&self.identity.name)];
+        let result = transaction.run(&layout.tasks.offsets, &Rows::new(0), &key).await;
+        let rows = self.finish(transaction, result).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let topic = row.first()?.text()?;
+                let partition = i32::try_from(row.get(1)?.int()?).ok()?;
+                Some((TopicPartition::new(topic, partition), row.get(2)?.int().map(Offset)))
+            })
+            .collect())
+    }
+
+    /// Forgets everything that is remembered by offset of a topic: after it was re-created its
+    /// offsets mean something else. Versions stay remembered.
+    pub async fn forget(&self, topic: &str) -> Result<(), SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.database.begin().await?;
+        let result = self.forget_within(&mut *transaction, &layout, topic).await;
+        self.finish(transaction, result).await
+    }
+
+    async fn forget_within(
+        &self,
+        transaction: &mut dyn Transaction,
+        layout: &Layout,
+        topic: &str,
+    ) -> Result<(), SinkError> {
+        let identity = self.identity.topic(topic);
+        let nothing = Rows::new(0);
+        let task = [
+            Cell::Text(&self.identity.cluster_id),
+            Cell::Text(&self.identity.name),
+            Cell::Text(topic),
+        ];
+        transaction.run(&layout.tasks.forget_offsets, &nothing, &task).await?;
+        let origin = [Cell::Text(&identity)];
+        transaction.run(&layout.tasks.forget_origins, &nothing, &origin).await?;
+        transaction.run(&layout.tasks.forget_refused, &nothing, &origin).await?;
+        Ok(())
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    async fn layout(&self) -> Result<Arc<Layout>, SinkError> {
+        if let Some(layout) = &*self.layout.read().await {
+            return Ok(Arc::clone(layout));
+        }
+        let mut slot = self.layout.write().await;
+        if let Some(layout) = &*slot {
+            return Ok(Arc::clone(layout));
+        }
+        let live = self.describe().await?;
+        let layout = Arc::new(self.lay_out(&live));
+        *slot = Some(Arc::clone(&layout));
+        Ok(layout)
+    }
+
+    async fn describe(&self) -> Result<Vec<(TableName, LiveTable)>, SinkError> {
+        let mut live = Vec::new();
+        for root in &self.catalog.roots {
+            for table in &root.tables {
+                let history = root.history.then(|| table.name.history());
+                for name in [Some(table.name.clone()), history].into_iter().flatten() {
+                    if let Some(found) = self.database.describe(&name).await? {
+                        live.push((name, found));
+                    }
+                }
+            }
+        }
+        Ok(live)
+    }
+
+    fn lay_out(&self, live: &[(TableName, LiveTable)]) -> Layout {
+        let dialect = self.database.dialect();
+        let roots = self
+            .catalog
+            .roots
+            .iter()
+            .map(|root| {
+                let problems = compare_root(dialect, root, &|name| find(live, name));
+                let broken = problems.iter().find(|problem| problem.severity == Severity::Error);
+                RootLayout {
+                    statements: RootStatements::new(dialect, root, |name| find(live, name)),
+                    broken: broken.map(ToString::to_string),
+                }
+            })
+            .collect();
+        Layout { tasks: TaskStatements::new(dialect), roots }
+    }
+
+    /// Commits, or rolls back; after an error that says nothing about the data the connection is
+    /// given up with the transaction, and after a fatal one the schema is read again.
+    async fn finish<T>(
+        &self,
+        transaction: Box<dyn Transaction>,
+        result: Result<T, SinkError>,
+    ) -> Result<T, SinkError> {
+        let error = match result {
+            Ok(value) => match transaction.commit().await {
+                Ok(()) => return Ok(value),
+                Err(error) => error,
+            },
+            Err(error @ (SinkError::Refused(_) | SinkError::Fenced)) => {
+                transaction.rollback().await;
+                error
+            }
+            Err(error) => {
+                drop(transaction);
+                error
+            }
+        };
+        if matches!(error, SinkError::Fatal { .. }) {
+            *self.layout.write().await = None;
+        }
+        Err(error)
+    }
+}
+
+fn find<'a>(live: &'a [(TableName, LiveTable)], name: &TableName) -> Option<&'a LiveTable> {
+    live.iter().find(|(found, _)| found == name).map(|(_, table)| table)
+}
+
+#[async_trait]
+impl Sink for SqlSink {
+    async fn take_over(&self, partition: &TopicPartition) -> Result<Ownership, SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.database.begin().await?;
+        let result = Script {
+            transaction: &mut *transaction,
+            catalog: &self.catalog,
+            layout: &layout,
+            identity: &self.identity,
+        }
+        .take_over(partition)
+        .await;
+        self.finish(transaction, result).await
+    }
+
+    async fn apply(
+        &self,
+        owner: &Owner,
+        changes: &[&RowChange],
+        next: Option<Offset>,
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.database.begin().await?;
+        let result = Script {
+            transaction: &mut *transaction,
+            catalog: &self.catalog,
+            layout: &layout,
+            identity: &self.identity,
+        }
+        .apply(owner, changes, next)
+        .await;
+        self.finish(transaction, result).await
+    }
+
+    async fn note_refused_delete(
+        &self,
+        owner: &Owner,
+        change: &RowChange,
+    ) -> Result<(), SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.database.begin().await?;
+        let result = Script {
+            transaction: &mut *transaction,
+            catalog: &self.catalog,
+            layout: &layout,
+            identity: &self.identity,
+        }
+        .note_refused(owner, change)
+        .await;
+        self.finish(transaction, result).await
+    }
+}

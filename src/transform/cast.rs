@@ -1,0 +1,299 @@
+//! FHIR values become typed column values.
+//!
+//! In: what a path yielded, and a column type. Out: a [`Value`], or what kind of value was seen
+//! instead. FHIR writes dates, instants, decimals and bytes as text; conversion keeps every
+//! digit and never rounds, except that instants end at microseconds.
+
+use std::borrow::Cow;
+use std::str::FromStr as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bigdecimal::{BigDecimal, ToPrimitive as _};
+use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
+use sonic_rs::{JsonType, JsonValueTrait as _};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::fhirpath::Item;
+use super::rules::PartialDate;
+use crate::model::{ColumnType, Node, Value};
+
+/// Most digits of a number, before and after the point together. FHIR's decimals have 18; a
+/// number like `1e999999999` would be expanded to a gigabyte further on.
+const MAX_DIGITS: u64 = 1_000;
+/// Longest text that is tried as a number, bytes: the digits, sign, point and exponent.
+const MAX_NUMBER_TEXT: usize = 1_100;
+
+/// What to do about an object in a column of a primitive type.
+const PRIMITIVE_WANTED: &str = "; let the path end at a primitive, or make it a JSON column";
+
+/// A value that does not convert.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("{seen} does not convert to {wanted}{advice}")]
+pub(super) struct CastError {
+    seen: &'static str,
+    wanted: ColumnType,
+    advice: &'static str,
+}
+
+/// A FHIR value as columns see it.
+#[derive(Clone)]
+pub(super) enum Scalar<'d> {
+    /// Text, and all that FHIR writes as text.
+    Text(Cow<'d, str>),
+    /// A number as it was written.
+    Number(Cow<'d, str>),
+    /// A truth value.
+    Boolean(bool),
+    /// An object or array.
+    Complex(&'d Node),
+}
+
+impl<'d> Scalar<'d> {
+    /// The value of an item; `None` for a JSON null, which FHIR writes where a list of primitives
+    /// has an element with nothing but extensions.
+    pub(super) fn of(item: &Item<'d>) -> Option<Self> {
+        match item {
+            Item::Node { node, .. } => Self::of_node(node),
+            Item::Boolean(value) => Some(Self::Boolean(*value)),
+            Item::Integer(_) | Item::Decimal(_) => item.text().map(Self::Number),
+            Item::String(_)
+            | Item::Date(_)
+            | Item::DateTime(_)
+            | Item::Time(_)
+            | Item::Quantity(_) => item.text().map(Self::Text),
+        }
+    }
+
+    fn of_node(node: &'d Node) -> Option<Self> {
+        match node.get_type() {
+            JsonType::Null => None,
+            JsonType::Boolean => node.as_bool().map(Self::Boolean),
+            JsonType::String => node.as_str().map(|text| Self::Text(text.into())),
+            JsonType::Number => {
+                node.as_raw_number().map(|raw| Self::Number(raw.as_str().to_owned().into()))
+            }
+            JsonType::Object | JsonType::Array => Some(Self::Complex(node)),
+        }
+    }
+
+    /// The text of a primitive.
+    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) | Self::Number(text) => Some(Cow::Borrowed(text)),
+            Self::Boolean(true) => Some("true".into()),
+            Self::Boolean(false) => Some("false".into()),
+            Self::Complex(_) => None,
+        }
+    }
+
+    /// The value as JSON text, numbers with their digits.
+    pub(super) fn json(&self) -> String {
+        match self {
+            Self::Text(text) => serde_json::Value::from(text.as_ref()).to_string(),
+            Self::Number(_) | Self::Boolean(_) => self.text().unwrap_or_default().into_owned(),
+            Self::Complex(node) => {
+                sonic_rs::to_string(node).expect("a parsed document can be written again")
+            }
+        }
+    }
+
+    /// The text of a primitive, for a column of type `to`.
+    ///
+    /// # Errors
+    /// [`CastError`] for objects and arrays.
+    pub(super) fn primitive(&self, to: ColumnType) -> Result<String, CastError> {
+        self.text().map(Cow::into_owned).ok_or(CastError {
+            seen: self.kind(),
+            wanted: to,
+            advice: PRIMITIVE_WANTED,
+        })
+    }
+
+    /// The value as a key: a conversion that would make one key of two different texts (`7` and
+    /// `007`) is refused.
+    ///
+    /// # Errors
+    /// [`CastError`] names the kind of value seen.
+    pub(super) fn cast_identically(&self, to: ColumnType) -> Result<Value, CastError> {
+        let value = self.cast(to, PartialDate::Error)?;
+        let back = match &value {
+            Value::Int(number) => Some(number.to_string()),
+            Value::Uuid(uuid) => Some(uuid.to_string()),
+            _ => None,
+        };
+        match (back, self.text()) {
+            (Some(back), Some(text)) if back != text => Err(CastError {
+                seen: "an id in other than its canonical form",
+                wanted: to,
+                advice: "; different ids would become one",
+            }),
+            _ => Ok(value),
+        }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a string",
+            Self::Number(_) => "a number",
+            Self::Boolean(_) => "a boolean",
+            Self::Complex(_) => "an object",
+        }
+    }
+
+    /// The value as a column's type; [`Value::Null`] only for a partial date that the rule says
+    /// so of.
+    ///
+    /// # Errors
+    /// [`CastError`] names the kind of value seen.
+    pub(super) fn cast(&self, to: ColumnType, partial: PartialDate) -> Result<Value, CastError> {
+        let fail = |seen, advice| CastError { seen, wanted: to, advice };
+        if to == ColumnType::Json {
+            return Ok(Value::Json(self.json()));
+        }
+        let Some(text) = self.text() else {
+            return Err(fail(self.kind(), PRIMITIVE_WANTED));
+        };
+        let text = text.as_ref();
+        let value = match to {
+            ColumnType::String => Some(Value::Text(text.to_owned())),
+            ColumnType::Int => return self.integer(text, to, i64::from(i32::MAX)),
+            ColumnType::BigInt => return self.integer(text, to, i64::MAX),
+            ColumnType::Decimal => decimal(text).map(Value::Decimal),
+            ColumnType::Double => {
+                text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Double)
+            }
+            ColumnType::Boolean => match text {
+                "true" => Some(Value::Boolean(true)),
+                "false" => Some(Value::Boolean(false)),
+                _ => None,
+            },
+            ColumnType::Date => return date(text, partial, to),
+            ColumnType::DateTime => return date_time(text, partial, to),
+            ColumnType::Time => time(text).map(Value::Time),
+            ColumnType::Uuid => uuid(text).map(Value::Uuid),
+            ColumnType::Binary => binary(text).map(Value::Binary),
+            ColumnType::Json => None,
+        };
+        value.ok_or_else(|| fail(self.kind(), ""))
+    }
+
+    fn integer(&self, text: &str, to: ColumnType, max: i64) -> Result<Value, CastError> {
+        let fail = |seen| CastError { seen, wanted: to, advice: "" };
+        let number = match text.parse::<i64>() {
+            Ok(number) => number,
+            Err(_) => {
+                let decimal = decimal(text).ok_or_else(|| fail(self.kind()))?;
+                if !decimal.is_integer() {
+                    return Err(fail("a number with decimals"));
+                }
+                decimal.to_i64().ok_or_else(|| fail("a number beyond the range"))?
+            }
+        };
+        if (-max - 1..=max).contains(&number) {
+            Ok(Value::Int(number))
+        } else {
+            Err(fail("a number beyond the range"))
+        }
+    }
+}
+
+fn decimal(text: &str) -> Option<BigDecimal> {
+    if text.len() > MAX_NUMBER_TEXT {
+        return None;
+    }
+    let number = BigDecimal::from_str(text).ok()?;
+    let scale = number.fractional_digit_count().unsigned_abs();
+    (number.digits().saturating_add(scale) <= MAX_DIGITS).then_some(number)
+}
+
+/// What of a date is written.
+enum Written {
+    Year,
+    Month,
+    Day,
+}
+
+/// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, padded to its first day.
+fn calendar_date(text: &str) -> Option<(NaiveDate, Written)> {
+    let bytes = text.as_bytes();
+    let shaped = bytes.iter().enumerate().all(|(at, byte)| match at {
+        4 | 7 => *byte == b'-',
+        _ => byte.is_ascii_digit(),
+    });
+    if !shaped {
+        return None;
+    }
+    let (padded, written) = match bytes.len() {
+        4 => (format!("{text}-01-01"), Written::Year),
+        7 => (format!("{text}-01"), Written::Month),
+        10 => (text.to_owned(), Written::Day),
+        _ => return None,
+    };
+    NaiveDate::from_str(&padded).ok().map(|date| (date, written))
+}
+
+/// The date as written, from a date or a date-time: a birth in Sydney keeps its day.
+fn date(text: &str, partial: PartialDate, to: ColumnType) -> Result<Value, CastError> {
+    let not_a_date = CastError { seen: "a value that is no date", wanted: to, advice: "" };
+    let day = match text.split_once('T') {
+        Some((day, _)) => {
+            instant(text).ok_or(not_a_date)?;
+            day
+        }
+        None => text,
+    };
+    let (date, written) = calendar_date(day).ok_or(not_a_date)?;
+    match (written, partial) {
+        (Written::Day, _) | (_, PartialDate::Start) => Ok(Value::Date(date)),
+        (_, PartialDate::Null) => Ok(Value::Null),
+        (_, PartialDate::Error) => {
+            Err(CastError { seen: "a partial date", wanted: to, advice: "" })
+        }
+    }
+}
+
+/// An instant. A date alone is partial: its midnight is in UTC.
+fn date_time(text: &str, partial: PartialDate, to: ColumnType) -> Result<Value, CastError> {
+    if text.contains('T') {
+        return instant(text).map(Value::DateTime).ok_or(CastError {
+            seen: "a value that is no date-time",
+            wanted: to,
+            advice: "; FHIR requires seconds and a time zone with a time",
+        });
+    }
+    let not_a_date = CastError { seen: "a value that is no date-time", wanted: to, advice: "" };
+    let (date, _) = calendar_date(text).ok_or(not_a_date)?;
+    match partial {
+        PartialDate::Start => Ok(Value::DateTime(date.and_time(NaiveTime::MIN).and_utc())),
+        PartialDate::Null => Ok(Value::Null),
+        PartialDate::Error => Err(CastError { seen: "a partial date", wanted: to, advice: "" }),
+    }
+}
+
+/// A date-time with seconds and zone, cut to microseconds.
+fn instant(text: &str) -> Option<DateTime<Utc>> {
+    let instant = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    instant.with_nanosecond(instant.nanosecond() / 1_000 * 1_000)
+}
+
+fn time(text: &str) -> Option<NaiveTime> {
+    let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok()?;
+    time.with_nanosecond(time.nanosecond() / 1_000 * 1_000)
+}
+
+/// A hyphenated UUID, with or without `urn:uuid:`.
+fn uuid(text: &str) -> Option<Uuid> {
+    let text = text.strip_prefix("urn:uuid:").unwrap_or(text);
+    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}
+
+/// Base64; FHIR allows white space in it.
+fn binary(text: &str) -> Option<Vec<u8>> {
+    if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        return BASE64.decode(compact).ok();
+    }
+    BASE64.decode(text).ok()
+}

@@ -1,0 +1,243 @@
+//! A document runs through a root transformer.
+//!
+//! In: a compiled transformer and an upsert. Out: the rows of the resource in the root table and
+//! all its child tables, or a refusal. The rows of one resource are bounded.
+
+use super::cast::Scalar;
+use super::error::{At, TransformError};
+use super::fhirpath::{Item, convert_to_boolean};
+use super::identity;
+use super::rules::{
+    ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
+    PartialDate, PathColumn, RootProgram, TableProgram,
+};
+use crate::error::Refusal;
+use crate::model::{Change, ColumnType, Document, Node, Row, RowSet, Value, Version};
+use uuid::Uuid;
+
+/// Most rows that one resource may have below one root table. A thousand times what real ones
+/// have; without a bound, nested child tables that begin at the resource multiply.
+const MAX_ROWS: usize = 100_000;
+
+/// The rows of a resource below one root; `None` if the transformer's `where` does not match.
+pub(super) fn row_sets(
+    program: &RootProgram,
+    change: &Change,
+    version: Version,
+    document: &Document,
+) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
+    let mut run = Run {
+        change,
+        version,
+        resource: document.root(),
+        rows: vec![Vec::new(); program.tables],
+        rows_left: MAX_ROWS,
+        found: Vec::new(),
+    };
+    let focus = Item::resource(run.resource);
+    if let Some(condition) = &program.condition
+        && !run.holds(condition, &program.table, &focus)?
+    {
+        return Ok(None);
+    }
+    let id = identity::root(&program.table.name, &change.resource);
+    run.fill(&program.table, &focus, id, &Value::Null)?;
+    let sets = run.rows.into_iter().enumerate();
+    Ok(Some(sets.map(|(table, rows)| RowSet { table, rows }).collect()))
+}
+
+/// One document on its way through one root transformer.
+struct Run<'d> {
+    change: &'d Change,
+    version: Version,
+    resource: &'d Node,
+    /// By table index.
+    rows: Vec<Vec<Row>>,
+    rows_left: usize,
+    /// What the expression at hand yielded; kept for its capacity.
+    found: Vec<Item<'d>>,
+}
+
+impl<'d> Run<'d> {
+    /// Appends the row of one element, and the rows below it.
+    fn fill(
+        &mut self,
+        table: &TableProgram,
+        focus: &Item<'d>,
+        id: Uuid,
+        parent_reference: &Value,
+    ) -> Result<(), Box<Refusal>> {
+        if self.rows_left == 0 {
+            let error = TransformError::TooManyRows { limit: MAX_ROWS };
+            let at = At { table: &table.name, column: None, rule: None, path: None };
+            return Err(error.refuse(self.change, &at));
+        }
+        self.rows_left -= 1;
+        let mut row = Vec::with_capacity(table.columns.len());
+        let mut own_id = Value::Uuid(id);
+        for column in &table.columns {
+            let value = self.value(column, focus, id, parent_reference).map_err(|error| {
+                let path = match &column.fill {
+                    Fill::Path(filled) => Some(filled.path.expression()),
+                    Fill::ResourceId => Some("id"),
+                    Fill::Version => Some("meta.versionId"),
+                    Fill::Id | Fill::ParentReference | Fill::Constant(_) => None,
+                };
+                let column_name = Some(&column.name);
+                let rule = column.rule.as_ref();
+                let at = At { table: &table.name, column: column_name, rule, path };
+                error.refuse(self.change, &at)
+            })?;
+            if &*column.name == "id" {
+                own_id = value.clone();
+            }
+            row.push(value);
+        }
+        self.rows[table.index].push(row);
+        for child in &table.children {
+            self.children(child, focus, id, &own_id)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the rows of all elements that a child table takes from one parent.
+    fn children(
+        &mut self,
+        child: &ChildProgram,
+        parent: &Item<'d>,
+        parent_id: Uuid,
+        parent_reference: &Value,
+    ) -> Result<(), Box<Refusal>> {
+        let mut elements = Vec::new();
+        child.path.evaluate(self.resource, parent.clone(), &mut elements).map_err(|error| {
+            let at = At {
+                table: &child.table.name,
+                column: None,
+                rule: Some(&child.rule),
+                path: Some(child.path.expression()),
+            };
+            TransformError::Expression(error).refuse(self.change, &at)
+        })?;
+        for (index, element) in elements.iter().enumerate() {
+            if let Some(condition) = &child.condition
+                && !self.holds(condition, &child.table, element)?
+            {
+                continue;
+            }
+            let id = identity::child(parent_id, &child.table.name, index);
+            self.fill(&child.table, element, id, parent_reference)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a `where` is true.
+    fn holds(
+        &mut self,
+        condition: &Condition,
+        table: &TableProgram,
+        focus: &Item<'d>,
+    ) -> Result<bool, Box<Refusal>> {
+        self.found.clear();
+        let truth = condition
+            .path
+            .evaluate(self.resource, focus.clone(), &mut self.found)
+            .and_then(|()| convert_to_boolean(&self.found));
+        truth.map(|truth| truth == Some(true)).map_err(|error| {
+            let at = At {
+                table: &table.name,
+                column: None,
+                rule: Some(&condition.rule),
+                path: Some(condition.path.expression()),
+            };
+            TransformError::Expression(error).refuse(self.change, &at)
+        })
+    }
+
+    /// The value of one column.
+    fn value(
+        &mut self,
+        column: &ColumnProgram,
+        focus: &Item<'d>,
+        id: Uuid,
+        parent_reference: &Value,
+    ) -> Result<Value, TransformError> {
+        match &column.fill {
+            Fill::Id => Ok(Value::Uuid(id)),
+            Fill::ParentReference => Ok(parent_reference.clone()),
+            Fill::Constant(value) => Ok(value.clone()),
+            Fill::ResourceId => {
+                let id = Scalar::Text((&*self.change.resource.id).into());
+                id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)
+            }
+            Fill::Version => {
+                let version = Scalar::Number(self.version.to_string().into());
+                version
+                    .cast(column.column_type, PartialDate::Error)
+                    .map_err(TransformError::TypeMismatch)
+            }
+            Fill::Path(filled) => {
+                self.found.clear();
+                filled
+                    .path
+                    .evaluate(self.resource, focus.clone(), &mut self.found)
+                    .map_err(TransformError::Expression)?;
+                choose(&self.found, filled, column.column_type)
+            }
+        }
+    }
+}
+
+/// One value of all that a path yielded.
+fn choose(
+    found: &[Item<'_>],
+    filled: &PathColumn,
+    to: ColumnType,
+) -> Result<Value, TransformError> {
+    let mut scalars = found.iter().filter_map(Scalar::of);
+    let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
+    let scalar = match filled.strategy {
+        MultipleStrategy::First => first,
+        MultipleStrategy::Last => scalars.last().unwrap_or(first),
+        MultipleStrategy::Error => match scalars.count() {
+            0 => first,
+            others => return Err(TransformError::MultipleValues { count: 1 + others }),
+        },
+        MultipleStrategy::Concat => {
+            let mut joined = first.primitive(to).map_err(TransformError::TypeMismatch)?;
+            for other in scalars {
+                joined.push_str(&filled.delimiter);
+                joined.push_str(&other.primitive(to).map_err(TransformError::TypeMismatch)?);
+            }
+            Scalar::Text(joined.into())
+        }
+        MultipleStrategy::Json => {
+            let elements: Vec<String> =
+                std::iter::once(first).chain(scalars).map(|scalar| scalar.json()).collect();
+            let array = format!("[{}]", elements.join(","));
+            if to == ColumnType::Json {
+                return Ok(Value::Json(array));
+            }
+            Scalar::Text(array.into())
+        }
+    };
+    let value = scalar.cast(to, filled.partial_date).map_err(TransformError::TypeMismatch)?;
+    match (value, filled.maximum) {
+        (Value::Text(text), Some(maximum)) => fit(text, maximum),
+        (value, _) => Ok(value),
+    }
+}
+
+/// Text within `maximumSize`.
+fn fit(mut text: String, maximum: Maximum) -> Result<Value, TransformError> {
+    let Some((end, _)) = text.char_indices().nth(maximum.size) else {
+        return Ok(Value::Text(text));
+    };
+    match maximum.overflow {
+        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }),
+        OverflowStrategy::Null => Ok(Value::Null),
+        OverflowStrategy::Truncate => {
+            text.truncate(end);
+            Ok(Value::Text(text))
+        }
+    }
+}
