@@ -3,12 +3,14 @@
 //! The modules are read in the order a record travels; see ARCHITECTURE.md.
 
 pub mod broker;
+pub mod cli;
 pub mod dead_letter;
 pub mod error;
 pub mod model;
-pub mod problem;
 pub mod plan;
+pub mod problem;
 pub mod retry;
+pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod telemetry;

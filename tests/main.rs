@@ -1,12 +1,13 @@
 //! One test binary; a module is a subject.
 
+mod architecture;
+mod decode;
 mod dependencies;
 mod docker;
-mod topology;
-mod decode;
-mod architecture;
+mod fhirpath;
+mod pipeline;
 mod proof;
+mod rules;
 mod services;
 mod support;
-mod fhirpath;
-mod rules;
+mod topology;

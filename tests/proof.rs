@@ -43,6 +43,13 @@ fn embedded_to_sqlite_is_right_with_tombstones_after_kills() {
     embedded_to_sqlite(Deletes::Versionless);
 }
 
+#[test]
+fn the_oracle_finds_what_is_broken_in_sqlite_and_postgres() {
+    let database = support::requires_postgres().map(|postgres| postgres.database("broken"));
+    let url = database.as_ref().map(support::Database::url);
+    python("self_test.py", url.as_slice());
+}
+
 fn kafka_to_postgres(deletes: Deletes) {
     let Some(kafka) = support::requires_kafka() else { return };
     let Some(postgres) = support::requires_postgres() else { return };

@@ -2,7 +2,7 @@
 
 use super::opened::Opened;
 use super::{Failure, TopologyArguments};
-use crate::sink::{SchemaProblem, Severity};
+use crate::plan::{SchemaProblem, Severity};
 use crate::transform::Transformer as _;
 
 /// Options of `check`.
@@ -41,8 +41,8 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
     let mut mending = Vec::new();
     for problem in problems {
         match problem.severity {
-            Severity::Warning => eprintln!("warning: {}", shown(problem)),
-            Severity::Error => errors.push(shown(problem)),
+            Severity::Warning => eprintln!("warning: {problem}"),
+            Severity::Error => errors.push(problem.to_string()),
         }
         if !problem.ddl.is_empty() && !mending.contains(&problem.ddl) {
             mending.push(problem.ddl.clone());
@@ -53,11 +53,4 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
     }
     let advice = format!("this DDL would mend it:\n\n{}\n", mending.join("\n"));
     Err(Failure::configuration(&errors).advising(advice))
-}
-
-fn shown(problem: &SchemaProblem) -> String {
-    match &problem.column {
-        Some(column) => format!("{}.{column}: {}", problem.table, problem.message),
-        None => format!("{}: {}", problem.table, problem.message),
-    }
 }

@@ -123,8 +123,7 @@ async fn letters(
     filter: &Filter,
 ) -> Result<Vec<LetterSummary>, Failure> {
     let topic = &opened.topology.dead_letter.topic;
-    let listing =
-        browse::list(broker, topic, MOST_LETTERS, |letter| filter.wants(letter)).await?;
+    let listing = browse::list(broker, topic, MOST_LETTERS, |letter| filter.wants(letter)).await?;
     if listing.foreign > 0 {
         eprintln!("warning: {} records of {topic} are no letters of rowcast", listing.foreign);
     }
@@ -190,7 +189,9 @@ async fn replay_letters(
                 None => "pointer",
                 Some(record) => {
                     let replayed = replay(&stages, &record, force).await;
-                    match replayed.map_err(|error| Failure::unavailable(crate::error::messages(&error).join(": ")))? {
+                    match replayed.map_err(|error| {
+                        Failure::unavailable(crate::error::messages(&error).join(": "))
+                    })? {
                         Replayed::Settled(Outcome::Written) => "written",
                         Replayed::Settled(Outcome::Stale) => "stale",
                         Replayed::Settled(Outcome::Filtered) => "filtered",
@@ -204,13 +205,17 @@ async fn replay_letters(
     match output {
         Output::Json => println!("{}", json!(counts)),
         Output::Table => {
-            let rows = counts.iter().map(|(outcome, count)| [(*outcome).to_owned(), count.to_string()]);
+            let rows =
+                counts.iter().map(|(outcome, count)| [(*outcome).to_owned(), count.to_string()]);
             println!("{}", table(["outcome", "letters"], rows));
         }
     }
-    let again = counts.get("refused").copied().unwrap_or(0) + counts.get("pointer").copied().unwrap_or(0);
+    let again =
+        counts.get("refused").copied().unwrap_or(0) + counts.get("pointer").copied().unwrap_or(0);
     if again > 0 {
-        return Err(Failure::partial(format!("{again} letters could not be replayed; see dead-letters list")));
+        return Err(Failure::partial(format!(
+            "{again} letters could not be replayed; see dead-letters list"
+        )));
     }
     Ok(())
 }

@@ -9,11 +9,13 @@ use serde_json::json;
 use super::opened::Opened;
 use super::table::table;
 use super::{Failure, Output};
+use crate::error::{Cause, Refusal};
 use crate::model::{
-    Catalog, Change, Document, DocumentLimits, Offset, Operation, Origin, ResourceKey,
-    ResourceRows, RowChange, RowOperation, TopicPartition, Value, Version,
+    Catalog, Change, Document, DocumentLimits, Header, Offset, Operation, Record, ResourceRows,
+    TopicPartition, Value,
 };
-use crate::plan::statements_of;
+use crate::plan::RootStatements;
+use crate::source::HEADER_VERSION;
 use crate::topology::Setting;
 use crate::transform::Transformer as _;
 use crate::transform::fhirpath::{Item, Path};
@@ -42,9 +44,9 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
     let shown = arguments.resource.display();
     let bytes = std::fs::read(&arguments.resource)
         .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
-    let document = Document::parse(&bytes, DocumentLimits::default())
-        .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
     if let Some(expression) = &arguments.path {
+        let document = Document::parse(&bytes, DocumentLimits::default())
+            .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
         return values(expression, &document);
     }
     let Some(topology) = arguments.topology.clone() else {
@@ -53,50 +55,97 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.settings.clone();
     let opened = Opened::load(&super::TopologyArguments { topology, settings })?;
     opened.warn();
-    rows(&opened, document, arguments.output)
+    rows(&opened, bytes, arguments.output)
 }
 
 fn values(expression: &str, document: &Document) -> Result<(), Failure> {
     let path = Path::compile(expression, document.text("resourceType"))
         .map_err(|error| Failure::configuration(&[error.to_string()]))?;
     let root = document.root();
-    let focus = Item::node(root, document.text("resourceType"));
+    let focus = Item::resource(root);
     let mut items = Vec::new();
     path.evaluate(root, focus, &mut items).map_err(|error| Failure::failed(error.to_string()))?;
-    let values: Vec<String> = items.iter().map(Item::to_json).collect();
+    let values: Vec<String> = items.iter().map(json_of).collect();
     println!("[{}]", values.join(","));
     Ok(())
 }
 
-fn rows(opened: &Opened, document: Document, output: Output) -> Result<(), Failure> {
-    let missing = |member| Failure::failed(format!("the resource has no {member}"));
-    let resource = ResourceKey {
-        resource_type: document.text("resourceType").ok_or_else(|| missing("resourceType"))?.into(),
-        id: document.text("id").ok_or_else(|| missing("id"))?.into(),
+/// An item as JSON text; numbers with their digits.
+fn json_of(item: &Item<'_>) -> String {
+    match (item.node(), item) {
+        (Some(node), _) => sonic_rs::to_string(node).unwrap_or_else(|_| "null".to_owned()),
+        (None, Item::Boolean(_) | Item::Integer(_) | Item::Decimal(_)) => {
+            item.text().unwrap_or_default().into_owned()
+        }
+        (None, _) => json!(item.text()).to_string(),
+    }
+}
+
+/// The changes of the file, read as a record of the ingest topic would be.
+fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Refusal> {
+    let mut record = Record {
+        source: TopicPartition::new("explain", 0),
+        offset: Offset(0),
+        timestamp: None,
+        key: None,
+        value: Some(bytes.into()),
+        headers: Vec::new(),
     };
-    // a file need not say its version to be explained
-    let version = opened.decoder().version_of(&document).unwrap_or_else(|| {
-        eprintln!("note: the resource has no version; explained as version 1");
-        Version::new(1).expect("1 is not negative")
-    });
-    let origin = Origin { source: TopicPartition::new("explain", 0), offset: Offset(0), index: 0 };
-    let change = Change { resource, operation: Operation::Upsert { version, document }, origin };
-    let rows = opened
-        .rules
-        .transform(&change)
-        .map_err(|refusal| Failure::failed(format!("refused: {refusal}")))?;
+    match opened.decoder().decode(&record) {
+        Err(error) if error.cause() == Cause::MissingVersion => {
+            eprintln!("note: the resource has no version; explained as version 1");
+            record.headers.push(Header::text(HEADER_VERSION, "1"));
+            Ok(opened.decoder().decode(&record)?)
+        }
+        decoded => Ok(decoded?),
+    }
+}
+
+fn rows(opened: &Opened, bytes: Vec<u8>, output: Output) -> Result<(), Failure> {
+    let refused = |refusal: Refusal| Failure::failed(format!("refused: {refusal}"));
+    let mut rows = Vec::new();
+    for change in changes(opened, bytes).map_err(refused)? {
+        match change.operation {
+            Operation::Delete { .. } => eprintln!("note: a delete; it removes the resource's rows"),
+            Operation::Upsert { .. } => {
+                rows.extend(opened.rules.transform(&change).map_err(|refusal| refused(*refusal))?);
+            }
+        }
+    }
     let catalog = opened.rules.catalog();
-    let applied = RowChange {
-        resource: change.resource,
-        operation: RowOperation::Upsert { version, rows: rows.clone() },
-        origin: change.origin,
-    };
-    let statements = statements_of(opened.dialect(), catalog, &applied);
+    let statements = statements(opened, &rows);
     match output {
         Output::Json => print_json(catalog, &rows, &statements),
         Output::Table => print_tables(catalog, &rows, &statements),
     }
     Ok(())
+}
+
+/// The statements that would write the rows, as they would run after the guard let them through.
+fn statements(opened: &Opened, rows: &[ResourceRows]) -> Vec<String> {
+    let mut texts = Vec::new();
+    for resource in rows {
+        let Some(root) = opened.rules.catalog().roots.get(resource.root) else { continue };
+        let Some(sets) = &resource.row_sets else { continue };
+        let statements = RootStatements::new(opened.dialect(), root, |_| None);
+        let rows_of = |table: usize| -> usize {
+            sets.iter().filter(|set| set.table == table).map(|set| set.rows.len()).sum()
+        };
+        let Some((root, children)) = statements.tables.split_first() else { continue };
+        texts.push(root.write.text(1).to_string());
+        texts.extend(children.iter().rev().map(|child| child.delete.text(1).to_string()));
+        for (table, child) in (1..).zip(children) {
+            if rows_of(table) > 0 {
+                texts.push(child.write.text(child.write.run(rows_of(table))).to_string());
+            }
+        }
+        for (table, history) in statements.history.iter().enumerate() {
+            if rows_of(table) > 0 {
+                texts.push(history.write.text(history.write.run(rows_of(table))).to_string());
+            }
+        }
+    }
+    texts
 }
 
 fn print_json(catalog: &Catalog, rows: &[ResourceRows], statements: &[String]) {
@@ -105,12 +154,17 @@ fn print_json(catalog: &Catalog, rows: &[ResourceRows], statements: &[String]) {
         let Some(root) = catalog.roots.get(resource.root) else { continue };
         for set in resource.row_sets.iter().flatten() {
             let Some(table) = root.tables.get(set.table) else { continue };
-            let rows: Vec<_> = set.rows.iter().map(|row| {
-                let cells = table.columns.iter().zip(row);
-                let cells = cells.filter(|(column, _)| !column.optional);
-                cells.map(|(column, value)| (column.name.to_string(), to_json(value)))
-                    .collect::<serde_json::Map<_, _>>()
-            }).collect();
+            let rows: Vec<_> = set
+                .rows
+                .iter()
+                .map(|row| {
+                    let cells = table.columns.iter().zip(row);
+                    let cells = cells.filter(|(column, _)| !column.optional);
+                    cells
+                        .map(|(column, value)| (column.name.to_string(), to_json(value)))
+                        .collect::<serde_json::Map<_, _>>()
+                })
+                .collect();
             tables.insert(table.name.to_string(), json!(rows));
         }
     }
@@ -133,7 +187,12 @@ fn print_tables(catalog: &Catalog, rows: &[ResourceRows], statements: &[String])
             for row in &set.rows {
                 let lines = declared.columns.iter().zip(row).filter(|(column, _)| !column.optional);
                 let lines = lines.map(|(column, value)| {
-                    [column.name.to_string(), column.column_type.to_string(), to_text(value), source(&column.source)]
+                    [
+                        column.name.to_string(),
+                        column.column_type.to_string(),
+                        to_text(value),
+                        source(&column.source),
+                    ]
                 });
                 println!("{}", table(["column", "type", "value", "from"], lines));
             }
@@ -170,7 +229,9 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::Double(number) => json!(number),
         Value::Boolean(truth) => json!(truth),
         Value::Date(date) => json!(date.to_string()),
-        Value::DateTime(instant) => json!(instant.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
+        Value::DateTime(instant) => {
+            json!(instant.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+        }
         Value::Time(time) => json!(time.to_string()),
         Value::Uuid(uuid) => json!(uuid.to_string()),
         Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),

@@ -94,7 +94,9 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::failed(format!("the runtime does not start: {error}")).report(),
+        Err(error) => {
+            return Failure::failed(format!("the runtime does not start: {error}")).report();
+        }
     };
     match runtime.block_on(dispatch(arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,18 +50,25 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
         }
         Command::Show { .. } => {
             let rows = known.iter().map(|(partition, offset)| {
-                [partition.topic.to_string(), partition.partition.to_string(), offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string())]
+                [
+                    partition.topic.to_string(),
+                    partition.partition.to_string(),
+                    offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string()),
+                ]
             });
             println!("{}", table(["topic", "partition", "next offset"], rows));
         }
         Command::Forget { topic, yes, .. } => {
             let topic = topic.unwrap_or_else(|| opened.topology.topic.clone());
-            let partitions = known.iter().filter(|(partition, _)| *partition.topic == *topic).count();
+            let partitions =
+                known.iter().filter(|(partition, _)| *partition.topic == *topic).count();
             if partitions == 0 {
                 return Err(Failure::nothing_matched(format!("nothing is remembered of {topic}")));
             }
             if !yes {
-                return Err(Failure::usage(format!("would forget {partitions} partitions of {topic}; say --yes")));
+                return Err(Failure::usage(format!(
+                    "would forget {partitions} partitions of {topic}; say --yes"
+                )));
             }
             sink.forget(&topic).await?;
             eprintln!("forgot {partitions} partitions of {topic}");

@@ -6,9 +6,10 @@ use super::{Failure, TopologyArguments};
 use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::broker::kafka::KafkaBroker;
+use crate::model::ColumnSource;
 use crate::plan::Dialect;
 use crate::sink::{DatabaseKind, SqlSink, TaskIdentity};
-use crate::source::{DecodeSettings, Decoder};
+use crate::source::{DecodeSettings, Decoder, VersionFrom};
 use crate::topology::{BrokerChoice, Topology, load};
 use crate::transform::{RuleSet, Transformer as _};
 
@@ -30,9 +31,10 @@ impl Opened {
         let loaded = load(&arguments.topology, &arguments.settings)
             .map_err(|problems| Failure::problems(&problems))?;
         let topology = loaded.topology;
-        let rules = RuleSet::load(&topology.rules, topology.version_from)
-            .map_err(|problems| Failure::problems(&problems))?;
-        let database = DatabaseKind::of(topology.sink.url.expose()).ok_or_else(|| {
+        let rules =
+            RuleSet::load(&topology.rules).map_err(|problems| Failure::problems(&problems))?;
+        version_is_the_guard(&rules, topology.version_from)?;
+        let database = DatabaseKind::of_url(topology.sink.url.expose()).ok_or_else(|| {
             Failure::configuration(&["sink.url: not a postgres:// or sqlite:// URL".to_owned()])
         })?;
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -56,10 +58,8 @@ impl Opened {
 
     /// The database, connected, its schema not yet compared.
     pub(super) async fn sink(&self, cluster_id: &str) -> Result<SqlSink, crate::sink::SinkError> {
-        let identity = TaskIdentity {
-            cluster_id: cluster_id.to_owned(),
-            name: self.topology.name.clone(),
-        };
+        let identity =
+            TaskIdentity { cluster_id: cluster_id.to_owned(), name: self.topology.name.clone() };
         SqlSink::connect(
             self.topology.sink.url.expose(),
             u32::from(self.topology.sink.connections),
@@ -82,4 +82,20 @@ impl Opened {
     pub(super) fn dialect(&self) -> &'static dyn Dialect {
         self.database.dialect()
     }
+}
+
+/// A mapped `version` column is filled from `meta.versionId`; what guards must be what is stored.
+fn version_is_the_guard(rules: &RuleSet, from: VersionFrom) -> Result<(), Failure> {
+    if from == VersionFrom::VersionId {
+        return Ok(());
+    }
+    let roots = rules.catalog().roots.iter();
+    let mapped = roots.flat_map(|root| &root.root().columns).filter_map(|column| match &column.source {
+        ColumnSource::Rule { rule, .. } if &*column.name == "version" => Some(format!(
+            "{rule}: `version` may be mapped only with transform.version.from: version_id; leave the column out and rowcast fills it"
+        )),
+        _ => None,
+    });
+    let problems: Vec<String> = mapped.collect();
+    if problems.is_empty() { Ok(()) } else { Err(Failure::configuration(&problems)) }
 }

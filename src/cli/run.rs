@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::opened::Opened;
 use super::{Failure, TopologyArguments, check};
 use crate::broker::{Broker, BrokerError, ConsumerSettings, TopicSettings};
-use crate::dead_letter::DeadLetterQueue;
+use crate::dead_letter::{DeadLetterQueue, Letterhead};
 use crate::error::ErrorClass;
 use crate::retry::Backoff;
 use crate::runtime::{self, BatchLimits, Stages};
@@ -16,6 +16,7 @@ use crate::sink::{SinkError, SqlSink};
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::telemetry::{http, logs};
+use crate::topology::{LogFormat, Topology};
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
 /// the way there and back.
@@ -39,7 +40,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let opened = Opened::load(&arguments.topology)?;
-    logs::start(opened.topology.log_format, std::env::var("RUST_LOG").ok().as_deref());
+    logs::start(log_format(&opened.topology), std::env::var("RUST_LOG").ok().as_deref());
     for warning in &opened.warnings {
         tracing::warn!("{warning}");
     }
@@ -55,18 +56,20 @@ pub(super) async fn keep_rows_in_step(
 ) -> Result<(), Failure> {
     let topology = &opened.topology;
     let metrics = Arc::new(Metrics::new());
-    metrics.started_at(
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-    );
+    metrics
+        .started_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     let health = Arc::new(Health::new());
     let served = stop.child_token();
     let token = topology.http.token.as_ref().map(|token| token.expose().to_owned());
-    let address =
-        http::serve(topology.http.listen, token, Arc::clone(&metrics), Arc::clone(&health), served.clone())
-            .await
-            .map_err(|error| {
-                Failure::failed(format!("http.listen {}: {error}", topology.http.listen))
-            })?;
+    let address = http::serve(
+        topology.http.listen,
+        token,
+        Arc::clone(&metrics),
+        Arc::clone(&health),
+        served.clone(),
+    )
+    .await
+    .map_err(|error| Failure::failed(format!("http.listen {}: {error}", topology.http.listen)))?;
     let _closing = served.drop_guard();
     tracing::info!(topology = topology.name, config = topology.config_hash, %address, "starting");
 
@@ -87,10 +90,12 @@ pub(super) async fn keep_rows_in_step(
         transformer: Arc::clone(&opened.rules) as _,
         sink: Arc::new(sink),
         dead_letters: Arc::new(DeadLetterQueue::new(
+            Letterhead {
+                topic: topology.dead_letter.topic.as_str().into(),
+                topology: topology.name.as_str().into(),
+                config_hash: topology.config_hash.as_str().into(),
+            },
             broker.producer()?,
-            topology.dead_letter.topic.clone(),
-            topology.name.clone(),
-            topology.config_hash.clone(),
         )),
         batch: BatchLimits {
             rows: topology.batch.rows,
@@ -175,7 +180,10 @@ impl Starting<'_> {
             match broker.ensure_topic(&topic).await {
                 Ok(created) => {
                     if created {
-                        tracing::info!(topic = topic.name, "dead-letter topic created, retention unlimited");
+                        tracing::info!(
+                            topic = topic.name,
+                            "dead-letter topic created, retention unlimited"
+                        );
                     }
                     self.health.up(Check::DeadLetterTopic, START);
                     return Ok(true);
@@ -218,6 +226,14 @@ const fn cause(class: ErrorClass) -> &'static str {
     match class {
         ErrorClass::Retriable => "unavailable",
         ErrorClass::Poison | ErrorClass::Fatal => "refused",
+    }
+}
+
+const fn log_format(topology: &Topology) -> logs::LogFormat {
+    match topology.log_format {
+        LogFormat::Auto => logs::LogFormat::Auto,
+        LogFormat::Human => logs::LogFormat::Human,
+        LogFormat::Json => logs::LogFormat::Json,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::opened::Opened;
 use super::{Failure, TopologyArguments};
-use crate::plan::{bookkeeping_ddl, catalog_ddl};
+use crate::plan::catalog_ddl;
 use crate::transform::Transformer as _;
 
 /// Options of `schema`.
@@ -20,9 +20,14 @@ pub(super) fn schema(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// All tables, the bookkeeping tables first, as one script.
-pub(super) fn ddl(opened: &Opened) -> String {
+fn ddl(opened: &Opened) -> String {
     let dialect = opened.dialect();
-    let mut statements = bookkeeping_ddl(dialect);
+    let bookkeeping = dialect.bookkeeping_ddl().map(|(_, ddl)| ddl.to_owned());
+    let mut statements = Vec::from(bookkeeping);
     statements.extend(catalog_ddl(dialect, opened.rules.catalog()));
-    statements.join("\n\n")
+    statements
+        .iter()
+        .map(|ddl| format!("{};", ddl.trim_end().trim_end_matches(';')))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }

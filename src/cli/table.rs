@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{ContentArrangement, Table};
 
 /// A table with a header row.
@@ -10,7 +10,7 @@ where
     R: IntoIterator<Item = String>,
 {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(ASCII_MARKDOWN);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     for row in rows {

@@ -30,7 +30,11 @@ pub(super) fn topology(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.output {
         Form::Text => print!("{description}"),
         Form::Mermaid => print!("{}", description.mermaid()),
-        Form::Json => println!("{}", serde_json::to_string(&description).map_err(|error| Failure::failed(error.to_string()))?),
+        Form::Json => println!(
+            "{}",
+            serde_json::to_string(&description)
+                .map_err(|error| Failure::failed(error.to_string()))?
+        ),
     }
     Ok(())
 }

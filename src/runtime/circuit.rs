@@ -15,45 +15,45 @@ const WINDOW: usize = 1000;
 const AT_LEAST: usize = 20;
 
 /// How a change ended, for the circuit: `None` if it went well.
-pub type Tried = Option<(Cause, Option<Arc<str>>)>;
+pub(super) type Tried = Option<(Cause, Option<Arc<str>>)>;
 
 /// What the circuit needs to know of a refusal.
 #[must_use]
-pub fn tried(refusal: Option<&Refusal>) -> Tried {
+pub(super) fn tried(refusal: Option<&Refusal>) -> Tried {
     refusal.map(|refusal| (refusal.cause, refusal.place.table.clone()))
 }
 
 /// The last changes of a task.
 #[derive(Debug)]
-pub struct Circuit {
+pub(super) struct Circuit {
     max_ratio: f64,
     window: VecDeque<Tried>,
 }
 
 /// Why a circuit is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tripped {
+pub(super) struct Tripped {
     /// The cause that was refused alike.
-    pub cause: Cause,
+    pub(super) cause: Cause,
     /// The table, if the refusals name one.
-    pub table: Option<Arc<str>>,
+    pub(super) table: Option<Arc<str>>,
     /// Alike refusals in the window.
-    pub refused: usize,
+    pub(super) refused: usize,
     /// Changes in the window.
-    pub tried: usize,
+    pub(super) tried: usize,
 }
 
 impl Circuit {
     /// A closed circuit. More than `max_ratio` (0 to 1) of the window alike opens it; 1 never.
     #[must_use]
-    pub const fn new(max_ratio: f64) -> Self {
+    pub(super) const fn new(max_ratio: f64) -> Self {
         Self { max_ratio, window: VecDeque::new() }
     }
 
     /// Whether these results, after those before, trip the circuit. Remembers nothing: a batch
     /// that trips is tried again.
     #[must_use]
-    pub fn trips(&self, batch: &[Tried]) -> Option<Tripped> {
+    pub(super) fn trips(&self, batch: &[Tried]) -> Option<Tripped> {
         let skipped = (self.window.len() + batch.len()).saturating_sub(WINDOW);
         let mut alike: HashMap<&(Cause, Option<Arc<str>>), usize> = HashMap::new();
         let mut tried = 0;
@@ -65,12 +65,16 @@ impl Circuit {
         }
         let ((cause, table), refused) = alike.into_iter().max_by_key(|(_, count)| *count)?;
         let ratio = ratio(refused, tried);
-        (refused >= AT_LEAST && ratio > self.max_ratio)
-            .then(|| Tripped { cause: *cause, table: table.clone(), refused, tried })
+        (refused >= AT_LEAST && ratio > self.max_ratio).then(|| Tripped {
+            cause: *cause,
+            table: table.clone(),
+            refused,
+            tried,
+        })
     }
 
     /// Remembers the results of a batch that was let through.
-    pub fn record(&mut self, batch: Vec<Tried>) {
+    pub(super) fn record(&mut self, batch: Vec<Tried>) {
         self.window.extend(batch);
         let surplus = self.window.len().saturating_sub(WINDOW);
         self.window.drain(..surplus);

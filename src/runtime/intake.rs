@@ -30,7 +30,7 @@ const QUEUED_BATCHES: usize = 2;
 
 /// What to do with the partition after records were added or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
+pub(super) enum Flow {
     /// Nothing changes.
     Unchanged,
     /// Full: pause delivery.
@@ -41,7 +41,7 @@ pub enum Flow {
 
 /// Queue of one partition.
 #[derive(Debug)]
-pub struct Intake {
+pub(super) struct Intake {
     limits: BatchLimits,
     queue: Mutex<Queue>,
     changed: Notify,
@@ -59,7 +59,7 @@ struct Queue {
 impl Intake {
     /// An empty intake.
     #[must_use]
-    pub fn new(limits: BatchLimits) -> Self {
+    pub(super) fn new(limits: BatchLimits) -> Self {
         Self { limits, queue: Mutex::new(Queue::default()), changed: Notify::new() }
     }
 
@@ -68,7 +68,7 @@ impl Intake {
     }
 
     /// Adds records. Returns those not taken because the intake is closed, and whether to pause.
-    pub fn push(&self, records: Vec<Record>) -> (usize, Flow) {
+    pub(super) fn push(&self, records: Vec<Record>) -> (usize, Flow) {
         let mut queue = self.locked();
         if queue.closed {
             return (records.len(), Flow::Unchanged);
@@ -93,7 +93,7 @@ impl Intake {
 
     /// The next batch, and whether to resume delivery; `None` once closed. Cancel-safe. One
     /// record larger than the bound makes a batch of its own.
-    pub async fn next_batch(&self) -> Option<(Vec<Record>, Flow)> {
+    pub(super) async fn next_batch(&self) -> Option<(Vec<Record>, Flow)> {
         loop {
             let wake = self.changed.notified();
             let deadline = {
@@ -149,7 +149,7 @@ impl Intake {
     }
 
     /// Closes the intake: no more batches. Returns how many records were in it.
-    pub fn close(&self) -> usize {
+    pub(super) fn close(&self) -> usize {
         let mut queue = self.locked();
         queue.closed = true;
         queue.bytes = 0;

@@ -88,7 +88,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let mut measuring: Option<JoinHandle<bool>> = None;
-    let mut tasks = Tasks { stages: Arc::clone(&stages), group: Arc::clone(&group), running: HashMap::new() };
+    let mut tasks =
+        Tasks { stages: Arc::clone(&stages), group: Arc::clone(&group), running: HashMap::new() };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
@@ -154,7 +155,11 @@ impl Tasks {
                 metrics.rebalanced("assigned", partitions.len());
                 for partition in partitions {
                     tracing::info!(%partition, "partition assigned");
-                    let task = Task::start(Arc::clone(&self.stages), Arc::clone(&self.group), partition.clone());
+                    let task = Task::start(
+                        Arc::clone(&self.stages),
+                        Arc::clone(&self.group),
+                        partition.clone(),
+                    );
                     self.running.insert(partition, task);
                 }
             }

@@ -33,20 +33,20 @@ pub(super) fn prepare(
     let next = records.last().map_or(Offset(0), |record| record.offset.next());
     let mut refused = Vec::new();
     let started = Instant::now();
-    let mut decoded: Vec<(usize, Change)> = Vec::with_capacity(records.len());
+    let mut changes_of: Vec<(usize, Change)> = Vec::with_capacity(records.len());
     for (place, record) in records.iter().enumerate() {
         match decoder.decode(record) {
-            Ok(changes) => decoded.extend(changes.into_iter().map(|change| (place, change))),
+            Ok(changes) => changes_of.extend(changes.into_iter().map(|change| (place, change))),
             Err(error) => refused.push((place, error.into())),
         }
     }
     metrics.stage(Stage::Decode, records.len(), started.elapsed().as_secs_f64());
 
     let started = Instant::now();
-    let transformed = decoded.len();
-    let mut changes = Vec::with_capacity(decoded.len());
-    let mut record_of = Vec::with_capacity(decoded.len());
-    for (place, change) in decoded {
+    let entering = changes_of.len();
+    let mut changes = Vec::with_capacity(changes_of.len());
+    let mut record_of = Vec::with_capacity(changes_of.len());
+    for (place, change) in changes_of {
         match to_rows(change, transformer) {
             Ok(change) => {
                 changes.push(change);
@@ -55,7 +55,7 @@ pub(super) fn prepare(
             Err(refusal) => refused.push((place, *refusal)),
         }
     }
-    metrics.stage(Stage::Transform, transformed, started.elapsed().as_secs_f64());
+    metrics.stage(Stage::Transform, entering, started.elapsed().as_secs_f64());
     Batch { records, changes, record_of, refused, next }
 }
 
@@ -82,10 +82,7 @@ pub(super) fn prepare_record(
 }
 
 /// The rows of a change.
-fn to_rows(
-    change: Change,
-    transformer: &dyn Transformer,
-) -> Result<RowChange, Box<Refusal>> {
+fn to_rows(change: Change, transformer: &dyn Transformer) -> Result<RowChange, Box<Refusal>> {
     let rows = match change.operation {
         Operation::Upsert { .. } => transformer.transform(&change)?,
         Operation::Delete { .. } => Vec::new(),

@@ -16,8 +16,9 @@ use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::{Stages, broker_cause};
 use crate::broker::{BrokerError, Group};
+use crate::dead_letter::DeadLetter;
 use crate::error::{ErrorClass, Refusal, Stage};
-use crate::model::{Offset, Record, TopicPartition};
+use crate::model::{Offset, Record, TopicPartition, resource_type_label};
 use crate::retry::Backoff;
 use crate::sink::{Outcome, Owner, SinkError, write};
 use crate::telemetry::health::Check;
@@ -47,7 +48,11 @@ struct Shared {
 }
 
 impl Task {
-    pub(super) fn start(stages: Arc<Stages>, group: Arc<dyn Group>, partition: TopicPartition) -> Self {
+    pub(super) fn start(
+        stages: Arc<Stages>,
+        group: Arc<dyn Group>,
+        partition: TopicPartition,
+    ) -> Self {
         let shared = Arc::new(Shared {
             intake: Intake::new(stages.batch),
             scope: partition.to_string(),
@@ -150,7 +155,8 @@ async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
             shared.group.resume(&shared.partition);
         }
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
-        let batch = tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
+        let batch =
+            tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
         permit.send(batch);
     }
 }
@@ -184,7 +190,9 @@ impl Settler {
         let mut backoff = Backoff::default();
         loop {
             let started = StdInstant::now();
-            let written = write(&*self.shared.stages.sink, &self.owner, &batch.changes, Some(batch.next)).await;
+            let written =
+                write(&*self.shared.stages.sink, &self.owner, &batch.changes, Some(batch.next))
+                    .await;
             let seconds = started.elapsed().as_secs_f64();
             match written {
                 Ok(results) => {
@@ -254,7 +262,7 @@ impl Settler {
             return;
         }
         let Stages { dead_letters, metrics, health, .. } = &*self.shared.stages;
-        let letters = dead_letters.letters(&batch.records, refused, now_millis());
+        let letters = letters(&batch.records, refused);
         let mut backoff = Backoff::default();
         while let Err(error) = dead_letters.publish(&letters).await {
             metrics.dead_letter_write_failed();
@@ -266,10 +274,12 @@ impl Settler {
         }
         health.up(Check::DeadLetterTopic, &self.shared.scope);
         for letter in letters {
-            metrics.dead_letter(letter.stage, letter.cause, letter.resource_type);
+            let Refusal { stage, cause, place, .. } = &letter.refusal;
+            let resource_type = place.resource_type.as_deref().map_or("other", resource_type_label);
+            metrics.dead_letter(*stage, *cause, resource_type);
             tracing::warn!(
-                partition = %self.shared.partition, offset = letter.offset.0,
-                stage = %letter.stage, cause = %letter.cause, "dead letter"
+                partition = %self.shared.partition, offset = letter.record.offset.0, %stage, %cause,
+                table = place.table.as_deref(), column = place.column.as_deref(), "dead letter"
             );
         }
     }
@@ -326,7 +336,10 @@ async fn take_over(shared: &Shared) -> Owner {
                     if shared.stages.health.up(Check::Database, &shared.scope) {
                         tracing::info!(partition = %shared.partition, "the database takes writes");
                     }
-                    return Owner::Task { partition: shared.partition.clone(), epoch: ownership.epoch };
+                    return Owner::Task {
+                        partition: shared.partition.clone(),
+                        epoch: ownership.epoch,
+                    };
                 }
                 Err(message) => {
                     if shared.stages.health.down(Check::Assignment, &shared.scope, &message) {
@@ -343,8 +356,10 @@ async fn take_over(shared: &Shared) -> Owner {
 /// An end of the log below what was settled before means that the topic was re-created: its
 /// offsets say nothing about the remembered deletes any more.
 async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), String> {
-    let committed = shared.group.committed(&shared.partition).await.map_err(|error| error.to_string())?;
-    let (_, end) = shared.group.watermarks(&shared.partition).await.map_err(|error| error.to_string())?;
+    let committed =
+        shared.group.committed(&shared.partition).await.map_err(|error| error.to_string())?;
+    let (_, end) =
+        shared.group.watermarks(&shared.partition).await.map_err(|error| error.to_string())?;
     if let Some(settled) = settled
         && end < settled
     {
@@ -375,6 +390,24 @@ fn database_down(shared: &Shared, error: &SinkError) {
     }
 }
 
+/// One letter per refused record: the whole record with the first cause and the count.
+fn letters(records: &[Record], refused: &[(usize, Refusal)]) -> Vec<DeadLetter> {
+    let failed_at = now_millis();
+    let of_one_record = refused.chunk_by(|(left, _), (right, _)| left == right);
+    of_one_record
+        .filter_map(|refusals| {
+            let (place, first) = refusals.first()?;
+            Some(DeadLetter {
+                record: records.get(*place)?.clone(),
+                refusal: first.clone(),
+                changes_refused: refusals.len(),
+                attempts: 1,
+                failed_at,
+            })
+        })
+        .collect()
+}
+
 /// Joins the results of all stages into one outcome per record.
 fn settle(
     batch: &Batch,
@@ -383,7 +416,8 @@ fn settle(
     // a record without any change (an empty bundle) has nothing to write
     let mut outcomes = vec![RecordOutcome::Filtered; batch.records.len()];
     let mut refused = batch.refused.clone();
-    let mut attempts: Vec<Tried> = refused.iter().map(|(_, refusal)| tried(Some(refusal))).collect();
+    let mut attempts: Vec<Tried> =
+        refused.iter().map(|(_, refusal)| tried(Some(refusal))).collect();
     for (&place, result) in batch.record_of.iter().zip(results) {
         attempts.push(tried(result.as_ref().err()));
         match result {

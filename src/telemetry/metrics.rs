@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::error::{Cause, Stage};
@@ -222,7 +222,13 @@ impl Metrics {
                 "Attempts that failed and will be repeated.",
                 &["component", "cause"],
             ),
-            circuit_open: register(&registry, IntGaugeVec::new(Opts::new("rowcast_circuit_open", "Partitions that a systemic failure of the component holds without committing."),
+            circuit_open: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "rowcast_circuit_open",
+                        "Partitions that a systemic failure of the component holds without committing.",
+                    ),
                     &["component"],
                 ),
             ),

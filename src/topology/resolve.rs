@@ -19,7 +19,8 @@ use super::file::{
 };
 use super::load::{Loaded, cannot_be_read, read};
 use super::{
-    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology, database_url, kafka, pointer,
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology,
+    database_url, kafka, pointer,
 };
 use crate::model::DocumentLimits;
 use crate::problem::Problem;

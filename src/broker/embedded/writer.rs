@@ -220,8 +220,10 @@ struct Log {
 
 impl Log {
     async fn read(connection: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
-        let partitions =
-            sqlx::query(PARTITIONS).try_map(|row| log_partition(&row)).fetch_all(connection).await?;
+        let partitions = sqlx::query(PARTITIONS)
+            .try_map(|row| log_partition(&row))
+            .fetch_all(connection)
+            .await?;
         let mut topics: HashMap<Arc<str>, Vec<LogPartition>> = HashMap::new();
         for partition in partitions {
             topics.entry(Arc::clone(&partition.source.topic)).or_default().push(partition);

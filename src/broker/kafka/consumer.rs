@@ -19,11 +19,11 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::classify::classify_code;
 use super::context::{LOG_TARGET, LogContext};
 use super::convert;
 use super::group::KafkaGroup;
 use super::properties::Properties;
-use super::classify::classify_code;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, ConsumerSettings};
 use crate::model::{Record, TopicPartition};
 
@@ -81,7 +81,10 @@ pub(super) fn join(
             let _ = ended.send(());
         })
         .map_err(|error| BrokerError::Unavailable { attempted, reason: error.to_string() })?;
-    Ok((KafkaConsumer { events: receiver }, KafkaGroup::new(member, properties.clone(), closing, end)))
+    Ok((
+        KafkaConsumer { events: receiver },
+        KafkaGroup::new(member, properties.clone(), closing, end),
+    ))
 }
 
 /// The receiving end of the polling thread.

@@ -97,9 +97,8 @@ impl Group for KafkaGroup {
     async fn committed(&self, partition: &TopicPartition) -> Result<Option<Offset>, BrokerError> {
         let attempted = "reading a committed offset";
         let list = list_of(partition);
-        let answer = self
-            .blocking(attempted, move |member| member.committed_offsets(list, ANSWER))
-            .await?;
+        let answer =
+            self.blocking(attempted, move |member| member.committed_offsets(list, ANSWER)).await?;
         let elements = answer.elements();
         let Some(element) = elements.first() else { return Ok(None) };
         element.error().map_err(|error| classify(attempted, &error, &self.properties))?;

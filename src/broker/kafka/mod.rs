@@ -146,9 +146,8 @@ impl Broker for KafkaBroker {
         for (name, value) in &topic.properties {
             new = new.set(name, value);
         }
-        let options = AdminOptions::new()
-            .request_timeout(Some(ANSWER))
-            .operation_timeout(Some(ANSWER));
+        let options =
+            AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
         let created = client.create_topics([&new], &options).await.map_err(|error| failed(&error));
         // its threads are joined on drop
         drop(tokio::task::spawn_blocking(move || drop(client)));

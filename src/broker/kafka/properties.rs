@@ -326,9 +326,13 @@ mod tests {
         assert_eq!(producer.get("group.instance.id"), None);
         assert_eq!(producer.get("compression.type"), Some("zstd"));
         assert_eq!(properties.reader().get("group.instance.id"), None);
-        for config in
-            [member, producer, properties.reader(), properties.inquirer(), properties.administrator()]
-        {
+        for config in [
+            member,
+            producer,
+            properties.reader(),
+            properties.inquirer(),
+            properties.administrator(),
+        ] {
             assert_eq!(config.get("security.protocol"), Some("ssl"));
             config.create_native_config().unwrap();
         }

@@ -61,9 +61,8 @@ pub(super) fn open(
     let mut ends = HashMap::new();
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
-        let (low, high) = client
-            .fetch_watermarks(topic, partition, ANSWER)
-            .map_err(|error| failed(&error))?;
+        let (low, high) =
+            client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| failed(&error))?;
         if low < high {
             ends.insert(partition, high);
             list.add_partition_offset(topic, partition, KafkaOffset::Beginning)
@@ -154,8 +153,8 @@ fn fatal(error: &KafkaError, properties: &Properties) -> Option<BrokerError> {
     }
     match classify(ATTEMPTED, error, properties) {
         refused @ BrokerError::Refused { .. } => Some(refused),
-        BrokerError::Unavailable { .. } | BrokerError::NotAssigned | BrokerError::RecordTooLarge => {
-            None
-        }
+        BrokerError::Unavailable { .. }
+        | BrokerError::NotAssigned
+        | BrokerError::RecordTooLarge => None,
     }
 }

@@ -14,8 +14,18 @@ use crate::broker::OutgoingRecord;
 use crate::model::Header;
 
 const FAMILY: [&str; 12] = [
-    "Okafor", "Lindqvist", "Marchetti", "Nowak", "Tanaka", "Duarte", "Haddad", "Keller", "Moreau",
-    "Silva", "Ivanova", "Byrne",
+    "Okafor",
+    "Lindqvist",
+    "Marchetti",
+    "Nowak",
+    "Tanaka",
+    "Duarte",
+    "Haddad",
+    "Keller",
+    "Moreau",
+    "Silva",
+    "Ivanova",
+    "Byrne",
 ];
 const GIVEN: [&str; 12] = [
     "Amara", "Bjorn", "Chiara", "Darek", "Emi", "Filipa", "Ghassan", "Hanna", "Ines", "Jonas",
@@ -50,7 +60,8 @@ pub(crate) struct Hospital {
 impl Hospital {
     /// All records in the order in which they arrive.
     pub(crate) fn records(self, topic: &str) -> Vec<OutgoingRecord> {
-        let mut ward = Ward { rng: Rng::with_seed(self.seed), topic: topic.into(), records: vec![] };
+        let mut ward =
+            Ward { rng: Rng::with_seed(self.seed), topic: topic.into(), records: vec![] };
         for number in 0..self.patients {
             ward.patient(number);
         }
@@ -81,27 +92,37 @@ impl Ward {
         let id = format!("p{number:04}");
         let family = self.pick(&FAMILY);
         let given = self.pick(&GIVEN);
-        let born = format!("{}-{:02}-{:02}", self.rng.u16(1931..2024), self.rng.u8(1..13), self.rng.u8(1..29));
+        let born = format!(
+            "{}-{:02}-{:02}",
+            self.rng.u16(1931..2024),
+            self.rng.u8(1..13),
+            self.rng.u8(1..29)
+        );
         let versions = self.rng.i64(1..4);
         for version in 1..=versions {
             let (city, postal_code) = self.pick(&CITY);
-            let mut names = vec![json!({"use": "official", "family": family, "given": [given, self.pick(&GIVEN)]})];
+            let mut names = vec![
+                json!({"use": "official", "family": family, "given": [given, self.pick(&GIVEN)]}),
+            ];
             if version > 1 {
                 names.push(json!({"use": "nickname", "given": [given]}));
             }
             let mut patient = self.resource("Patient", &id, version);
-            merge(&mut patient, json!({
-                "active": true,
-                "name": names,
-                "identifier": [
-                    {"system": "urn:example:mrn", "value": format!("MRN{number:06}")},
-                    {"system": "urn:example:insurance", "value": format!("INS{:08}", number * 7919)},
-                ],
-                "gender": if number % 2 == 0 { "female" } else { "male" },
-                "birthDate": born,
-                "address": [{"use": "home", "line": [format!("{} Chapel Street", number + 1)], "city": city, "postalCode": postal_code, "country": "DE"}],
-                "telecom": [{"system": "phone", "value": format!("+49 30 55{number:05}"), "use": "home"}],
-            }));
+            merge(
+                &mut patient,
+                json!({
+                    "active": true,
+                    "name": names,
+                    "identifier": [
+                        {"system": "urn:example:mrn", "value": format!("MRN{number:06}")},
+                        {"system": "urn:example:insurance", "value": format!("INS{:08}", number * 7919)},
+                    ],
+                    "gender": if number % 2 == 0 { "female" } else { "male" },
+                    "birthDate": born,
+                    "address": [{"use": "home", "line": [format!("{} Chapel Street", number + 1)], "city": city, "postalCode": postal_code, "country": "DE"}],
+                    "telecom": [{"system": "phone", "value": format!("+49 30 55{number:05}"), "use": "home"}],
+                }),
+            );
             self.upsert(&patient);
         }
         for visit in 0..self.rng.usize(1..4) {
@@ -112,7 +133,10 @@ impl Ward {
             9 => {
                 self.delete("Patient", &id, versions + 1);
                 let mut patient = self.resource("Patient", &id, versions + 2);
-                merge(&mut patient, json!({"active": false, "name": [{"family": family, "given": [given]}], "birthDate": born}));
+                merge(
+                    &mut patient,
+                    json!({"active": false, "name": [{"family": family, "given": [given]}], "birthDate": born}),
+                );
                 self.upsert(&patient);
             }
             _ => {}
@@ -126,13 +150,16 @@ impl Ward {
         let last = self.rng.usize(1..=STATUS.len());
         for (version, status) in (1_i64..).zip(STATUS.iter().take(last)) {
             let mut encounter = self.resource("Encounter", &id, version);
-            merge(&mut encounter, json!({
-                "status": status,
-                "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
-                "type": [{"coding": [{"system": "http://snomed.info/sct", "code": "185349003", "display": "Encounter for check up"}]}],
-                "subject": {"reference": format!("Patient/{patient}")},
-                "period": {"start": format!("2026-{month:02}-{day:02}T08:15:00+02:00")},
-            }));
+            merge(
+                &mut encounter,
+                json!({
+                    "status": status,
+                    "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+                    "type": [{"coding": [{"system": "http://snomed.info/sct", "code": "185349003", "display": "Encounter for check up"}]}],
+                    "subject": {"reference": format!("Patient/{patient}")},
+                    "period": {"start": format!("2026-{month:02}-{day:02}T08:15:00+02:00")},
+                }),
+            );
             self.upsert(&encounter);
         }
         for number in 0..self.rng.usize(2..6) {
@@ -140,30 +167,45 @@ impl Ward {
         }
     }
 
-    fn observation(&mut self, patient: &str, encounter: &str, number: usize, (month, day): (u8, u8)) {
+    fn observation(
+        &mut self,
+        patient: &str,
+        encounter: &str,
+        number: usize,
+        (month, day): (u8, u8),
+    ) {
         let id = format!("{encounter}-o{number}");
         let versions = self.rng.i64(1..3);
         for version in 1..=versions {
             let (code, display, unit, least, most) = self.pick(&LAB);
             let mut observation = self.resource("Observation", &id, version);
-            merge(&mut observation, json!({
-                "status": if version == 1 { "preliminary" } else { "final" },
-                "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}],
-                "code": {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": display},
-                "subject": {"reference": format!("Patient/{patient}")},
-                "encounter": {"reference": format!("Encounter/{encounter}")},
-                "effectiveDateTime": format!("2026-{month:02}-{day:02}T{:02}:{:02}:00.000+02:00", 8 + number, self.rng.u8(0..60)),
-            }));
+            merge(
+                &mut observation,
+                json!({
+                    "status": if version == 1 { "preliminary" } else { "final" },
+                    "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}],
+                    "code": {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": display},
+                    "subject": {"reference": format!("Patient/{patient}")},
+                    "encounter": {"reference": format!("Encounter/{encounter}")},
+                    "effectiveDateTime": format!("2026-{month:02}-{day:02}T{:02}:{:02}:00.000+02:00", 8 + number, self.rng.u8(0..60)),
+                }),
+            );
             if number == 0 {
                 let systolic = self.rng.u16(98..171);
                 let diastolic = self.rng.u16(55..105);
-                merge(&mut observation, json!({"component": [
-                    component("8480-6", "Systolic blood pressure", systolic),
-                    component("8462-4", "Diastolic blood pressure", diastolic),
-                ]}));
+                merge(
+                    &mut observation,
+                    json!({"component": [
+                        component("8480-6", "Systolic blood pressure", systolic),
+                        component("8462-4", "Diastolic blood pressure", diastolic),
+                    ]}),
+                );
             } else {
                 let value = (least + self.rng.f64() * (most - least)) * 10.0;
-                merge(&mut observation, json!({"valueQuantity": {"value": value.round() / 10.0, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}}));
+                merge(
+                    &mut observation,
+                    json!({"valueQuantity": {"value": value.round() / 10.0, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}}),
+                );
             }
             self.upsert(&observation);
         }
@@ -186,7 +228,11 @@ impl Ward {
     }
 
     fn upsert(&mut self, resource: &Value) {
-        let (Some(resource_type), Some(id)) = (resource["resourceType"].as_str(), resource["id"].as_str()) else { return };
+        let (Some(resource_type), Some(id)) =
+            (resource["resourceType"].as_str(), resource["id"].as_str())
+        else {
+            return;
+        };
         let record = OutgoingRecord {
             topic: Arc::clone(&self.topic),
             partition: None,

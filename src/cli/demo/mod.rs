@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::opened::Opened;
 use super::table::table;
-use super::{Failure, TopologyArguments, dead_letters, produce, run, schema};
+use super::{Failure, TopologyArguments, dead_letters, produce, run};
 use crate::broker::TopicSettings;
 use crate::telemetry::logs::{self, LogFormat};
 use crate::transform::Transformer as _;
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "rowcast-demo")]
     dir: PathBuf,
     /// Patients in the hospital.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 1500)]
     patients: usize,
     /// Seed of the hospital: the same seed makes the same records.
     #[arg(long, default_value_t = 20_260_101)]
@@ -55,9 +55,13 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let topology = prepare_folder(&arguments.dir)?;
     let opened = Opened::load(&TopologyArguments {
         topology: topology.clone(),
-        settings: vec!["http.listen=127.0.0.1:0".parse().map_err(|_| Failure::failed("internal: demo setting"))?],
+        settings: vec![
+            "http.listen=127.0.0.1:0"
+                .parse()
+                .map_err(|_| Failure::failed("internal: demo setting"))?,
+        ],
     })?;
-    create_tables(&opened, &arguments.dir).await?;
+    create_tables(&opened).await?;
 
     let hospital = Hospital { seed: arguments.seed, patients: arguments.patients };
     let records = hospital.records(&opened.topology.topic);
@@ -85,9 +89,10 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
 
     let file = topology.display();
     println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());
-    println!("  rowcast dead-letters list --topology {file}");
-    println!("  rowcast topology --topology {file}");
-    println!("  rowcast schema --topology {file}");
+    let rowcast = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
+    println!("  {rowcast} dead-letters list --topology {file}");
+    println!("  {rowcast} topology --topology {file} --output mermaid");
+    println!("  {rowcast} schema --topology {file}");
     Ok(())
 }
 
@@ -118,25 +123,23 @@ fn prepare_folder(dir: &Path) -> Result<PathBuf, Failure> {
 /// Opens the demo's database with a connection of its own.
 async fn database(dir: &Path) -> Result<SqliteConnection, Failure> {
     use sqlx::ConnectOptions as _;
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(dir.join("demo.db"))
-        .create_if_missing(true);
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("demo.db")).read_only(true);
     options.connect().await.map_err(|error| Failure::failed(format!("demo.db: {error}")))
 }
 
 /// What `rowcast schema | sqlite3` would do.
-async fn create_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
-    let mut connection = database(dir).await?;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(schema::ddl(opened)))
-        .execute(&mut connection)
-        .await
-        .map_err(|error| Failure::failed(format!("creating tables: {error}")))?;
+async fn create_tables(opened: &Opened) -> Result<(), Failure> {
+    let sink = opened.sink("demo").await?;
+    sink.execute_ddl(&sink.ddl()).await?;
+    sink.close().await;
     Ok(())
 }
 
 async fn feed(opened: &Opened, records: Vec<crate::broker::OutgoingRecord>) -> Result<(), Failure> {
     let broker = opened.broker().await?;
-    let topic = TopicSettings { name: opened.topology.topic.clone(), partitions: None, properties: vec![] };
+    let topic =
+        TopicSettings { name: opened.topology.topic.clone(), partitions: None, properties: vec![] };
     broker.ensure_topic(&topic).await?;
     let producer = broker.producer()?;
     let bar = ProgressBar::new(records.len() as u64);
@@ -167,25 +170,38 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     for root in &opened.rules.catalog().roots {
         let declared = root.root();
         let mapped = declared.columns.iter().filter(|column| {
-            matches!(column.source, crate::model::ColumnSource::Rule { .. } | crate::model::ColumnSource::Version)
+            matches!(
+                column.source,
+                crate::model::ColumnSource::Rule { .. } | crate::model::ColumnSource::Version
+            )
         });
         let columns: Vec<_> = mapped
             .take(SHOWN_COLUMNS)
-            .map(|column| format!("CAST({} AS text)", dialect.quote(&column.name)) + " AS " + &dialect.quote(&column.name))
+            .map(|column| {
+                format!("CAST({} AS text)", dialect.quote(&column.name))
+                    + " AS "
+                    + &dialect.quote(&column.name)
+            })
             .collect();
         let sql = format!(
             "SELECT {} FROM {} ORDER BY 1 LIMIT {SHOWN_ROWS}",
             columns.join(", "),
             dialect.table(&declared.name)
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.map_err(failed)?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&mut connection)
+            .await
+            .map_err(failed)?;
         let mut shown = super::table::table([], Vec::<Vec<String>>::new());
         if let Some(first) = rows.first() {
             shown.set_header(first.columns().iter().map(|column| column.name().to_owned()));
         }
         for row in &rows {
             shown.add_row((0..row.len()).map(|place| {
-                row.try_get::<Option<String>, _>(place).ok().flatten().unwrap_or_else(|| "NULL".to_owned())
+                row.try_get::<Option<String>, _>(place)
+                    .ok()
+                    .flatten()
+                    .unwrap_or_else(|| "NULL".to_owned())
             }));
         }
         println!("{}\n{shown}\n", declared.name);

@@ -1,0 +1,200 @@
+//! What a letter says, and that it says it once.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::*;
+use crate::error::{Cause, Place, Stage};
+use crate::model::{Header, Offset, TopicPartition};
+
+fn head() -> Letterhead {
+    Letterhead { topic: "dead".into(), topology: "patients".into(), config_hash: "c0ffee".into() }
+}
+
+fn record() -> Record {
+    Record {
+        source: TopicPartition::new("ingest", 3),
+        offset: Offset(42),
+        timestamp: Some(1_700_000_000_123),
+        key: Some(Bytes::from_static(b"Patient/p1")),
+        value: Some(Bytes::from_static(b"\xff\x00 not json")),
+        headers: vec![
+            Header::text("trace", "1"),
+            Header { name: "nothing".into(), value: None },
+            Header::text("trace", "2"),
+        ],
+    }
+}
+
+fn dead(record: Record, failed_at: i64) -> DeadLetter {
+    DeadLetter {
+        record,
+        refusal: Refusal {
+            stage: Stage::Sink,
+            cause: Cause::ConstraintCheck,
+            exception: "SinkError",
+            messages: vec!["the database refused a row".into(), "check\nconstraint".into()],
+            place: Place {
+                resource_type: Some("Patient".into()),
+                version: Some(7),
+                table: Some("patient".into()),
+                column: Some("birth_date".into()),
+                rule: Some("rules/patient.json#/transformers/0".into()),
+                path: Some("birthDate".into()),
+                sqlstate: Some("23514".into()),
+            },
+        },
+        changes_refused: 2,
+        attempts: 3,
+        failed_at,
+    }
+}
+
+/// The letter as it would be read from the dead-letter topic.
+fn as_read(outgoing: OutgoingRecord, offset: i64) -> Record {
+    Record {
+        source: TopicPartition::new(outgoing.topic, 0),
+        offset: Offset(offset),
+        timestamp: Some(1_800_000_000_000),
+        key: outgoing.key,
+        value: outgoing.value,
+        headers: outgoing.headers,
+    }
+}
+
+#[test]
+fn key_value_and_headers_of_the_record_are_untouched() {
+    let outgoing = letter(&head(), &dead(record(), 1_700_000_001_000));
+    assert_eq!(outgoing.key, record().key);
+    assert_eq!(outgoing.value, record().value);
+    assert_eq!(outgoing.headers[..3], record().headers[..]);
+    assert_eq!(outgoing.partition, None);
+}
+
+#[test]
+fn a_letter_says_what_it_was_told() {
+    let letter = as_read(letter(&head(), &dead(record(), 1_700_000_001_000)), 0);
+    let summary = read(&letter).unwrap();
+    assert_eq!(summary.origin, TopicPartition::new("ingest", 3));
+    assert_eq!(summary.offset, Offset(42));
+    assert_eq!((summary.stage, summary.cause), (Stage::Sink, Cause::ConstraintCheck));
+    assert_eq!(summary.exception, "SinkError");
+    assert_eq!(summary.messages, ["the database refused a row", "check constraint"]);
+    assert_eq!(summary.place, dead(record(), 0).refusal.place);
+    assert_eq!((summary.changes_refused, summary.attempts, summary.replays), (2, 3, 0));
+    assert_eq!(summary.first_failed_at, 1_700_000_001_000);
+    assert_eq!(summary.last_failed_at, 1_700_000_001_000);
+    assert_eq!(summary.timestamp, Some(1_700_000_000_123));
+    assert_eq!(summary.config_hash, "c0ffee");
+    assert_eq!(summary.pointer, None);
+    assert_eq!(letter.header("__streams.errors.offset"), Some("42"));
+    assert_eq!(letter.header("__streams.errors.partition"), Some("3"));
+    assert_eq!(letter.header("rowcast.error.first_failed_at"), Some("2023-11-14T22:13:21.000Z"));
+}
+
+#[test]
+fn a_second_failure_replaces_the_headers_and_keeps_the_origin() {
+    let first = as_read(letter(&head(), &dead(record(), 1_000)), 5);
+    let mut again = dead(first.clone(), 9_000);
+    again.refusal.place = Place::default();
+    again.refusal.cause = Cause::ConstraintUnique;
+    let second = as_read(letter(&head(), &again), 6);
+    let mut names: Vec<_> = second.headers.iter().map(|header| &header.name).collect();
+    names.retain(|name| headers::is_ours(name));
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "a header stands twice");
+    let (first, second) = (read(&first).unwrap(), read(&second).unwrap());
+    assert_eq!(second.id, first.id);
+    assert_eq!((second.origin, second.offset), (first.origin, first.offset));
+    assert_eq!((second.first_failed_at, second.last_failed_at), (1_000, 9_000));
+    assert_eq!(second.timestamp, first.timestamp);
+    assert_eq!(second.cause, Cause::ConstraintUnique);
+    assert_eq!(second.place, Place::default());
+    assert_eq!(second.replays, 1);
+}
+
+#[test]
+fn a_tombstone_stays_a_tombstone() {
+    let outgoing = letter(&head(), &dead(Record { value: None, ..record() }, 0));
+    assert_eq!(outgoing.value, None);
+    assert_eq!(read(&as_read(outgoing, 0)).unwrap().pointer, None);
+}
+
+#[test]
+fn text_from_outside_never_becomes_a_resource_type() {
+    let mut letter_of = dead(record(), 0);
+    letter_of.refusal.place.resource_type = Some("Mr. Smith".into());
+    let letter = as_read(letter(&head(), &letter_of), 0);
+    assert_eq!(letter.header(headers::RESOURCE_TYPE), Some("other"));
+}
+
+#[test]
+fn identities_differ_by_topology_and_origin() {
+    let at = |topology: &str, topic: &str, partition, offset| {
+        headers::id(topology, &TopicPartition::new(topic, partition), Offset(offset))
+    };
+    let ids = [at("a", "bc", 0, 0), at("ab", "c", 0, 0), at("a", "bc", 1, 0), at("a", "bc", 0, 1)];
+    for (index, id) in ids.iter().enumerate() {
+        assert_eq!(id.len(), 32);
+        assert!(!ids[..index].contains(id));
+    }
+    assert_eq!(at("a", "bc", 0, 0), ids[0]);
+}
+
+#[test]
+fn a_record_without_our_headers_is_no_letter() {
+    assert_eq!(read(&record()), None);
+}
+
+/// A topic that takes values of a few bytes only.
+#[derive(Default)]
+struct SmallTopic {
+    taken: Mutex<Vec<OutgoingRecord>>,
+    most: usize,
+}
+
+#[async_trait]
+impl Producer for SmallTopic {
+    async fn send(
+        &self,
+        records: Vec<OutgoingRecord>,
+    ) -> Vec<Result<(TopicPartition, Offset), BrokerError>> {
+        let mut taken = self.taken.lock().unwrap();
+        let mut take = |record: OutgoingRecord| {
+            if record.value.as_ref().map_or(0, Bytes::len) > self.most {
+                return Err(BrokerError::RecordTooLarge);
+            }
+            taken.push(record);
+            Ok((TopicPartition::new("dead", 0), Offset(0)))
+        };
+        records.into_iter().map(&mut take).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_value_too_large_for_the_topic_becomes_a_pointer() {
+    let topic = Arc::new(SmallTopic { most: 20, ..SmallTopic::default() });
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let queue = DeadLetterQueue::new(head(), topic.clone());
+    queue.publish(&[dead(record(), 0), dead(large, 0)]).await.unwrap();
+    let taken = topic.taken.lock().unwrap();
+    assert_eq!(taken.len(), 2);
+    assert_eq!(taken[0].value, record().value);
+    assert_eq!(taken[1].value, None);
+    let pointer = read(&as_read(taken[1].clone(), 0)).unwrap().pointer.unwrap();
+    assert_eq!(pointer.bytes, 21);
+    assert_eq!(pointer.sha256, "7799e51458c8540c1caa9d18e9678b83c4b28e781dd47c22af5d023a3054bea4");
+}
+
+#[tokio::test]
+async fn a_pointer_that_fails_again_stays_a_pointer() {
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let first = as_read(pointer_letter(&head(), &dead(large, 0)), 0);
+    let again = as_read(letter(&head(), &dead(first.clone(), 1)), 1);
+    assert_eq!(read(&again).unwrap().pointer, read(&first).unwrap().pointer);
+    assert!(read(&again).unwrap().pointer.is_some());
+}
