@@ -6,6 +6,7 @@ mod dependencies;
 mod docker;
 mod fhirpath;
 mod pipeline;
+mod proof;
 mod rules;
 mod services;
 mod support;

@@ -167,6 +167,19 @@ def change_claim(rng, claim):
 
 def change_item(rng, item):
     item["net"] = {"value": decimal(f"{rng.randrange(10**6) / 100:.2f}"), "currency": "USD"}
+    item["quantity"] = {"value": rng.randrange(1, 9)}
+    item["servicedDate"] = rng.choice(["2020-02-29", "2021-05", "2022"])
+    for sequences in ["diagnosisSequence", "procedureSequence"]:
+        item.pop(sequences, None)
+        if rng.random() < 0.5:
+            item[sequences] = rng.sample(range(1, 9), rng.randrange(1, 4))
+    item.pop("detail", None)
+    if rng.random() < 0.5:
+        item["detail"] = [
+            {"sequence": number, "productOrService": {"coding": [{"code": rng.choice(NASTY)}]},
+             "net": {"value": decimal(f"{rng.randrange(10**4)}.{rng.randrange(10)}0"), "currency": "USD"}}
+            for number in range(1, rng.randrange(2, 5))
+        ]
     if "productOrService" in item:
         alter_coding(rng, item["productOrService"])
 
@@ -237,7 +250,8 @@ def poison(rng, key, kind, number):
         ('{"resourceType":"' + kind + '","id":', "invalid_json"),
         (write({**base, "meta": {}}), "missing_version"),
         (write({**base, "meta": {"versionId": "v7"}}), "missing_version"),
-    ][number % 3]
+        (write({**base, "resourceType": "Patient", "birthDate": "yesterday"}), "type_mismatch"),
+    ][number % 4]
     return {"value": value, "headers": {"proof.cause": cause}}
 
 
@@ -269,8 +283,10 @@ def main():
     for key, records in per_key.items():
         per_key[key] = repeat(rng, records)
     keys = list(per_key)
+    patients = [key for key in keys if key.startswith("Patient/")]
     for number in range(options.poison):
-        key = rng.choice(keys)
+        # The last kind concerns a column of patients.
+        key = rng.choice(patients if number % 4 == 3 else keys)
         per_key[key].insert(rng.randrange(len(per_key[key]) + 1), poison(rng, key, key.split("/")[0], number))
 
     # Shuffling the keys and then taking each key's records in order interleaves the keys at random

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use instance::Instance;
 pub(crate) use kafka::Kafka;
-pub(crate) use postgres::Postgres;
+pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::Rowcast;
 
 /// The shared Kafka, or a visible `skipped` and nothing.
