@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
 
 use super::MAX_ITEMS;
 use super::arithmetic::{arithmetic, negative};
@@ -49,15 +49,15 @@ impl<'d> Evaluation<'d> {
         self.budget.spend(1)?;
         match program {
             Program::Empty => Ok(()),
-            Program::This => push(scope.this.clone(), out),
+            Program::This => self.push_copy(scope.this, out),
             Program::Index => {
                 let index = scope.index.and_then(|index| i64::try_from(index).ok());
                 index.map_or(Ok(()), |index| push(Item::Integer(index), out))
             }
-            Program::Total => scope.total.iter().try_for_each(|item| push(item.clone(), out)),
+            Program::Total => scope.total.iter().try_for_each(|item| self.push_copy(item, out)),
             Program::Resource => push(self.resource.clone(), out),
             Program::Context => push(self.context.clone(), out),
-            Program::Literal(item) => push(item.clone(), out),
+            Program::Literal(item) => self.push_copy(item, out),
             Program::OfType(named) => match scope.this {
                 Item::Node { fhir_type: Some(known), .. } if known.is_a(*named) => {
                     push(scope.this.clone(), out)
@@ -110,6 +110,15 @@ impl<'d> Evaluation<'d> {
         }
     }
 
+    /// A copy of computed text is work by its length.
+    fn push_copy(&mut self, item: &Item<'d>, out: &mut Stack<'d>) -> Outcome {
+        self.budget.spend(1)?;
+        if let Item::String(text) = item {
+            self.budget.spend_on_text(text.len())?;
+        }
+        push(item.clone(), out)
+    }
+
     fn navigate(
         &mut self,
         from: &Program,
@@ -154,6 +163,7 @@ impl<'d> Evaluation<'d> {
             },
             (Step::Named(name), None) => (None, name.as_str()),
         };
+        self.budget.spend_on_members(owner)?;
         let (value, sidecar, fhir_type) = match element {
             Some(element) => member(owner, element),
             None => untyped_member(owner, name),
@@ -191,7 +201,7 @@ impl<'d> Evaluation<'d> {
         rest: &[Step],
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let sidecar = sidecar.filter(|side| side.is_object());
+        let sidecar = sidecar.filter(JsonValueTrait::is_object);
         let node = match value {
             Some(value) if !value.is_null() => value,
             _ if sidecar.is_some() => no_value(),
@@ -212,6 +222,7 @@ impl<'d> Evaluation<'d> {
         let Some(object) = owner.as_object() else { return Ok(()) };
         if let Some(known) = fhir_type.filter(|known| !known.is_abstract()) {
             for element in known.elements() {
+                self.budget.spend_on_members(owner)?;
                 let (value, sidecar, fhir_type) = member(owner, element);
                 self.found(value, sidecar, fhir_type, &[], out)?;
             }
@@ -219,6 +230,7 @@ impl<'d> Evaluation<'d> {
         }
         for (name, value) in object {
             if name != "resourceType" && !name.starts_with('_') {
+                self.budget.spend_on_members(owner)?;
                 let (_, sidecar, _) = untyped_member(owner, name);
                 self.found(Some(value), sidecar, None, &[], out)?;
             }
