@@ -8,10 +8,11 @@ use sonic_rs::JsonValueTrait as _;
 use super::MAX_TEXT_BYTES;
 use super::compile::pattern as compiled;
 use super::error::EvaluationError;
-use super::evaluate::{Outcome, Stack, integer, push, single};
+use super::evaluate::Outcome;
 use super::function::Function;
 use super::item::Item;
 use super::program::Budget;
+use super::stack::{Stack, integer, push, single};
 
 /// What it costs to compile a regular expression that is not a literal: milliseconds at worst.
 const STEPS_PER_PATTERN: u32 = 20_000;
