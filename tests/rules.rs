@@ -1,5 +1,8 @@
 //! Rules become tables, documents become rows.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
 use proptest::prelude::*;
 use rowcast::error::{Cause, Refusal, Stage};
 use rowcast::model::{
@@ -541,5 +544,80 @@ proptest! {
             let (once, again) = (run(&rules, &text), run(&rules, &text));
             prop_assert_eq!(once, again);
         }
+    }
+}
+
+/// The rules that come with rowcast, as the topology reads them.
+fn shipped_rules() -> RuleSet {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology/rules");
+    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .expect("the folder is part of the project")
+        .map(|entry| {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).expect("text"))
+        })
+        .collect();
+    files.sort();
+    RuleSet::load(&files).unwrap_or_else(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"))
+    })
+}
+
+#[test]
+fn the_shipped_rules_type_what_a_patient_says() {
+    let rules = shipped_rules();
+    let patient = r#"{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1974-03-02",
+        "deceasedDateTime":"2020-01-02T03:04:05.678+01:00",
+        "name":[{"use":"official","family":"Doe","given":["Ann","B"]}],
+        "identifier":[{"type":{"coding":[{"code":"MR"}]},"value":"77"}],
+        "address":[{"line":["1 Way"],"extension":[{
+            "url":"http://hl7.org/fhir/StructureDefinition/geolocation",
+            "extension":[{"url":"latitude","valueDecimal":41.760}]}]}]}"#;
+    let tables = tables(&rules, patient);
+    let roots = &rules.catalog().roots;
+    let root = roots.iter().find(|root| &*root.resource_type == "Patient").expect("a root");
+    let cell = |table: usize, column: &str| {
+        let position = root.tables[table].position(column).expect(column);
+        tables[table][0][position].clone()
+    };
+    assert_eq!(cell(0, "id"), text("p1"));
+    assert_eq!(cell(0, "birth_date"), Value::Date("1974-03-02".parse().expect("a date")));
+    assert_eq!(cell(0, "deceased"), Value::Boolean(true));
+    let died = "2020-01-02T02:04:05.678Z".parse().expect("an instant");
+    assert_eq!(cell(0, "deceased_at"), Value::DateTime(died));
+    assert_eq!(cell(0, "given_names"), text("Ann B"));
+    assert_eq!(cell(0, "medical_record_number"), text("77"));
+    let address = root.tables.iter().position(|table| &*table.name.name == "patient_address");
+    let latitude = cell(address.expect("a table"), "latitude");
+    assert_eq!(latitude, Value::Decimal("41.760".parse().expect("a decimal")));
+}
+
+#[test]
+fn the_shipped_rules_take_every_synthetic_resource() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/synthea");
+    if !folder.is_dir() {
+        eprintln!("skipped: the synthetic resources are not at hand");
+        return;
+    }
+    let rules = shipped_rules();
+    for resource_type in ["Patient", "Encounter", "Observation", "Condition", "Claim"] {
+        let file = std::fs::File::open(folder.join(format!("{resource_type}.ndjson.gz")));
+        let lines = BufReader::new(flate2::read::GzDecoder::new(file.expect("a file"))).lines();
+        let root = rules.catalog().roots.iter();
+        let root = root.clone().find(|root| &*root.resource_type == resource_type).expect("a root");
+        let mut filled = vec![0_usize; root.tables.len()];
+        let mut count = 0;
+        for line in lines {
+            let rows = run(&rules, &line.expect("text")).expect("no resource is refused");
+            let sets = rows.into_iter().next().and_then(|rows| rows.row_sets).expect("rows");
+            for set in sets {
+                filled[set.table] += set.rows.len();
+            }
+            count += 1;
+        }
+        assert_eq!(filled[0], count, "one root row for each {resource_type}");
+        eprintln!("{resource_type}: {filled:?} rows");
     }
 }
