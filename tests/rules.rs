@@ -385,7 +385,7 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
         "b.json#/transformers/0/resourceType: `Patent` is no resource type of FHIR R4; did you \
          mean `Patient`?",
         "b.json#/transformers/0/tableName: the table is filled by a.json#/transformers/0 already",
-        "c.json: this is not JSON",
+        "c.json: this cannot be read: EOF",
     ] {
         assert!(said.iter().any(|line| line.starts_with(expected)), "{expected}\n{said:#?}");
     }
@@ -618,6 +618,5 @@ fn the_shipped_rules_take_every_synthetic_resource() {
             count += 1;
         }
         assert_eq!(filled[0], count, "one root row for each {resource_type}");
-        eprintln!("{resource_type}: {filled:?} rows");
     }
 }

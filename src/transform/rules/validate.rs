@@ -180,19 +180,19 @@ impl<'a> Compiler<'a> {
             // A table met twice would be met again and again below a named transformer.
             return None;
         }
-        let content = self.content(at, rule)?;
-        if let Some(name) = content.name {
+        let filling = self.filling(at, rule)?;
+        if let Some(name) = filling.name {
             self.open.push(name);
         }
         let index = self.tables.len();
         let level = Level::Child { parent_id: parent.id_type };
         let (columns, programs) =
-            self.columns(&content.columns_at, content.columns, context, &level);
+            self.columns(&filling.columns_at, filling.columns, context, &level);
         self.tables.push(Table { name: name.clone(), columns, parent: Some(parent.table) });
         let own =
             Parent { table: index, id_type: ColumnType::Uuid, context, depth: parent.depth + 1 };
-        let children = self.children(&content.children_at, content.children, &own);
-        if content.name.is_some() {
+        let children = self.children(&filling.children_at, filling.children, &own);
+        if filling.name.is_some() {
             self.open.pop();
         }
         Some(ChildProgram {
@@ -209,14 +209,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// What fills a child table: a named transformer, or its own columns.
-    fn content(&mut self, at: &str, rule: &'a ChildTable) -> Option<Content<'a>> {
+    fn filling(&mut self, at: &str, rule: &'a ChildTable) -> Option<Filling<'a>> {
         let inline = rule.columns.is_some() || rule.child_tables.is_some();
         let Some(name) = rule.child_transformer_name.as_deref() else {
             if !inline {
                 self.report(at, "either `childTransformerName` or `columns` is needed");
                 return None;
             }
-            return Some(Content {
+            return Some(Filling {
                 name: None,
                 columns_at: format!("{at}/columns"),
                 columns: rule.columns.as_deref().unwrap_or_default(),
@@ -253,7 +253,7 @@ impl<'a> Compiler<'a> {
         }
         let named = named.as_ref()?;
         let named_at = format!("/namedTransformers/{}", escape(name));
-        Some(Content {
+        Some(Filling {
             name: Some(name),
             columns_at: format!("{named_at}/columns"),
             columns: &named.columns,
@@ -315,7 +315,7 @@ impl<'a> Compiler<'a> {
 }
 
 /// What fills a child table, and where that is written.
-struct Content<'a> {
+struct Filling<'a> {
     name: Option<&'a str>,
     columns_at: String,
     columns: &'a [Option<ColumnRule>],

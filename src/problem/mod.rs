@@ -6,11 +6,15 @@
 
 use std::fmt;
 
-use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
+use jsonschema::{JsonType, Validator};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
+
+mod unique;
+
+use unique::Unique;
 
 /// One thing to mend in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +45,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads JSON (`*.json`) or YAML (any other name).
+/// Reads JSON (`*.json`) or YAML (any other name). A key given twice is an error in both.
 ///
 /// # Errors
 /// One [`Problem`] with the line at which reading stopped.
@@ -49,11 +53,12 @@ pub fn parse(file: &str, text: &str) -> Result<Value, Problem> {
     let is_json = file.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("json"));
     if is_json {
         serde_json::from_str(text)
-            .map_err(|error| Problem::new(file, "", format!("this is not JSON: {error}")))
+            .map(|Unique(value)| value)
+            .map_err(|error| Problem::new(file, "", format!("this cannot be read: {error}")))
     } else {
-        serde_saphyr::from_str(text).map_err(|error| {
+        serde_saphyr::from_str(text).map(|Unique(value)| value).map_err(|error| {
             let error = error.without_snippet();
-            Problem::new(file, "", format!("this is not YAML: {error}"))
+            Problem::new(file, "", format!("this cannot be read: {error}"))
         })
     }
 }
@@ -164,10 +169,9 @@ impl Schema {
             }
             ValidationErrorKind::Type { kind: wanted } => {
                 let wanted = match wanted {
-                    TypeKind::Single(wanted) => wanted.to_string(),
+                    TypeKind::Single(wanted) => article(*wanted).to_owned(),
                     TypeKind::Multiple(wanted) => {
-                        let names: Vec<String> =
-                            wanted.iter().map(|wanted| wanted.to_string()).collect();
+                        let names: Vec<&str> = wanted.iter().map(article).collect();
                         names.join(" or ")
                     }
                 };
@@ -223,9 +227,12 @@ fn simplify(schema: &mut Value) {
                     });
                     let all = Value::Array(all.collect());
                     object.remove("oneOf");
-                    object.insert("type".to_owned(), "string".into());
                     object.insert("enum".to_owned(), all);
                 }
+            }
+            if object.contains_key("enum") {
+                // What is not listed is one fault, not two.
+                object.remove("type");
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -260,6 +267,19 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// A JSON type, with its article.
+const fn article(name: JsonType) -> &'static str {
+    match name {
+        JsonType::Null => "nothing",
+        JsonType::Boolean => "a boolean",
+        JsonType::Integer => "an integer",
+        JsonType::Number => "a number",
+        JsonType::String => "a string",
+        JsonType::Array => "a list",
+        JsonType::Object => "an object",
+    }
+}
+
 /// The kind of a JSON value, with its article.
 fn kind(value: &Value) -> &'static str {
     match value {
@@ -269,5 +289,104 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A house.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct House {
+        /// Street name.
+        street: String,
+        /// Colour.
+        colour: Option<Colour>,
+        /// Rooms.
+        #[serde(default)]
+        rooms: Vec<Option<Room>>,
+    }
+
+    /// A room.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct Room {
+        /// Windows.
+        windows: u32,
+    }
+
+    /// A colour.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Colour {
+        /// Like snow.
+        White,
+        /// Like grass.
+        Green,
+    }
+
+    fn said(value: &Value) -> Vec<String> {
+        let problems = Schema::of::<House>().check("house.yaml", value);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_path_and_what_is_accepted() {
+        let house = json!({"stret": "Elm", "colour": "gren", "rooms": [{"windows": "two"}, 3]});
+        let mut said = said(&house);
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "house.yaml#/colour: unknown value `gren`; did you mean `green`? (accepted: white, \
+                 green)",
+                "house.yaml#/rooms/0/windows: a string was found, an integer is expected",
+                "house.yaml#/rooms/1: a number was found, an object is expected",
+                "house.yaml#/stret: unknown key; did you mean `street`? (accepted: street, colour, \
+                 rooms)",
+                "house.yaml: `street` is missing",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_a_fault() {
+        assert_eq!(said(&json!({"street": "Elm", "colour": null})).len(), 1);
+    }
+
+    #[test]
+    fn what_is_left_after_pruning_can_be_read_and_keeps_its_places() {
+        let house = json!({"street": "Elm", "colour": "gren", "garden": true,
+                           "rooms": [{"windows": "two"}, {"windows": 2}]});
+        let pruned = Schema::of::<House>().prune(house);
+        assert_eq!(pruned, json!({"street": "Elm", "rooms": [null, {"windows": 2}]}));
+        assert!(serde_json::from_value::<House>(pruned).is_ok());
+    }
+
+    #[test]
+    fn a_key_given_twice_is_a_fault_in_json_and_yaml() {
+        for (file, text) in
+            [("house.json", "{\"a\": 1,\n \"a\": 2}"), ("house.yaml", "a: 1\na: 2\n")]
+        {
+            let problem = parse(file, text).expect_err("twice");
+            assert!(problem.message.contains("line 2"), "{problem}");
+        }
+        let read = parse("house.yaml", "a: [1, -2, 1.5, x, true, ~]\nb: {}\n").expect("YAML");
+        assert_eq!(read, json!({"a": [1, -2, 1.5, "x", true, null], "b": {}}));
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let names = ["fhirPath", "columnName"];
+        assert_eq!(closest("fhirpath", names), Some("fhirPath"));
+        assert_eq!(closest("fhirPaht", names), Some("fhirPath"));
+        assert_eq!(closest("path", names), None);
     }
 }
