@@ -364,9 +364,9 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
     let first = r#"{"overflowStrategy": "TRUNCAT", "transformers": [
         {"resourceType": "Patient", "tableName": "patient", "columns": [
             {"columnName": "a", "fhirPat": "active", "columnType": "BOOLEAN"},
-            {"columnName": "b", "fhirPath": "birthDate", "columnType": "DAET"},
+            {"columnName": "b", "fhirPath": "birtDate", "columnType": "DAET"},
             {"columnName": "c", "fhirPath": "name.(", "columnType": "STRING"},
-            {"fhirPath": "gender", "columnType": "STRING"}],
+            {"fhirPath": "gender"}],
          "childTables": [{"fhirPath": "name", "tableName": "n", "childTransformerName": "nam"}]}],
         "namedTransformers": {"name": {"columns": []}}}"#;
     let second = r#"{"transformers": [{"resourceType": "Patent", "tableName": "Patient"}]}"#;
@@ -378,8 +378,10 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
         "a.json#/overflowStrategy: unknown value `TRUNCAT`; did you mean `TRUNCATE`?",
         "a.json#/transformers/0/columns/0/fhirPat: unknown key; did you mean `fhirPath`?",
         "a.json#/transformers/0/columns/1/columnType: unknown value `DAET`; did you mean `DATE`?",
+        "a.json#/transformers/0/columns/1/fhirPath: ",
         "a.json#/transformers/0/columns/2/fhirPath: ",
         "a.json#/transformers/0/columns/3: `columnName` is missing",
+        "a.json#/transformers/0/columns/3: `columnType` is missing",
         "a.json#/transformers/0/childTables/0/childTransformerName: no named transformer is called \
          `nam`; did you mean `name`?",
         "b.json#/transformers/0/resourceType: `Patent` is no resource type of FHIR R4; did you \

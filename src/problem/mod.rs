@@ -96,6 +96,9 @@ pub struct Schema {
 impl Schema {
     /// The shape of `T`. What is optional may be left out but not be null: a key without a value
     /// is more often a slip than a wish.
+    ///
+    /// # Panics
+    /// If what is derived for `T` is no JSON Schema; the first test that uses `T` would show it.
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
         let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
@@ -123,15 +126,17 @@ impl Schema {
     }
 
     /// What is left of `value` once everything misshapen is taken out, so that the rest can be
-    /// checked in the same run. List elements become null instead, so that paths stay true.
+    /// checked in the same run. List elements become null instead, so that paths stay true, and
+    /// an unknown value becomes the first that is accepted, so that what stands beside it is
+    /// checked too.
     #[must_use]
     pub fn prune(&self, mut value: Value) -> Value {
         loop {
-            let faults: Vec<String> =
-                self.check("", &value).into_iter().map(|problem| problem.path).collect();
+            let repairs: Vec<(String, Option<Value>)> =
+                self.validator.iter_errors(&value).flat_map(|error| repairs(&error)).collect();
             let before = value.clone();
-            for path in faults {
-                remove(&mut value, &path);
+            for (path, replacement) in repairs {
+                repair(&mut value, &path, replacement);
             }
             if value == before {
                 return value;
@@ -218,17 +223,14 @@ fn simplify(schema: &mut Value) {
                     }
                 }
             }
-            if let Some(Value::Array(choices)) = object.get("oneOf") {
-                let constants: Option<Vec<Value>> = choices.iter().map(constants).collect();
-                if let Some(constants) = constants {
-                    let all = constants.into_iter().flat_map(|list| match list {
-                        Value::Array(list) => list,
-                        other => vec![other],
-                    });
-                    let all = Value::Array(all.collect());
-                    object.remove("oneOf");
-                    object.insert("enum".to_owned(), all);
-                }
+            if let Some(Value::Array(choices)) = object.get("oneOf")
+                && let Some((constants, meanings)) = constants(choices)
+            {
+                let description = object.get("description").and_then(Value::as_str);
+                let description = [description.unwrap_or_default(), &meanings].join("\n");
+                object.remove("oneOf");
+                object.insert("description".to_owned(), description.into());
+                object.insert("enum".to_owned(), constants);
             }
             if object.contains_key("enum") {
                 // What is not listed is one fault, not two.
@@ -239,22 +241,48 @@ fn simplify(schema: &mut Value) {
     }
 }
 
-/// The constants that a schema accepts, if it accepts nothing else.
-fn constants(schema: &Value) -> Option<Value> {
-    schema.get("const").or_else(|| schema.get("enum")).cloned()
+/// The constants that a list of choices accepts, if it accepts nothing else, and what they mean.
+fn constants(choices: &[Value]) -> Option<(Value, String)> {
+    let mut constants = Vec::new();
+    let mut meanings = Vec::new();
+    for choice in choices {
+        let constant = choice.get("const")?;
+        let meaning = choice.get("description").and_then(Value::as_str).unwrap_or_default();
+        meanings.push(format!("- `{}`: {meaning}", constant.as_str()?));
+        constants.push(constant.clone());
+    }
+    Some((Value::Array(constants), meanings.join("\n")))
 }
 
-/// Takes out what a JSON pointer names: a member for good, an element by making it null.
-fn remove(value: &mut Value, pointer: &str) {
+/// Where `value` has to change for an error to go away, and into what; `None`: to be taken out.
+fn repairs(error: &ValidationError<'_>) -> Vec<(String, Option<Value>)> {
+    let path = error.instance_path().as_str();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            unexpected.iter().map(|key| (format!("{path}/{}", escape(key)), None)).collect()
+        }
+        ValidationErrorKind::Enum { options } => {
+            vec![(path.to_owned(), options.get(0).cloned())]
+        }
+        _ => vec![(path.to_owned(), None)],
+    }
+}
+
+/// Replaces what a JSON pointer names, or takes it out: a member for good, an element by making
+/// it null.
+fn repair(value: &mut Value, pointer: &str, replacement: Option<Value>) {
     let Some((parent, key)) = pointer.rsplit_once('/') else { return };
     let key = key.replace("~1", "/").replace("~0", "~");
-    match value.pointer_mut(parent) {
-        Some(Value::Object(object)) => {
+    match (value.pointer_mut(parent), replacement) {
+        (Some(Value::Object(object)), Some(replacement)) => {
+            object.insert(key, replacement);
+        }
+        (Some(Value::Object(object)), None) => {
             object.remove(&key);
         }
-        Some(Value::Array(list)) => {
+        (Some(Value::Array(list)), replacement) => {
             if let Some(element) = key.parse::<usize>().ok().and_then(|index| list.get_mut(index)) {
-                *element = Value::Null;
+                *element = replacement.unwrap_or(Value::Null);
             }
         }
         _ => {}
@@ -366,7 +394,10 @@ mod tests {
         let house = json!({"street": "Elm", "colour": "gren", "garden": true,
                            "rooms": [{"windows": "two"}, {"windows": 2}]});
         let pruned = Schema::of::<House>().prune(house);
-        assert_eq!(pruned, json!({"street": "Elm", "rooms": [null, {"windows": 2}]}));
+        assert_eq!(
+            pruned,
+            json!({"street": "Elm", "colour": "white", "rooms": [null, {"windows": 2}]})
+        );
         assert!(serde_json::from_value::<House>(pruned).is_ok());
     }
 

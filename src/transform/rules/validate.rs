@@ -4,6 +4,7 @@
 //! all files. It goes on after a problem wherever the rest can still be judged; what it has
 //! built is used only if there was none.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
@@ -29,27 +30,33 @@ pub(super) fn load(
     let mut catalog = Catalog::default();
     let mut programs = Vec::new();
     for (file, text) in files {
-        let Some(document) = read(&schema, file, text, &mut problems) else { continue };
-        let mut compiler = Compiler {
-            file,
-            document: &document,
-            names: &mut names,
-            problems: &mut problems,
-            tables: Vec::new(),
-            open: Vec::new(),
-        };
-        for (root, program) in compiler.roots() {
-            catalog.roots.push(root);
-            programs.push(program);
+        let mut misshapen = Vec::new();
+        let mut mistaken = Vec::new();
+        if let Some(document) = read(&schema, file, text, &mut misshapen) {
+            let mut compiler = Compiler {
+                file,
+                document: &document,
+                names: &mut names,
+                problems: &mut mistaken,
+                tables: Vec::new(),
+                open: Vec::new(),
+            };
+            for (root, program) in compiler.roots() {
+                catalog.roots.push(root);
+                programs.push(program);
+            }
         }
+        // What had the wrong shape is not judged for its meaning, and a named transformer is
+        // judged only once, wherever it is used.
+        let mut told: HashSet<Problem> = HashSet::new();
+        mistaken.retain(|problem| {
+            let first = misshapen.iter().all(|fault: &Problem| fault.path != problem.path);
+            first && told.insert(problem.clone())
+        });
+        problems.append(&mut misshapen);
+        problems.append(&mut mistaken);
     }
-    if problems.is_empty() {
-        return Ok((catalog, programs));
-    }
-    // A named transformer is judged wherever it is used.
-    let mut told = std::collections::HashSet::new();
-    problems.retain(|problem| told.insert(problem.clone()));
-    Err(problems)
+    if problems.is_empty() { Ok((catalog, programs)) } else { Err(problems) }
 }
 
 /// The document, or as much of it as has the right shape.
