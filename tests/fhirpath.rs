@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bigdecimal::BigDecimal;
+use proptest::prelude::*;
 use rowcast::model::{Document, DocumentLimits};
 use rowcast::transform::fhirpath::{Item, Path, PathProblem, convert_to_boolean};
 use serde_json::Value;
@@ -127,4 +128,367 @@ fn is_same(found: &str, expected: &Value) -> bool {
         _ => value,
     };
     found == value
+}
+
+const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1",
+  "meta":{"versionId":"7"},
+  "active":true,"birthDate":"1974-03","_birthDate":{"extension":[{"url":"u:time","valueDateTime":"1974-03-01T10:00:00Z"}]},
+  "deceasedBoolean":false,
+  "name":[{"use":"official","family":"Ash","given":["Ann",null,"Bo"],"_given":[null,{"extension":[{"url":"u:no","valueString":"x"}]},null]},
+          {"use":"maiden","family":"Birch"}],
+  "contact":[{"name":{"family":"Cole"},"gender":"male"}],
+  "multipleBirthInteger":2,
+  "generalPractitioner":[{"reference":"Practitioner/d1/_history/3"},{"reference":"http://x.org/fhir/Organization/o1"},{"reference":"urn:uuid:1"}],
+  "contained":[{"resourceType":"Organization","id":"c1","name":"Org"}]}"#;
+
+/// The texts of the results; of an item without text, its type.
+fn results(expression: &str, context: Option<&str>, json: &str) -> Result<Vec<String>, String> {
+    let path = Path::compile(expression, context).map_err(|error| error.problem.to_string())?;
+    let document = document(json.as_bytes());
+    let mut items = Vec::new();
+    path.evaluate(document.root(), Item::resource(document.root()), &mut items)
+        .map_err(|error| error.to_string())?;
+    let shown = |item: &Item<'_>| match item.text() {
+        Some(text) => text.into_owned(),
+        None => format!("<{}>", item.type_name().unwrap_or("untyped")),
+    };
+    Ok(items.iter().map(shown).collect())
+}
+
+#[track_caller]
+fn yields(expression: &str, expected: &[&str]) {
+    let found = results(expression, Some("Patient"), PATIENT).expect(expression);
+    assert_eq!(found, expected, "{expression}");
+}
+
+#[track_caller]
+fn refused(expression: &str, context: Option<&str>) -> String {
+    let error = Path::compile(expression, context).expect_err(expression);
+    format!("{error}\n{}", error.problem)
+}
+
+#[test]
+fn a_path_may_begin_with_the_resource_type_or_with_an_element() {
+    for expression in ["Patient.name.family", "name.family", "$this.name.family"] {
+        yields(expression, &["Ash", "Birch"]);
+    }
+}
+
+#[test]
+fn a_child_expression_is_evaluated_on_an_item_of_its_parent() {
+    let document = document(PATIENT.as_bytes());
+    let parent = Path::compile("Patient.contact", Some("Patient")).expect("valid");
+    assert_eq!(parent.result_type(), Some("Patient.contact"));
+    let child = Path::compile("name.family", parent.result_type()).expect("valid");
+    let (mut contacts, mut families) = (Vec::new(), Vec::new());
+    let root = document.root();
+    parent.evaluate(root, Item::resource(root), &mut contacts).expect("evaluates");
+    for contact in contacts {
+        child.evaluate(root, contact, &mut families).expect("evaluates");
+    }
+    assert_eq!(families.iter().filter_map(Item::text).collect::<Vec<_>>(), ["Cole"]);
+    assert!(refused("mame", Some("Patient.contact")).contains("`name`"));
+}
+
+#[test]
+fn a_choice_element_is_found_by_its_name_and_has_the_type_of_its_member() {
+    yields("deceased", &["false"]);
+    yields("multipleBirth is integer", &["true"]);
+    yields("multipleBirth.ofType(boolean)", &[]);
+    let path = Path::compile("multipleBirth.ofType(integer)", Some("Patient")).expect("valid");
+    assert_eq!(path.result_type(), Some("integer"));
+}
+
+#[test]
+fn a_primitive_without_value_is_an_item_with_extensions_only() {
+    yields("name.given.count()", &["3"]);
+    yields("name.given", &["Ann", "<string>", "Bo"]);
+    yields("name.given.where(hasValue())", &["Ann", "Bo"]);
+    yields("name.given.extension('u:no').value", &["x"]);
+    yields("birthDate.extension('u:time').value", &["1974-03-01T10:00:00Z"]);
+}
+
+#[test]
+fn elements_of_a_resource_within_are_found_by_its_own_type() {
+    yields("contained.name", &["Org"]);
+    yields("contained.ofType(Organization).name", &["Org"]);
+    yields("contained.ofType(Patient).name", &[]);
+    yields("contained.where($this is Organization).id", &["c1"]);
+}
+
+#[test]
+fn without_a_context_elements_are_taken_as_they_come() {
+    let on = |expression| results(expression, None, PATIENT).expect("evaluates");
+    assert_eq!(on("Patient.name.family.first()"), ["Ash"]);
+    assert_eq!(on("Observation.status"), Vec::<String>::new());
+    let untyped = r#"{"part":[{"valueInteger":3,"nothing":null}]}"#;
+    assert_eq!(results("part.value", None, untyped), Ok(vec!["3".to_owned()]));
+    assert_eq!(results("part.nothing", None, untyped), Ok(vec![]));
+}
+
+#[test]
+fn keys_are_bare_ids() {
+    yields("getResourceKey()", &["p1"]);
+    yields("contained.getResourceKey()", &["c1"]);
+    yields("generalPractitioner.getReferenceKey()", &["d1", "o1"]);
+    yields("generalPractitioner.getReferenceKey(Practitioner)", &["d1"]);
+    yields("generalPractitioner.getReferenceKey(Patient)", &[]);
+    yields("name.getResourceKey()", &[]);
+}
+
+#[test]
+fn numbers_keep_the_digits_they_were_written_with() {
+    let observation =
+        r#"{"resourceType":"Observation","valueQuantity":{"value":72.50,"unit":"kg"}}"#;
+    let on = |expression| results(expression, Some("Observation"), observation);
+    assert_eq!(on("value.value"), Ok(vec!["72.50".to_owned()]));
+    assert_eq!(on("value.value = 72.5"), Ok(vec!["true".to_owned()]));
+    assert_eq!(on("value.ofType(Quantity).value.toString()"), Ok(vec!["72.50".to_owned()]));
+}
+
+#[test]
+fn what_is_empty_stays_empty() {
+    yields("name.suffix = 'x'", &[]);
+    yields("name.suffix.first() + 1", &[]);
+    yields("name.where(suffix = 'x')", &[]);
+    yields("{} and true", &[]);
+    yields("{} and false", &["false"]);
+    yields("name.suffix.exists() or {}", &[]);
+}
+
+#[test]
+fn several_items_where_one_is_needed_are_an_error_without_their_values() {
+    let failed = |expression| results(expression, Some("Patient"), PATIENT).expect_err(expression);
+    for expression in ["name.family < 'x'", "name and true", "name.family.upper()", "name.single()"]
+    {
+        let message = failed(expression);
+        assert!(message.contains("several"), "{expression}: {message}");
+        assert!(!message.contains("Ash"));
+    }
+    yields("(1 | 2) = 1", &["false"]);
+}
+
+#[test]
+fn dates_of_different_precision_compare_as_far_as_they_are_known() {
+    yields("birthDate < @1974-03-02", &[]);
+    yields("birthDate < @1975-01-01", &["true"]);
+    yields("birthDate = @1974-03", &["true"]);
+}
+
+#[test]
+fn filters_know_the_item_and_its_index() {
+    yields("name.where(use = 'maiden').family", &["Birch"]);
+    yields("name.where($index = 1).family", &["Birch"]);
+    yields("name.exists(use = 'old')", &["false"]);
+    yields("name.all(family.exists())", &["true"]);
+    yields(
+        "name.select(family & ' ' & given.first().combine({}).join(','))",
+        &["Ash Ann", "Birch "],
+    );
+    yields("name.where(family = %resource.name.last().family).use", &["maiden"]);
+}
+
+#[test]
+fn an_unknown_element_is_refused_with_its_place_and_the_nearest_names() {
+    let message = refused("Patient.name.givn", Some("Patient"));
+    assert!(message.contains("\nPatient.name.givn\n             ^"), "{message}");
+    assert!(message.contains("HumanName has no element `givn`; did you mean `given`"), "{message}");
+    let message = refused("valueQuantity.unit", Some("Observation"));
+    assert!(message.contains("did you mean `value.ofType(Quantity)`"), "{message}");
+    assert!(refused("Encounter.status", Some("Patient")).contains("evaluated on Patient"));
+}
+
+#[test]
+fn the_caret_stands_under_its_line() {
+    let message = refused("name\n  .given..first()", Some("Patient"));
+    assert!(message.contains("\n  .given..first()\n         ^"), "{message}");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_when_it_is_compiled() {
+    for (expression, reason) in [
+        ("code.memberOf('x')", "terminology server"),
+        ("subject.resolve()", "server to ask"),
+        ("now()", "same document"),
+        ("value.lowBoundary()", "not implemented"),
+        ("code.coding.frist()", "did you mean `first`"),
+        ("value.ofType(Quantitty)", "did you mean `Quantity`"),
+        ("code.text.substring()", "takes 1 to 2 arguments, found 0"),
+        ("code.startsWith('x')", "does not apply to CodeableConcept"),
+        ("code.text.matches('(')", "regular expression"),
+        ("%nothing", "no variable `%nothing`"),
+        ("issued < @2024-13", "no valid date"),
+    ] {
+        let message = refused(expression, Some("Observation"));
+        assert!(message.contains(reason), "{expression}: {message}");
+    }
+}
+
+#[test]
+fn an_expression_that_never_ends_is_stopped() {
+    let wide = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(9_999));
+    let failed = |expression| results(expression, None, &wide).expect_err(expression);
+    assert!(failed("a.select(%resource.a)").contains("items"));
+    assert!(failed("a.where(%resource.a.where($this = 2).exists())").contains("steps"));
+    assert!(failed("a.aggregate($total & 'xxxxxxxxxxxxxxxx' & $total, '')").contains("bytes"));
+    assert!(results("('1e999999999' | 'a').exists()", None, &wide).is_ok());
+    assert!(results("a + 1", None, r#"{"a":1e999999999}"#).expect_err("huge").contains("range"));
+    let doubled = format!("a.join().replaceMatches('1+', '{}')", "$0".repeat(150));
+    assert!(failed(&doubled).contains("bytes"));
+}
+
+#[test]
+fn deep_and_long_expressions_are_refused_before_they_harm_the_stack() {
+    let nested = format!("{}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    assert!(refused(&nested, None).contains("deeper"));
+    assert!(refused(&"-".repeat(5_000), None).contains("deeper"));
+    assert!(refused(&"a.".repeat(5_000), None).contains("deeper"));
+    assert!(refused(&"a or ".repeat(3_000), None).contains("deeper"));
+    assert!(refused(&"a".repeat(20_000), None).contains("longer"));
+}
+
+#[test]
+fn the_deepest_expression_that_is_accepted_can_be_evaluated() {
+    let depth = 90;
+    for (open, close) in [("iif(true,", ",2)"), ("(1 + ", ")"), ("name.select(", ")")] {
+        let mut accepted = 0;
+        for depth in 1..=depth {
+            let expression = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            let Ok(path) = Path::compile(&expression, None) else { continue };
+            accepted = depth;
+            let document = document(b"{}");
+            let mut items = Vec::new();
+            let root = document.root();
+            path.evaluate(root, Item::resource(root), &mut items).expect("evaluates");
+        }
+        assert!(accepted >= 30, "{open}");
+    }
+}
+
+#[test]
+fn debug_output_of_an_item_shows_no_value() {
+    let document = document(PATIENT.as_bytes());
+    assert_eq!(format!("{:?}", Item::resource(document.root())), "Item(Patient)");
+    assert_eq!(format!("{:?}", Item::String("Ash".into())), "Item(String)");
+}
+
+/// Pieces that make texts which are nearly expressions.
+const PIECES: [&str; 58] = [
+    "name",
+    "given",
+    "a",
+    "value",
+    ".",
+    "..",
+    "(",
+    ")",
+    "[",
+    "]",
+    "0",
+    "1.5",
+    "-",
+    "+",
+    "*",
+    "/",
+    " div ",
+    " mod ",
+    " and ",
+    " or ",
+    " implies ",
+    " in ",
+    " contains ",
+    " is ",
+    " as ",
+    "=",
+    "!=",
+    "~",
+    "<",
+    ">=",
+    "|",
+    "&",
+    "'x'",
+    "'\\u00e9'",
+    "@2024-02",
+    "@T10:30",
+    "@2024-01-01T10:00Z",
+    "4 days",
+    "{}",
+    "$this",
+    "$index",
+    "%resource",
+    "first()",
+    ".where(",
+    ".select($this)",
+    ".exists()",
+    ".count()",
+    ".substring(1)",
+    ".toInteger()",
+    ".ofType(string)",
+    ".children()",
+    ".descendants()",
+    ".repeat(a)",
+    ".join(',')",
+    ".replace('', 'x')",
+    ".round(2)",
+    "extension('u')",
+    ",",
+];
+
+fn nearly_expression() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(&PIECES[..]), 0..12)
+        .prop_map(|pieces| pieces.concat())
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-zé0-9:T-]{0,12}".prop_map(Value::from),
+    ];
+    let name = prop::sample::select(vec![
+        "a",
+        "_a",
+        "name",
+        "given",
+        "_given",
+        "value",
+        "valueQuantity",
+        "extension",
+        "code",
+        "unit",
+    ]);
+    leaf.prop_recursive(4, 40, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((name.clone(), inner), 0..5)
+                .prop_map(|members| members.into_iter().map(|(n, v)| (n.to_owned(), v)).collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_compiled_or_refused(text in ".{0,60}") {
+        if let Err(error) = Path::compile(&text, Some("Patient")) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn any_document_is_evaluated_or_refused(
+        expression in nearly_expression(),
+        json in any_json(),
+        context in prop::option::of(prop::sample::select(vec!["Patient", "HumanName", "Observation", "Quantity"])),
+    ) {
+        if let Ok(path) = Path::compile(&expression, context) {
+            let document = document(json.to_string().as_bytes());
+            let mut items = vec![Item::Integer(7)];
+            let root = document.root();
+            let outcome = path.evaluate(root, Item::resource(root), &mut items);
+            prop_assert!(matches!(items.first(), Some(Item::Integer(7))));
+            prop_assert!(outcome.is_ok() || items.len() == 1);
+        }
+    }
 }

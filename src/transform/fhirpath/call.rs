@@ -7,13 +7,11 @@ use super::arithmetic::rounded;
 use super::compare::is_among;
 use super::convert::convert;
 use super::error::EvaluationError;
-use super::evaluate::{
-    Evaluation, Outcome, Scope, Stack, are_distinct, integer, is_subset, push, replace, single,
-    tail,
-};
+use super::evaluate::{Evaluation, Outcome, Scope, are_distinct, is_subset};
 use super::function::Function;
 use super::item::{Item, boolean_of};
 use super::program::Program;
+use super::stack::{Stack, integer, push, replace, single, tail};
 use super::text;
 use super::types::FhirType;
 

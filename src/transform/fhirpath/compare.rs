@@ -108,6 +108,7 @@ pub(super) fn items_equivalent(
     right: &Item<'_>,
     budget: &mut Budget,
 ) -> Result<bool, EvaluationError> {
+    budget.spend(1)?;
     let (one, other) = (left.scalar()?, right.scalar()?);
     if let Some((one, other)) = texts(&one, &other) {
         budget.spend_on_text(one.len() + other.len())?;
@@ -209,12 +210,13 @@ fn nodes_equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, E
     if std::ptr::eq(left, right) {
         return Ok(true);
     }
-    if let (Some(left), Some(right)) = (left.as_object(), right.as_object()) {
-        if left.len() != right.len() {
+    if let (Some(members), Some(others)) = (left.as_object(), right.as_object()) {
+        if members.len() != others.len() {
             return Ok(false);
         }
-        for (name, value) in left {
-            match right.get(&name) {
+        for (name, value) in members {
+            budget.spend_on_members(right)?;
+            match others.get(&name) {
                 Some(other) if nodes_equal(value, other, budget)? => {}
                 _ => return Ok(false),
             }
@@ -238,10 +240,6 @@ fn nodes_equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, E
     }
     Ok(match (left.as_str(), right.as_str()) {
         (Some(left), Some(right)) => left == right,
-        _ => {
-            left.as_bool() == right.as_bool()
-                && left.is_null() == right.is_null()
-                && left.get_type() == right.get_type()
-        }
+        _ => left.get_type() == right.get_type() && left.as_bool() == right.as_bool(),
     })
 }

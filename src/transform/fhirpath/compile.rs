@@ -9,98 +9,13 @@ use super::item::{Item, SystemType};
 use super::number;
 use super::program::{Program, Step, TypeMode, TypeTest};
 use super::quantity::Quantity;
+use super::static_type::{StaticType, Types, result_types};
 use super::syntax::{Fault, Operator, Syntax, SyntaxNode, calendar_unit};
 use super::temporal::Temporal;
 use super::types::{FhirType, TypeKind};
 
 /// Largest compiled regular expression, in bytes: ample for any pattern over codes and names.
 pub(super) const MAX_PATTERN_BYTES: usize = 1 << 20;
-
-/// A type, of the document or of a computed value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StaticType {
-    Fhir(FhirType),
-    System(SystemType),
-}
-
-impl StaticType {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Fhir(fhir) => fhir.name(),
-            Self::System(system) => system.name(),
-        }
-    }
-}
-
-/// The types that the items of a collection may have.
-#[derive(Debug, Clone)]
-pub(super) enum Types {
-    Unknown,
-    /// None for `{}`.
-    OneOf(Vec<StaticType>),
-}
-
-impl Types {
-    pub(super) fn fhir(fhir: FhirType) -> Self {
-        Self::OneOf(vec![StaticType::Fhir(fhir)])
-    }
-
-    fn system(system: SystemType) -> Self {
-        Self::OneOf(vec![StaticType::System(system)])
-    }
-
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::OneOf(mut left), Self::OneOf(right)) => {
-                for candidate in right {
-                    if !left.contains(&candidate) {
-                        left.push(candidate);
-                    }
-                }
-                Self::OneOf(left)
-            }
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The one type that all items have.
-    pub(super) fn only(&self) -> Option<StaticType> {
-        match self {
-            Self::OneOf(types) => match types.as_slice() {
-                [only] => Some(*only),
-                _ => None,
-            },
-            Self::Unknown => None,
-        }
-    }
-
-    fn names(&self) -> String {
-        match self {
-            Self::Unknown => "this".to_owned(),
-            Self::OneOf(types) => {
-                types.iter().map(|known| known.name()).collect::<Vec<_>>().join(" or ")
-            }
-        }
-    }
-
-    /// Is every type known and an object?
-    fn are_objects(&self) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::OneOf(types) => {
-                let object = |known: &StaticType| match known {
-                    StaticType::Fhir(fhir) => !fhir.is_primitive() && !fhir.is_abstract(),
-                    StaticType::System(_) => false,
-                };
-                !types.is_empty() && types.iter().all(object)
-            }
-        }
-    }
-
-    fn are_quantities(&self) -> bool {
-        self.only().is_some_and(|only| only.name() == SystemType::Quantity.name())
-    }
-}
 
 type Compiled = (Program, Types);
 
@@ -153,7 +68,7 @@ impl Compiler {
             SyntaxNode::TypeTest { cast, input, type_at, type_name } => {
                 let mode = if *cast { TypeMode::As } else { TypeMode::Is };
                 let input = self.compile(input, this)?;
-                type_test(input, mode, named_type(*type_at, type_name)?)
+                Ok(type_test(input, mode, named_type(*type_at, type_name)?))
             }
             literal => literal_program(at, literal),
         }
@@ -216,7 +131,7 @@ impl Compiler {
         if let Some(mode) = type_mode {
             check_count(at, name, arguments, 1, 1)?;
             let test = type_argument(arguments)?;
-            return type_test((input, types), mode, test);
+            return Ok(type_test((input, types), mode, test));
         }
         if name == "getReferenceKey" {
             check_count(at, name, arguments, 0, 1)?;
@@ -331,7 +246,7 @@ fn navigate(at: usize, (from, types): Compiled, name: &str) -> Result<Compiled, 
                 [] if !open => {
                     return Err((at, unknown_element(&types, known, name)));
                 }
-                [element] if known.len() == 1 => (Step::Known(*element), element_types(element)),
+                [element] if known.len() == 1 => (Step::Known(element), element_types(element)),
                 _ if open => (Step::Named(name.to_owned()), Types::Unknown),
                 several => {
                     let found = several.iter().map(|element| element_types(element));
@@ -406,7 +321,15 @@ fn type_argument(arguments: &[Syntax]) -> Result<TypeTest, Fault> {
         let found = "another expression".to_owned();
         return Err((argument.at, PathProblem::Syntax { expected, found }));
     };
-    named_type(argument.at, &name)
+    named_type(first_place(argument), &name)
+}
+
+/// Where a dotted name begins.
+fn first_place(mut syntax: &Syntax) -> usize {
+    while let SyntaxNode::Member { input: Some(input), .. } = &syntax.node {
+        syntax = input;
+    }
+    syntax.at
 }
 
 /// `Patient`, `FHIR.Patient`.
@@ -433,75 +356,15 @@ fn named_type(at: usize, name: &str) -> Result<TypeTest, Fault> {
     Ok(TypeTest { fhir, system })
 }
 
-fn type_test((input, types): Compiled, mode: TypeMode, test: TypeTest) -> Result<Compiled, Fault> {
-    let types = match (mode, test.fhir, test.system, types.only()) {
-        (TypeMode::Is, ..) => Types::system(SystemType::Boolean),
-        (_, Some(fhir), None, _) => Types::fhir(fhir),
-        (_, None, Some(system), _) => Types::system(system),
-        (_, Some(_), Some(system), Some(StaticType::System(_))) => Types::system(system),
-        (_, Some(fhir), Some(_), _) => Types::fhir(fhir),
-        (_, None, None, _) => Types::Unknown,
+fn type_test((input, types): Compiled, mode: TypeMode, test: TypeTest) -> Compiled {
+    let is_computed = matches!(types.only(), Some(StaticType::System(_)));
+    let types = match (test.fhir, test.system) {
+        _ if mode == TypeMode::Is => Types::system(SystemType::Boolean),
+        (Some(fhir), system) if system.is_none() || !is_computed => Types::fhir(fhir),
+        (_, Some(system)) => Types::system(system),
+        (_, None) => Types::Unknown,
     };
-    Ok((Program::TypeTest { input: Box::new(input), test, mode }, types))
-}
-
-fn result_types(function: Function, input: Types, arguments: Vec<Types>) -> Types {
-    let mut arguments = arguments.into_iter();
-    match function {
-        Function::Distinct
-        | Function::Exclude
-        | Function::First
-        | Function::Intersect
-        | Function::Last
-        | Function::Single
-        | Function::Skip
-        | Function::Tail
-        | Function::Take
-        | Function::Where => input,
-        Function::Union | Function::Combine => input.or(arguments.next().unwrap_or(Types::Unknown)),
-        Function::Select | Function::Repeat => arguments.next().unwrap_or(Types::Unknown),
-        Function::Iif => arguments.skip(1).reduce(Types::or).unwrap_or(Types::Unknown),
-        Function::Extension => FhirType::named("Extension").map_or(Types::Unknown, Types::fhir),
-        Function::Abs | Function::Aggregate | Function::Children | Function::Descendants => {
-            Types::Unknown
-        }
-        Function::Round => Types::system(SystemType::Decimal),
-        Function::Ceiling
-        | Function::Count
-        | Function::Floor
-        | Function::IndexOf
-        | Function::Length
-        | Function::Truncate => Types::system(SystemType::Integer),
-        Function::To(system) => Types::system(system),
-        Function::Join
-        | Function::Lower
-        | Function::Replace
-        | Function::ReplaceMatches
-        | Function::ResourceKey
-        | Function::Split
-        | Function::Substring
-        | Function::ToChars
-        | Function::Trim
-        | Function::Upper => Types::system(SystemType::String),
-        Function::All
-        | Function::AllFalse
-        | Function::AllTrue
-        | Function::AnyFalse
-        | Function::AnyTrue
-        | Function::Contains
-        | Function::ConvertsTo(_)
-        | Function::Empty
-        | Function::EndsWith
-        | Function::Exists
-        | Function::HasValue
-        | Function::IsDistinct
-        | Function::Matches
-        | Function::MatchesFull
-        | Function::Not
-        | Function::StartsWith
-        | Function::SubsetOf
-        | Function::SupersetOf => Types::system(SystemType::Boolean),
-    }
+    (Program::TypeTest { input: Box::new(input), test, mode }, types)
 }
 
 /// A regular expression as FHIRPath has them: the dot matches a line's end too.

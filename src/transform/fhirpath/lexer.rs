@@ -175,7 +175,7 @@ impl<'e> Lexer<'e> {
             text.push('Z');
         } else if let Some(offset) = self.rest().get(..6)
             && offset.starts_with(['+', '-'])
-            && offset.bytes().nth(3) == Some(b':')
+            && offset.as_bytes().get(3) == Some(&b':')
         {
             self.at += offset.len();
             text += offset;

@@ -18,9 +18,12 @@ mod evaluate;
 mod function;
 mod item;
 mod lexer;
+mod navigate;
 mod number;
 mod program;
 mod quantity;
+mod stack;
+mod static_type;
 mod syntax;
 mod temporal;
 mod text;
@@ -29,9 +32,10 @@ mod types;
 use std::fmt;
 use std::sync::Arc;
 
-use self::compile::{Compiler, Types};
+use self::compile::Compiler;
 use self::evaluate::{Evaluation, Scope};
 use self::program::{Budget, Program};
+use self::static_type::{StaticType, Types};
 use crate::model::Node;
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
@@ -107,7 +111,7 @@ impl Path {
     /// of computed values `String`, `Boolean`, …
     #[must_use]
     pub fn result_type(&self) -> Option<&'static str> {
-        self.0.types.only().map(compile::StaticType::name)
+        self.0.types.only().map(StaticType::name)
     }
 
     /// Evaluates on `focus`, a part of `resource`, and appends the results to `out` in order. On

@@ -2,6 +2,7 @@
 //! up but the document.
 
 use regex::Regex;
+use sonic_rs::JsonContainerTrait as _;
 
 use super::error::EvaluationError;
 use super::function::Function;
@@ -9,6 +10,7 @@ use super::item::{Item, SystemType};
 use super::syntax::Operator;
 use super::types::{Element, FhirType};
 use super::{MAX_STEPS, MAX_TEXT_BYTES};
+use crate::model::Node;
 
 /// A part of a program. Its value is a collection.
 #[derive(Debug)]
@@ -95,6 +97,17 @@ impl Budget {
             .checked_sub(steps)
             .ok_or(EvaluationError::TooManySteps { limit: MAX_STEPS })?;
         Ok(())
+    }
+
+    /// Members are found by looking through them.
+    pub(super) fn spend_on_members(&mut self, owner: &Node) -> Result<(), EvaluationError> {
+        /// What a step costs, in names compared.
+        const MEMBERS_PER_STEP: usize = 32;
+        let members = owner.as_object().map_or(0, sonic_rs::Object::len);
+        if members < MEMBERS_PER_STEP {
+            return Ok(());
+        }
+        self.spend(u32::try_from(members / MEMBERS_PER_STEP).unwrap_or(u32::MAX))
     }
 
     /// Text is work by its length.

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bigdecimal::BigDecimal;
-use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
 
 use super::error::EvaluationError;
 use super::number;
@@ -29,7 +29,7 @@ impl Quantity {
     /// Of a FHIR Quantity; `None` without a value.
     pub(super) fn of_node(node: &Node) -> Result<Option<Self>, EvaluationError> {
         let Some(object) = node.as_object() else { return Ok(None) };
-        let Some(value) = object.get(&"value").and_then(|value| value.as_raw_number()) else {
+        let Some(value) = object.get(&"value").and_then(JsonValueTrait::as_raw_number) else {
             return Ok(None);
         };
         let text = |name: &&str| object.get(name).and_then(|unit| unit.as_str());

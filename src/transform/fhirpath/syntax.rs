@@ -296,10 +296,7 @@ impl Parser<'_> {
             } else {
                 return Ok(left);
             }
-            // Plain names make no deep programs, so a long path is not a deep one.
-            if !matches!(left.node, SyntaxNode::Member { .. }) {
-                self.deeper()?;
-            }
+            self.deeper()?;
         }
     }
 

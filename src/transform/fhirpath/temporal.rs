@@ -245,18 +245,17 @@ impl Temporal {
 
     /// As a time of day is written, without the `T`.
     pub(super) fn display_time(&self) -> String {
-        let mut text = format!("{:02}", self.local.hour());
-        if self.precision >= Precision::Minute {
-            text += &format!(":{:02}", self.local.minute());
-        }
-        if self.precision == Precision::Second {
-            text += &format!(":{:02}", self.local.second());
-            if self.fraction_digits > 0 {
-                let nanos = format!(".{:09}", self.local.nanosecond() % 1_000_000_000);
-                text += nanos.get(..=usize::from(self.fraction_digits)).unwrap_or_default();
+        let clock = self.local.time();
+        match (self.precision, self.fraction_digits) {
+            (Precision::Minute, _) => clock.format("%H:%M").to_string(),
+            (Precision::Second, 0) => clock.format("%H:%M:%S").to_string(),
+            (Precision::Second, digits) => {
+                let mut text = clock.format("%H:%M:%S.%f").to_string();
+                text.truncate("00:00:00.".len() + usize::from(digits));
+                text
             }
+            _ => clock.format("%H").to_string(),
         }
-        text
     }
 }
 

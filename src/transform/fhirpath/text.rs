@@ -5,12 +5,17 @@ use std::borrow::Cow;
 use regex::Regex;
 use sonic_rs::JsonValueTrait as _;
 
+use super::MAX_TEXT_BYTES;
 use super::compile::pattern as compiled;
 use super::error::EvaluationError;
-use super::evaluate::{Outcome, Stack, integer, push, single};
+use super::evaluate::Outcome;
 use super::function::Function;
 use super::item::Item;
 use super::program::Budget;
+use super::stack::{Stack, integer, push, single};
+
+/// What it costs to compile a regular expression that is not a literal: milliseconds at worst.
+const STEPS_PER_PATTERN: u32 = 20_000;
 
 /// The text of a single item; an error if it is none.
 pub(super) fn of_items<'d>(
@@ -52,11 +57,11 @@ pub(super) fn join(
         if texts > 0 {
             joined.push_str(separator);
         }
+        budget.spend_on_text(text.len())?;
         joined.push_str(&text);
         texts += 1;
-        budget.spend(1)?;
+        check_length(joined.len())?;
     }
-    budget.spend_on_text(joined.len())?;
     Ok(Item::String(joined.into()))
 }
 
@@ -81,11 +86,13 @@ pub(super) fn apply<'d>(
     }
     let first = first.flatten().unwrap_or_default();
     let second = second.flatten().unwrap_or_default();
-    let regex = || match pattern {
-        Some(pattern) => Ok(Cow::Borrowed(pattern)),
-        None => compiled(function, &first)
-            .map(Cow::Owned)
-            .ok_or(EvaluationError::Pattern { operation: name }),
+    let regex = |budget: &mut Budget| {
+        if let Some(pattern) = pattern {
+            return Ok(Cow::Borrowed(pattern));
+        }
+        budget.spend(STEPS_PER_PATTERN)?;
+        let pattern = compiled(function, &first);
+        pattern.map(Cow::Owned).ok_or(EvaluationError::Pattern { operation: name })
     };
     let result = match function {
         Function::Length => Item::Integer(characters(&subject)),
@@ -99,17 +106,19 @@ pub(super) fn apply<'d>(
             Some((before, _)) => characters(before),
             None => -1,
         }),
-        Function::Matches | Function::MatchesFull => Item::Boolean(regex()?.is_match(&subject)),
+        Function::Matches | Function::MatchesFull => {
+            Item::Boolean(regex(budget)?.is_match(&subject))
+        }
         Function::ReplaceMatches if first.is_empty() => Item::String(subject),
-        Function::Replace | Function::ReplaceMatches => {
-            let parts = subject.len() + 1;
-            budget
-                .spend_on_text(subject.len().saturating_add(parts.saturating_mul(second.len())))?;
-            let replaced = if function == Function::Replace {
-                subject.replace(&*first, &second)
-            } else {
-                regex()?.replace_all(&subject, &*second).into_owned()
-            };
+        Function::Replace => {
+            let count = subject.matches(&*first).count();
+            check_length(subject.len().saturating_add(count.saturating_mul(second.len())))?;
+            let replaced = subject.replace(&*first, &second);
+            budget.spend_on_text(replaced.len())?;
+            Item::String(replaced.into())
+        }
+        Function::ReplaceMatches => {
+            let replaced = replace_matches(&*regex(budget)?, &subject, &second)?;
             budget.spend_on_text(replaced.len())?;
             Item::String(replaced.into())
         }
@@ -125,6 +134,30 @@ pub(super) fn apply<'d>(
         }
     };
     push(result, out)
+}
+
+/// `$1` and its like stand for what a group matched, so a short replacement may become long.
+fn replace_matches(regex: &Regex, subject: &str, replacement: &str) -> Outcome<String> {
+    let groups = replacement.matches('$').count();
+    let mut replaced = String::new();
+    let mut copied = 0;
+    for found in regex.captures_iter(subject) {
+        let whole = found.get_match();
+        let added = groups.saturating_mul(whole.len()).saturating_add(replacement.len());
+        check_length(replaced.len().saturating_add(added))?;
+        replaced.push_str(subject.get(copied..whole.start()).unwrap_or_default());
+        found.expand(replacement, &mut replaced);
+        copied = whole.end();
+    }
+    replaced.push_str(subject.get(copied..).unwrap_or_default());
+    Ok(replaced)
+}
+
+fn check_length(bytes: usize) -> Outcome {
+    if bytes > MAX_TEXT_BYTES {
+        return Err(EvaluationError::TextTooLong { limit: MAX_TEXT_BYTES });
+    }
+    Ok(())
 }
 
 fn characters(text: &str) -> i64 {

@@ -1,0 +1,61 @@
+//! The stack of items: every collection of an evaluation is what lies on it from a place on.
+
+use super::MAX_ITEMS;
+use super::error::EvaluationError;
+use super::evaluate::Outcome;
+use super::item::{Item, Scalar};
+
+/// The stack; at the end, the results.
+pub(super) type Stack<'d> = Vec<Item<'d>>;
+
+/// What is on the stack from `start` on.
+pub(super) fn tail<'s, 'd>(out: &'s [Item<'d>], start: usize) -> &'s [Item<'d>] {
+    out.get(start..).unwrap_or_default()
+}
+
+pub(super) fn push<'d>(item: Item<'d>, out: &mut Stack<'d>) -> Outcome {
+    if out.len() >= MAX_ITEMS {
+        return Err(EvaluationError::TooManyItems { limit: MAX_ITEMS });
+    }
+    out.push(item);
+    Ok(())
+}
+
+/// Takes off everything from `start` on and puts the result there.
+pub(super) fn replace<'d>(result: Option<Item<'d>>, start: usize, out: &mut Stack<'d>) -> Outcome {
+    out.truncate(start);
+    result.map_or(Ok(()), |item| push(item, out))
+}
+
+/// Takes off what does not fit, from `start` on.
+pub(super) fn retain<'d>(start: usize, out: &mut Stack<'d>, fits: impl Fn(&Item<'d>) -> bool) {
+    let mut kept = start;
+    for at in start..out.len() {
+        if out.get(at).is_some_and(&fits) {
+            out.swap(kept, at);
+            kept += 1;
+        }
+    }
+    out.truncate(kept);
+}
+
+/// The only item, or none.
+pub(super) fn single<'s, 'd>(
+    items: &'s [Item<'d>],
+    operation: &'static str,
+) -> Outcome<Option<&'s Item<'d>>> {
+    match items {
+        [] => Ok(None),
+        [item] => Ok(Some(item)),
+        _ => Err(EvaluationError::Several { operation }),
+    }
+}
+
+pub(super) fn integer(items: &[Item<'_>], operation: &'static str) -> Outcome<Option<i64>> {
+    let Some(item) = single(items, operation)? else { return Ok(None) };
+    match item.scalar()? {
+        Scalar::Integer(value) => Ok(Some(value)),
+        Scalar::Nothing => Ok(None),
+        _ => Err(EvaluationError::Operands { operation }),
+    }
+}
