@@ -218,6 +218,7 @@ fn a_hapi_message_that_says_no_single_change_is_refused_with_its_own_cause() {
         (hapi("UPDATE", r#","payloadId":"Patient/1""#), Cause::IncompleteDocument),
         (hapi("UPDATE", r#","payload":"{","payloadId":"Patient/1""#), Cause::InvalidJson),
         (hapi("UPDATE", r#","payload":"<Patient/>""#), Cause::UnknownFormat),
+        (hapi("UPDATE", &format!(r#","payload":"{}""#, "[".repeat(10_000))), Cause::TooDeep),
         (hapi("UPDATE", r#","payload":{}"#), Cause::UnknownFormat),
         (hapi("UPDATE", &format!(r#"{patient},"payloadId":"Patient/2""#)), Cause::KeyMismatch),
         (hapi("UPDATE", &format!(r#"{patient},"payloadId":"Group/1""#)), Cause::KeyMismatch),

@@ -549,6 +549,48 @@ proptest! {
     }
 }
 
+#[test]
+fn an_expression_that_fails_on_a_document_is_refused_with_its_place() {
+    let rules = rules(&json!({"transformers": [
+        {"resourceType": "Patient", "tableName": "patient", "where": "name.given"}
+    ]}));
+    let refusal = run(&rules, ANN).expect_err("several names are no condition");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert_eq!(refusal.place.rule.as_deref(), Some("rules/patient.json#/transformers/0/where"));
+    assert_eq!(refusal.place.path.as_deref(), Some("name.given"));
+    assert!(refusal.messages.len() > 1, "the evaluator's own message follows: {refusal}");
+}
+
+#[test]
+fn rules_that_multiply_a_document_are_stopped() {
+    let rules = rules(&json!({"transformers": [{
+        "resourceType": "Patient", "tableName": "patient",
+        "childTables": [{"fhirPath": "name", "tableName": "a", "columns": [],
+            "childTables": [{"fhirPath": "%resource.name", "tableName": "b", "columns": []}]}]
+    }]}));
+    let patient = |names: usize| {
+        json!({"resourceType": "Patient", "id": "1", "name": vec![json!({}); names]}).to_string()
+    };
+    assert!(run(&rules, &patient(100)).is_ok());
+    let refusal = run(&rules, &patient(400)).expect_err("160,000 rows");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+}
+
+#[test]
+fn child_tables_that_nest_without_end_are_a_mistake() {
+    let mut child = json!({"fhirPath": "extension", "tableName": "t0", "columns": []});
+    for level in 1..30 {
+        child = json!({"fhirPath": "extension", "tableName": format!("t{level}"),
+                       "childTables": [child]});
+    }
+    let rules = json!({"transformers": [
+        {"resourceType": "Patient", "tableName": "patient", "childTables": [child]}
+    ]});
+    let problems = load(&rules.to_string()).expect_err("too deep");
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].contains("nested deeper than 16"), "{problems:?}");
+}
+
 /// The rules that come with rowcast, as the topology reads them.
 fn shipped_rules() -> RuleSet {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology/rules");
