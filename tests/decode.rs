@@ -98,9 +98,12 @@ fn headers_win_over_key_and_value() {
         assert!(is_delete(&change));
         assert_eq!(version(&change), Some(9));
     }
-    let keyless = with_headers(record(None, Some(PATIENT)), &[("rowcast.operation", "delete")]);
-    let change = decode(&keyless).expect("a change");
-    assert_eq!((is_delete(&change), version(&change)), (true, None));
+    for key in [None, Some("tenant/a")] {
+        let delete = [("rowcast.operation", "delete")];
+        let change = decode(&with_headers(record(key, Some(PATIENT)), &delete)).expect("a change");
+        assert_eq!((is_delete(&change), version(&change)), (true, None));
+        assert_eq!(&*change.resource.id, "123");
+    }
     let newer = with_headers(record(None, Some(PATIENT)), &[("rowcast.version", "9")]);
     assert_eq!(version(&decode(&newer).expect("a change")), Some(9));
 }
