@@ -98,9 +98,12 @@ fn headers_win_over_key_and_value() {
         assert!(is_delete(&change));
         assert_eq!(version(&change), Some(9));
     }
-    let keyless = with_headers(record(None, Some(PATIENT)), &[("rowcast.operation", "delete")]);
-    let change = decode(&keyless).expect("a change");
-    assert_eq!((is_delete(&change), version(&change)), (true, None));
+    for key in [None, Some("tenant/a")] {
+        let delete = [("rowcast.operation", "delete")];
+        let change = decode(&with_headers(record(key, Some(PATIENT)), &delete)).expect("a change");
+        assert_eq!((is_delete(&change), version(&change)), (true, None));
+        assert_eq!(&*change.resource.id, "123");
+    }
     let newer = with_headers(record(None, Some(PATIENT)), &[("rowcast.version", "9")]);
     assert_eq!(version(&decode(&newer).expect("a change")), Some(9));
 }
@@ -218,6 +221,7 @@ fn a_hapi_message_that_says_no_single_change_is_refused_with_its_own_cause() {
         (hapi("UPDATE", r#","payloadId":"Patient/1""#), Cause::IncompleteDocument),
         (hapi("UPDATE", r#","payload":"{","payloadId":"Patient/1""#), Cause::InvalidJson),
         (hapi("UPDATE", r#","payload":"<Patient/>""#), Cause::UnknownFormat),
+        (hapi("UPDATE", &format!(r#","payload":"{}""#, "[".repeat(10_000))), Cause::TooDeep),
         (hapi("UPDATE", r#","payload":{}"#), Cause::UnknownFormat),
         (hapi("UPDATE", &format!(r#"{patient},"payloadId":"Patient/2""#)), Cause::KeyMismatch),
         (hapi("UPDATE", &format!(r#"{patient},"payloadId":"Group/1""#)), Cause::KeyMismatch),

@@ -1,5 +1,8 @@
 //! Rules become tables, documents become rows.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
 use proptest::prelude::*;
 use rowcast::error::{Cause, Refusal, Stage};
 use rowcast::model::{
@@ -361,9 +364,9 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
     let first = r#"{"overflowStrategy": "TRUNCAT", "transformers": [
         {"resourceType": "Patient", "tableName": "patient", "columns": [
             {"columnName": "a", "fhirPat": "active", "columnType": "BOOLEAN"},
-            {"columnName": "b", "fhirPath": "birthDate", "columnType": "DAET"},
+            {"columnName": "b", "fhirPath": "birtDate", "columnType": "DAET"},
             {"columnName": "c", "fhirPath": "name.(", "columnType": "STRING"},
-            {"fhirPath": "gender", "columnType": "STRING"}],
+            {"fhirPath": "gender"}],
          "childTables": [{"fhirPath": "name", "tableName": "n", "childTransformerName": "nam"}]}],
         "namedTransformers": {"name": {"columns": []}}}"#;
     let second = r#"{"transformers": [{"resourceType": "Patent", "tableName": "Patient"}]}"#;
@@ -375,14 +378,16 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
         "a.json#/overflowStrategy: unknown value `TRUNCAT`; did you mean `TRUNCATE`?",
         "a.json#/transformers/0/columns/0/fhirPat: unknown key; did you mean `fhirPath`?",
         "a.json#/transformers/0/columns/1/columnType: unknown value `DAET`; did you mean `DATE`?",
+        "a.json#/transformers/0/columns/1/fhirPath: ",
         "a.json#/transformers/0/columns/2/fhirPath: ",
         "a.json#/transformers/0/columns/3: `columnName` is missing",
+        "a.json#/transformers/0/columns/3: `columnType` is missing",
         "a.json#/transformers/0/childTables/0/childTransformerName: no named transformer is called \
          `nam`; did you mean `name`?",
         "b.json#/transformers/0/resourceType: `Patent` is no resource type of FHIR R4; did you \
          mean `Patient`?",
         "b.json#/transformers/0/tableName: the table is filled by a.json#/transformers/0 already",
-        "c.json: this is not JSON",
+        "c.json: this cannot be read: EOF",
     ] {
         assert!(said.iter().any(|line| line.starts_with(expected)), "{expected}\n{said:#?}");
     }
@@ -541,5 +546,121 @@ proptest! {
             let (once, again) = (run(&rules, &text), run(&rules, &text));
             prop_assert_eq!(once, again);
         }
+    }
+}
+
+#[test]
+fn an_expression_that_fails_on_a_document_is_refused_with_its_place() {
+    let rules = rules(&json!({"transformers": [
+        {"resourceType": "Patient", "tableName": "patient", "where": "name.given"}
+    ]}));
+    let refusal = run(&rules, ANN).expect_err("several names are no condition");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert_eq!(refusal.place.rule.as_deref(), Some("rules/patient.json#/transformers/0/where"));
+    assert_eq!(refusal.place.path.as_deref(), Some("name.given"));
+    assert!(refusal.messages.len() > 1, "the evaluator's own message follows: {refusal}");
+}
+
+#[test]
+fn rules_that_multiply_a_document_are_stopped() {
+    let rules = rules(&json!({"transformers": [{
+        "resourceType": "Patient", "tableName": "patient",
+        "childTables": [{"fhirPath": "name", "tableName": "a", "columns": [],
+            "childTables": [{"fhirPath": "%resource.name", "tableName": "b", "columns": []}]}]
+    }]}));
+    let patient = |names: usize| {
+        json!({"resourceType": "Patient", "id": "1", "name": vec![json!({}); names]}).to_string()
+    };
+    assert!(run(&rules, &patient(100)).is_ok());
+    let refusal = run(&rules, &patient(400)).expect_err("160,000 rows");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+}
+
+#[test]
+fn child_tables_that_nest_without_end_are_a_mistake() {
+    let mut child = json!({"fhirPath": "extension", "tableName": "t0", "columns": []});
+    for level in 1..30 {
+        child = json!({"fhirPath": "extension", "tableName": format!("t{level}"),
+                       "childTables": [child]});
+    }
+    let rules = json!({"transformers": [
+        {"resourceType": "Patient", "tableName": "patient", "childTables": [child]}
+    ]});
+    let problems = load(&rules.to_string()).expect_err("too deep");
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(problems[0].contains("nested deeper than 16"), "{problems:?}");
+}
+
+/// The rules that come with rowcast, as the topology reads them.
+fn shipped_rules() -> RuleSet {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology/rules");
+    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .expect("the folder is part of the project")
+        .map(|entry| {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(path).expect("text"))
+        })
+        .collect();
+    files.sort();
+    RuleSet::load(&files).unwrap_or_else(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{}", lines.join("\n"))
+    })
+}
+
+#[test]
+fn the_shipped_rules_type_what_a_patient_says() {
+    let rules = shipped_rules();
+    let patient = r#"{"resourceType":"Patient","id":"p1","gender":"female","birthDate":"1974-03-02",
+        "deceasedDateTime":"2020-01-02T03:04:05.678+01:00",
+        "name":[{"use":"official","family":"Doe","given":["Ann","B"]}],
+        "identifier":[{"type":{"coding":[{"code":"MR"}]},"value":"77"}],
+        "address":[{"line":["1 Way"],"extension":[{
+            "url":"http://hl7.org/fhir/StructureDefinition/geolocation",
+            "extension":[{"url":"latitude","valueDecimal":41.760}]}]}]}"#;
+    let tables = tables(&rules, patient);
+    let roots = &rules.catalog().roots;
+    let root = roots.iter().find(|root| &*root.resource_type == "Patient").expect("a root");
+    let cell = |table: usize, column: &str| {
+        let position = root.tables[table].position(column).expect(column);
+        tables[table][0][position].clone()
+    };
+    assert_eq!(cell(0, "id"), text("p1"));
+    assert_eq!(cell(0, "birth_date"), Value::Date("1974-03-02".parse().expect("a date")));
+    assert_eq!(cell(0, "deceased"), Value::Boolean(true));
+    let died = "2020-01-02T02:04:05.678Z".parse().expect("an instant");
+    assert_eq!(cell(0, "deceased_at"), Value::DateTime(died));
+    assert_eq!(cell(0, "given_names"), text("Ann B"));
+    assert_eq!(cell(0, "medical_record_number"), text("77"));
+    let address = root.tables.iter().position(|table| &*table.name.name == "patient_address");
+    let latitude = cell(address.expect("a table"), "latitude");
+    assert_eq!(latitude, Value::Decimal("41.760".parse().expect("a decimal")));
+}
+
+#[test]
+fn the_shipped_rules_take_every_synthetic_resource() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/synthea");
+    if !folder.is_dir() {
+        eprintln!("skipped: the synthetic resources are not at hand");
+        return;
+    }
+    let rules = shipped_rules();
+    for resource_type in ["Patient", "Encounter", "Observation", "Condition", "Claim"] {
+        let file = std::fs::File::open(folder.join(format!("{resource_type}.ndjson.gz")));
+        let lines = BufReader::new(flate2::read::GzDecoder::new(file.expect("a file"))).lines();
+        let root = rules.catalog().roots.iter();
+        let root = root.clone().find(|root| &*root.resource_type == resource_type).expect("a root");
+        let mut filled = vec![0_usize; root.tables.len()];
+        let mut count = 0;
+        for line in lines {
+            let rows = run(&rules, &line.expect("text")).expect("no resource is refused");
+            let sets = rows.into_iter().next().and_then(|rows| rows.row_sets).expect("rows");
+            for set in sets {
+                filled[set.table] += set.rows.len();
+            }
+            count += 1;
+        }
+        assert_eq!(filled[0], count, "one root row for each {resource_type}");
     }
 }

@@ -49,9 +49,14 @@ pub(super) fn of_key(record: &Record) -> Option<Key<'_>> {
 }
 
 impl Key<'_> {
+    /// Whether it has the form of a resource's key by more than chance.
+    pub(super) fn has_known_type(&self) -> bool {
+        is_resource_type(self.resource_type)
+    }
+
     /// Whether it names a resource, and another one than this.
     pub(super) fn contradicts(&self, resource: &ResourceKey) -> bool {
-        is_resource_type(self.resource_type)
+        self.has_known_type()
             && (self.resource_type != &*resource.resource_type || self.id != &*resource.id)
     }
 

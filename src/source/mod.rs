@@ -123,19 +123,25 @@ impl Decoder {
             None => self.version(&statement, origin.offset),
         };
         let resource = statement.resource;
+        let missing_version = |fault| DecodeError::MissingVersion {
+            resource_type: resource.resource_type.clone(),
+            version_from: self.settings.version_from,
+            fault,
+        };
         let operation = match statement.content {
+            Content::Document(document) if fhir::is_subsetted(&document) => {
+                return Err(DecodeError::Subsetted { resource_type: resource.resource_type });
+            }
             Content::Document(document) => {
-                if fhir::is_subsetted(&document) {
-                    return Err(DecodeError::Subsetted { resource_type: resource.resource_type });
-                }
-                Operation::Upsert { version: required(version, &resource, self)?, document }
+                Operation::Upsert { version: version.map_err(missing_version)?, document }
             }
-            Content::Deleted { .. } if version == Err(VersionFault::Absent) => {
-                Operation::Delete { version: None }
-            }
-            Content::Deleted { .. } => {
-                Operation::Delete { version: Some(required(version, &resource, self)?) }
-            }
+            Content::Deleted { .. } => Operation::Delete {
+                version: match version {
+                    Ok(version) => Some(version),
+                    Err(VersionFault::Absent) => None,
+                    Err(fault) => return Err(missing_version(fault)),
+                },
+            },
         };
         Ok(vec![Change { resource, operation, origin }])
     }
@@ -156,8 +162,8 @@ impl Decoder {
                 // The value is read only if the key does not name the resource. Its version is
                 // not used: it is the last state's, not the one that the deletion created.
                 let resource = match identity::of_key(record) {
-                    Some(key) => key.resource()?,
-                    None => self.read(value)?.resource,
+                    Some(key) if key.has_known_type() => key.resource()?,
+                    _ => self.read(value)?.resource,
                 };
                 Ok(Statement::deleted(resource))
             }
@@ -209,19 +215,6 @@ impl Decoder {
             }
         }
     }
-}
-
-/// A version that must be there.
-fn required(
-    version: Result<Version, VersionFault>,
-    resource: &ResourceKey,
-    decoder: &Decoder,
-) -> Result<Version, DecodeError> {
-    version.map_err(|fault| DecodeError::MissingVersion {
-        resource_type: resource.resource_type.clone(),
-        version_from: decoder.settings.version_from,
-        fault,
-    })
 }
 
 /// What a record's value says, before version and origin are settled.

@@ -181,15 +181,14 @@ impl<'d> Scalar<'d> {
 
     fn integer(&self, text: &str, to: ColumnType, max: i64) -> Result<Value, CastError> {
         let fail = |seen| CastError { seen, wanted: to, advice: "" };
-        let number = match text.parse::<i64>() {
-            Ok(number) => number,
-            Err(_) => {
-                let decimal = decimal(text).ok_or_else(|| fail(self.kind()))?;
-                if !decimal.is_integer() {
-                    return Err(fail("a number with decimals"));
-                }
-                decimal.to_i64().ok_or_else(|| fail("a number beyond the range"))?
+        let number = if let Ok(number) = text.parse::<i64>() {
+            number
+        } else {
+            let decimal = decimal(text).ok_or_else(|| fail(self.kind()))?;
+            if !decimal.is_integer() {
+                return Err(fail("a number with decimals"));
             }
+            decimal.to_i64().ok_or_else(|| fail("a number beyond the range"))?
         };
         if (-max - 1..=max).contains(&number) {
             Ok(Value::Int(number))
@@ -296,4 +295,98 @@ fn binary(text: &str) -> Option<Vec<u8>> {
         return BASE64.decode(compact).ok();
     }
     BASE64.decode(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cast(text: &str, to: ColumnType) -> Result<Value, CastError> {
+        Scalar::Text(text.into()).cast(to, PartialDate::Start)
+    }
+
+    fn number(text: &str, to: ColumnType) -> Result<Value, CastError> {
+        Scalar::Number(text.into()).cast(to, PartialDate::Start)
+    }
+
+    #[test]
+    fn integers_are_checked_against_their_range() {
+        assert_eq!(number("-2147483648", ColumnType::Int), Ok(Value::Int(-2_147_483_648)));
+        assert!(number("2147483648", ColumnType::Int).is_err());
+        assert_eq!(number("2147483648", ColumnType::BigInt), Ok(Value::Int(2_147_483_648)));
+        assert_eq!(number("9223372036854775807", ColumnType::BigInt), Ok(Value::Int(i64::MAX)));
+        assert!(number("9223372036854775808", ColumnType::BigInt).is_err());
+        assert_eq!(number("1e3", ColumnType::Int), Ok(Value::Int(1_000)));
+        assert_eq!(number("5.0", ColumnType::Int), Ok(Value::Int(5)));
+        assert!(number("5.5", ColumnType::Int).is_err());
+        assert_eq!(cast("12", ColumnType::Int), Ok(Value::Int(12)));
+        assert!(cast("twelve", ColumnType::Int).is_err());
+    }
+
+    #[test]
+    fn decimals_keep_their_digits() {
+        let Ok(Value::Decimal(decimal)) = number("72.50", ColumnType::Decimal) else {
+            panic!("72.50 is a decimal")
+        };
+        assert_eq!(decimal.to_string(), "72.50");
+    }
+
+    #[test]
+    fn numbers_that_would_fill_the_memory_are_refused() {
+        for huge in ["1e999999999", "1e-999999999", &"9".repeat(2_000)] {
+            for to in [ColumnType::Decimal, ColumnType::BigInt] {
+                assert!(number(huge, to).is_err(), "{to}");
+            }
+        }
+        assert!(number("1e999", ColumnType::Double).is_err());
+        assert!(cast("NaN", ColumnType::Double).is_err());
+    }
+
+    #[test]
+    fn date_times_become_instants_of_microseconds() {
+        let instant = |text: &str| match cast(text, ColumnType::DateTime) {
+            Ok(Value::DateTime(instant)) => instant.to_rfc3339(),
+            other => panic!("{text} gives {other:?}"),
+        };
+        assert_eq!(instant("2024-05-01T10:00:00+02:00"), "2024-05-01T08:00:00+00:00");
+        assert_eq!(instant("2024-05-01T10:00:00.123456789Z"), "2024-05-01T10:00:00.123456+00:00");
+        assert_eq!(instant("2024-05-01"), "2024-05-01T00:00:00+00:00");
+        assert_eq!(instant("2024"), "2024-01-01T00:00:00+00:00");
+        for bad in ["2024-05-01T10:00:00", "2024-05-01T10:00Z", "2024-13", "24", "", "T"] {
+            assert!(cast(bad, ColumnType::DateTime).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_date_keeps_the_day_that_was_written() {
+        let day = |text: &str| Value::Date(text.parse().expect("a date"));
+        let written = cast("2024-05-01T01:00:00+10:00", ColumnType::Date);
+        assert_eq!(written, Ok(day("2024-05-01")));
+        assert_eq!(cast("1974-03", ColumnType::Date), Ok(day("1974-03-01")));
+        for bad in ["1974-3", "1974-02-30", "1974-03-02x", "19740302", "1974-03-02T"] {
+            assert!(cast(bad, ColumnType::Date).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_uuids_booleans_and_bytes_are_read_from_text() {
+        let half_past = NaiveTime::from_hms_opt(10, 30, 0).expect("a time");
+        assert_eq!(cast("10:30:00", ColumnType::Time), Ok(Value::Time(half_past)));
+        assert!(cast("25:00:00", ColumnType::Time).is_err());
+        let id = Uuid::from_u128(0x6f2c_43a1_9d0e_4b57_8a66_d1f3_0b9e_72c4);
+        for text in [format!("{id}"), format!("urn:uuid:{id}")] {
+            assert_eq!(cast(&text, ColumnType::Uuid), Ok(Value::Uuid(id)));
+        }
+        assert!(cast(&id.simple().to_string(), ColumnType::Uuid).is_err());
+        assert_eq!(cast("true", ColumnType::Boolean), Ok(Value::Boolean(true)));
+        assert!(cast("yes", ColumnType::Boolean).is_err());
+        assert_eq!(cast("aG\nk=", ColumnType::Binary), Ok(Value::Binary(b"hi".to_vec())));
+        assert!(cast("!", ColumnType::Binary).is_err());
+    }
+
+    #[test]
+    fn a_mismatch_names_kinds_and_types_only() {
+        let error = cast("secret", ColumnType::Boolean).expect_err("no boolean");
+        assert_eq!(error.to_string(), "a string does not convert to BOOLEAN");
+    }
 }

@@ -197,7 +197,7 @@ fn choose(
     let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
     let scalar = match filled.strategy {
         MultipleStrategy::First => first,
-        MultipleStrategy::Last => scalars.last().unwrap_or(first),
+        MultipleStrategy::Last => scalars.next_back().unwrap_or(first),
         MultipleStrategy::Error => match scalars.count() {
             0 => first,
             others => return Err(TransformError::MultipleValues { count: 1 + others }),

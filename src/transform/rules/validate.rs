@@ -4,6 +4,7 @@
 //! all files. It goes on after a problem wherever the rest can still be judged; what it has
 //! built is used only if there was none.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
@@ -29,27 +30,33 @@ pub(super) fn load(
     let mut catalog = Catalog::default();
     let mut programs = Vec::new();
     for (file, text) in files {
-        let Some(document) = read(&schema, file, text, &mut problems) else { continue };
-        let mut compiler = Compiler {
-            file,
-            document: &document,
-            names: &mut names,
-            problems: &mut problems,
-            tables: Vec::new(),
-            open: Vec::new(),
-        };
-        for (root, program) in compiler.roots() {
-            catalog.roots.push(root);
-            programs.push(program);
+        let mut misshapen = Vec::new();
+        let mut mistaken = Vec::new();
+        if let Some(document) = read(&schema, file, text, &mut misshapen) {
+            let mut compiler = Compiler {
+                file,
+                document: &document,
+                names: &mut names,
+                problems: &mut mistaken,
+                tables: Vec::new(),
+                open: Vec::new(),
+            };
+            for (root, program) in compiler.roots() {
+                catalog.roots.push(root);
+                programs.push(program);
+            }
         }
+        // What had the wrong shape is not judged for its meaning, and a named transformer is
+        // judged only once, wherever it is used.
+        let mut told: HashSet<Problem> = HashSet::new();
+        mistaken.retain(|problem| {
+            let first = misshapen.iter().all(|fault: &Problem| fault.path != problem.path);
+            first && told.insert(problem.clone())
+        });
+        problems.append(&mut misshapen);
+        problems.append(&mut mistaken);
     }
-    if problems.is_empty() {
-        return Ok((catalog, programs));
-    }
-    // A named transformer is judged wherever it is used.
-    let mut told = std::collections::HashSet::new();
-    problems.retain(|problem| told.insert(problem.clone()));
-    Err(problems)
+    if problems.is_empty() { Ok((catalog, programs)) } else { Err(problems) }
 }
 
 /// The document, or as much of it as has the right shape.
@@ -180,19 +187,19 @@ impl<'a> Compiler<'a> {
             // A table met twice would be met again and again below a named transformer.
             return None;
         }
-        let content = self.content(at, rule)?;
-        if let Some(name) = content.name {
+        let filling = self.filling(at, rule)?;
+        if let Some(name) = filling.name {
             self.open.push(name);
         }
         let index = self.tables.len();
         let level = Level::Child { parent_id: parent.id_type };
         let (columns, programs) =
-            self.columns(&content.columns_at, content.columns, context, &level);
+            self.columns(&filling.columns_at, filling.columns, context, &level);
         self.tables.push(Table { name: name.clone(), columns, parent: Some(parent.table) });
         let own =
             Parent { table: index, id_type: ColumnType::Uuid, context, depth: parent.depth + 1 };
-        let children = self.children(&content.children_at, content.children, &own);
-        if content.name.is_some() {
+        let children = self.children(&filling.children_at, filling.children, &own);
+        if filling.name.is_some() {
             self.open.pop();
         }
         Some(ChildProgram {
@@ -209,14 +216,14 @@ impl<'a> Compiler<'a> {
     }
 
     /// What fills a child table: a named transformer, or its own columns.
-    fn content(&mut self, at: &str, rule: &'a ChildTable) -> Option<Content<'a>> {
+    fn filling(&mut self, at: &str, rule: &'a ChildTable) -> Option<Filling<'a>> {
         let inline = rule.columns.is_some() || rule.child_tables.is_some();
         let Some(name) = rule.child_transformer_name.as_deref() else {
             if !inline {
                 self.report(at, "either `childTransformerName` or `columns` is needed");
                 return None;
             }
-            return Some(Content {
+            return Some(Filling {
                 name: None,
                 columns_at: format!("{at}/columns"),
                 columns: rule.columns.as_deref().unwrap_or_default(),
@@ -253,7 +260,7 @@ impl<'a> Compiler<'a> {
         }
         let named = named.as_ref()?;
         let named_at = format!("/namedTransformers/{}", escape(name));
-        Some(Content {
+        Some(Filling {
             name: Some(name),
             columns_at: format!("{named_at}/columns"),
             columns: &named.columns,
@@ -315,7 +322,7 @@ impl<'a> Compiler<'a> {
 }
 
 /// What fills a child table, and where that is written.
-struct Content<'a> {
+struct Filling<'a> {
     name: Option<&'a str>,
     columns_at: String,
     columns: &'a [Option<ColumnRule>],

@@ -6,11 +6,15 @@
 
 use std::fmt;
 
-use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
+use jsonschema::{JsonType, Validator};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
+
+mod unique;
+
+use unique::Unique;
 
 /// One thing to mend in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +49,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads JSON (`*.json`) or YAML (any other name).
+/// Reads JSON (`*.json`) or YAML (any other name). A key given twice is an error in both.
 ///
 /// # Errors
 /// One [`Problem`] with the line at which reading stopped.
@@ -53,11 +57,12 @@ pub fn parse(file: &str, text: &str) -> Result<Value, Problem> {
     let is_json = file.rsplit_once('.').is_some_and(|(_, end)| end.eq_ignore_ascii_case("json"));
     if is_json {
         serde_json::from_str(text)
-            .map_err(|error| Problem::new(file, "", format!("this is not JSON: {error}")))
+            .map(|Unique(value)| value)
+            .map_err(|error| Problem::new(file, "", format!("this cannot be read: {error}")))
     } else {
-        serde_saphyr::from_str(text).map_err(|error| {
+        serde_saphyr::from_str(text).map(|Unique(value)| value).map_err(|error| {
             let error = error.without_snippet();
-            Problem::new(file, "", format!("this is not YAML: {error}"))
+            Problem::new(file, "", format!("this cannot be read: {error}"))
         })
     }
 }
@@ -95,6 +100,9 @@ pub struct Schema {
 impl Schema {
     /// The shape of `T`. What is optional may be left out but not be null: a key without a value
     /// is more often a slip than a wish.
+    ///
+    /// # Panics
+    /// If what is derived for `T` is no JSON Schema; the first test that uses `T` would show it.
     #[must_use]
     pub fn of<T: JsonSchema>() -> Self {
         let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
@@ -122,15 +130,17 @@ impl Schema {
     }
 
     /// What is left of `value` once everything misshapen is taken out, so that the rest can be
-    /// checked in the same run. List elements become null instead, so that paths stay true.
+    /// checked in the same run. List elements become null instead, so that paths stay true, and
+    /// an unknown value becomes the first that is accepted, so that what stands beside it is
+    /// checked too.
     #[must_use]
     pub fn prune(&self, mut value: Value) -> Value {
         loop {
-            let faults: Vec<String> =
-                self.check("", &value).into_iter().map(|problem| problem.path).collect();
+            let repairs: Vec<(String, Option<Value>)> =
+                self.validator.iter_errors(&value).flat_map(|error| repairs(&error)).collect();
             let before = value.clone();
-            for path in faults {
-                remove(&mut value, &path);
+            for (path, replacement) in repairs {
+                repair(&mut value, &path, replacement);
             }
             if value == before {
                 return value;
@@ -168,10 +178,9 @@ impl Schema {
             }
             ValidationErrorKind::Type { kind: wanted } => {
                 let wanted = match wanted {
-                    TypeKind::Single(wanted) => wanted.to_string(),
+                    TypeKind::Single(wanted) => article(*wanted).to_owned(),
                     TypeKind::Multiple(wanted) => {
-                        let names: Vec<String> =
-                            wanted.iter().map(|wanted| wanted.to_string()).collect();
+                        let names: Vec<&str> = wanted.iter().map(article).collect();
                         names.join(" or ")
                     }
                 };
@@ -218,40 +227,66 @@ fn simplify(schema: &mut Value) {
                     }
                 }
             }
-            if let Some(Value::Array(choices)) = object.get("oneOf") {
-                let constants: Option<Vec<Value>> = choices.iter().map(constants).collect();
-                if let Some(constants) = constants {
-                    let all = constants.into_iter().flat_map(|list| match list {
-                        Value::Array(list) => list,
-                        other => vec![other],
-                    });
-                    let all = Value::Array(all.collect());
-                    object.remove("oneOf");
-                    object.insert("type".to_owned(), "string".into());
-                    object.insert("enum".to_owned(), all);
-                }
+            if let Some(Value::Array(choices)) = object.get("oneOf")
+                && let Some((constants, meanings)) = constants(choices)
+            {
+                let description = object.get("description").and_then(Value::as_str);
+                let description = [description.unwrap_or_default(), &meanings].join("\n");
+                object.remove("oneOf");
+                object.insert("description".to_owned(), description.into());
+                object.insert("enum".to_owned(), constants);
+            }
+            if object.contains_key("enum") {
+                // What is not listed is one fault, not two.
+                object.remove("type");
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-/// The constants that a schema accepts, if it accepts nothing else.
-fn constants(schema: &Value) -> Option<Value> {
-    schema.get("const").or_else(|| schema.get("enum")).cloned()
+/// The constants that a list of choices accepts, if it accepts nothing else, and what they mean.
+fn constants(choices: &[Value]) -> Option<(Value, String)> {
+    let mut constants = Vec::new();
+    let mut meanings = Vec::new();
+    for choice in choices {
+        let constant = choice.get("const")?;
+        let meaning = choice.get("description").and_then(Value::as_str).unwrap_or_default();
+        meanings.push(format!("- `{}`: {meaning}", constant.as_str()?));
+        constants.push(constant.clone());
+    }
+    Some((Value::Array(constants), meanings.join("\n")))
 }
 
-/// Takes out what a JSON pointer names: a member for good, an element by making it null.
-fn remove(value: &mut Value, pointer: &str) {
+/// Where `value` has to change for an error to go away, and into what; `None`: to be taken out.
+fn repairs(error: &ValidationError<'_>) -> Vec<(String, Option<Value>)> {
+    let path = error.instance_path().as_str();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            unexpected.iter().map(|key| (format!("{path}/{}", escape(key)), None)).collect()
+        }
+        ValidationErrorKind::Enum { options } => {
+            vec![(path.to_owned(), options.get(0).cloned())]
+        }
+        _ => vec![(path.to_owned(), None)],
+    }
+}
+
+/// Replaces what a JSON pointer names, or takes it out: a member for good, an element by making
+/// it null.
+fn repair(value: &mut Value, pointer: &str, replacement: Option<Value>) {
     let Some((parent, key)) = pointer.rsplit_once('/') else { return };
     let key = key.replace("~1", "/").replace("~0", "~");
-    match value.pointer_mut(parent) {
-        Some(Value::Object(object)) => {
+    match (value.pointer_mut(parent), replacement) {
+        (Some(Value::Object(object)), Some(replacement)) => {
+            object.insert(key, replacement);
+        }
+        (Some(Value::Object(object)), None) => {
             object.remove(&key);
         }
-        Some(Value::Array(list)) => {
+        (Some(Value::Array(list)), replacement) => {
             if let Some(element) = key.parse::<usize>().ok().and_then(|index| list.get_mut(index)) {
-                *element = Value::Null;
+                *element = replacement.unwrap_or(Value::Null);
             }
         }
         _ => {}
@@ -264,6 +299,19 @@ pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
+/// A JSON type, with its article.
+const fn article(name: JsonType) -> &'static str {
+    match name {
+        JsonType::Null => "nothing",
+        JsonType::Boolean => "a boolean",
+        JsonType::Integer => "an integer",
+        JsonType::Number => "a number",
+        JsonType::String => "a string",
+        JsonType::Array => "a list",
+        JsonType::Object => "an object",
+    }
+}
+
 /// The kind of a JSON value, with its article.
 fn kind(value: &Value) -> &'static str {
     match value {
@@ -273,5 +321,107 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A house.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct House {
+        /// Street name.
+        street: String,
+        /// Colour.
+        colour: Option<Colour>,
+        /// Rooms.
+        #[serde(default)]
+        rooms: Vec<Option<Room>>,
+    }
+
+    /// A room.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct Room {
+        /// Windows.
+        windows: u32,
+    }
+
+    /// A colour.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Colour {
+        /// Like snow.
+        White,
+        /// Like grass.
+        Green,
+    }
+
+    fn said(value: &Value) -> Vec<String> {
+        let problems = Schema::of::<House>().check("house.yaml", value);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_path_and_what_is_accepted() {
+        let house = json!({"stret": "Elm", "colour": "gren", "rooms": [{"windows": "two"}, 3]});
+        let mut said = said(&house);
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "house.yaml#/colour: unknown value `gren`; did you mean `green`? (accepted: white, \
+                 green)",
+                "house.yaml#/rooms/0/windows: a string was found, an integer is expected",
+                "house.yaml#/rooms/1: a number was found, an object is expected",
+                "house.yaml#/stret: unknown key; did you mean `street`? (accepted: street, colour, \
+                 rooms)",
+                "house.yaml: `street` is missing",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_a_fault() {
+        assert_eq!(said(&json!({"street": "Elm", "colour": null})).len(), 1);
+    }
+
+    #[test]
+    fn what_is_left_after_pruning_can_be_read_and_keeps_its_places() {
+        let house = json!({"street": "Elm", "colour": "gren", "garden": true,
+                           "rooms": [{"windows": "two"}, {"windows": 2}]});
+        let pruned = Schema::of::<House>().prune(house);
+        assert_eq!(
+            pruned,
+            json!({"street": "Elm", "colour": "white", "rooms": [null, {"windows": 2}]})
+        );
+        assert!(serde_json::from_value::<House>(pruned).is_ok());
+    }
+
+    #[test]
+    fn a_key_given_twice_is_a_fault_in_json_and_yaml() {
+        for (file, text) in
+            [("house.json", "{\"a\": 1,\n \"a\": 2}"), ("house.yaml", "a: 1\na: 2\n")]
+        {
+            let problem = parse(file, text).expect_err("twice");
+            assert!(problem.message.contains("line 2"), "{problem}");
+        }
+        let read = parse("house.yaml", "a: [1, -2, 1.5, x, true, ~]\nb: {}\n").expect("YAML");
+        assert_eq!(read, json!({"a": [1, -2, 1.5, "x", true, null], "b": {}}));
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let names = ["fhirPath", "columnName"];
+        assert_eq!(closest("fhirpath", names), Some("fhirPath"));
+        assert_eq!(closest("fhirPaht", names), Some("fhirPath"));
+        assert_eq!(closest("path", names), None);
     }
 }
