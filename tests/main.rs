@@ -1,6 +1,7 @@
 //! One test binary; a module is a subject.
 
 mod architecture;
+mod broker;
 mod decode;
 mod dependencies;
 mod docker;
@@ -9,7 +10,6 @@ mod pipeline;
 mod proof;
 mod rules;
 mod services;
+mod sink;
 mod support;
 mod topology;
-mod broker;
-mod sink;

@@ -13,8 +13,10 @@ use crate::model::Record;
 
 pub mod browse;
 pub mod headers;
+mod original;
 
 pub use headers::{LetterSummary, Pointer, read};
+pub use original::{OpenedLetter, original};
 
 /// A record that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
