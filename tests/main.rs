@@ -5,6 +5,7 @@ mod broker;
 mod decode;
 mod dependencies;
 mod docker;
+mod docs;
 mod fhirpath;
 mod pipeline;
 mod proof;

@@ -82,6 +82,7 @@ const BATCH_BUCKETS: [f64; 9] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 300
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    families: Vec<Family>,
     /// Taken while a record moves between the sides of `received = settled + released + in
     /// flight`, and while they are read, so that the law holds in every scrape.
     conservation: Mutex<()>,
@@ -112,50 +113,50 @@ impl Metrics {
     /// Never: the names below are valid and distinct.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new();
+        let mut to = Registering::default();
+        let build: IntGaugeVec = to.register(
+            "gauge",
+            IntGaugeVec::new(
+                Opts::new("rowcast_build_info", "1; the labels say what runs."),
+                &["version"],
+            ),
+        );
         let metrics = Self {
             conservation: Mutex::new(()),
-            received: counters(
-                &registry,
+            received: to.counters(
                 "records_received_total",
                 "Records taken from the ingest topic.",
                 &["topic"],
             ),
-            settled: counters(
-                &registry,
+            settled: to.counters(
                 "records_settled_total",
                 "Records that reached their one outcome: filtered, stale, written or dead_lettered.",
                 &["outcome"],
             ),
-            released: register(
-                &registry,
+            released: to.register("counter",
                 IntCounter::new(
                     "rowcast_records_released_total",
                     "Records given back unsettled when their partition was revoked; the next owner receives them again.",
                 ),
             ),
-            in_flight: register(
-                &registry,
+            in_flight: to.register("gauge",
                 IntGauge::new(
                     "rowcast_records_in_flight",
                     "Records received and neither settled nor released: received = settled + released + in flight.",
                 ),
             ),
-            stage_records: counters(
-                &registry,
+            stage_records: to.counters(
                 "stage_records_total",
                 "Records that entered a stage.",
                 &["stage"],
             ),
-            stage_duration: histograms(
-                &registry,
+            stage_duration: to.histograms(
                 "stage_duration_seconds",
                 "Time of one batch in a stage.",
                 &["stage"],
                 &STAGE_BUCKETS,
             ),
-            stage_busy: register(
-                &registry,
+            stage_busy: to.register("counter",
                 CounterVec::new(
                     Opts::new(
                         "rowcast_stage_busy_seconds_total",
@@ -164,66 +165,56 @@ impl Metrics {
                     &["stage"],
                 ),
             ),
-            end_to_end_latency: histograms(
-                &registry,
+            end_to_end_latency: to.histograms(
                 "end_to_end_latency_seconds",
                 "From a record's timestamp at the broker to its settlement.",
                 &["topic"],
                 &LATENCY_BUCKETS,
             ),
-            dead_letters: counters(
-                &registry,
+            dead_letters: to.counters(
                 "dead_letters_total",
                 "Dead letters that the dead-letter topic acknowledged.",
                 &["stage", "cause", "resource_type"],
             ),
-            dead_letter_write_errors: register(
-                &registry,
+            dead_letter_write_errors: to.register("counter",
                 IntCounter::new(
                     "rowcast_dead_letter_write_errors_total",
                     "Failed attempts to write dead letters; their partition waits.",
                 ),
             ),
-            lag: gauges(
-                &registry,
+            lag: to.gauges(
                 "consumer_lag_records",
                 "End of the log minus committed offset.",
                 &["topic", "partition"],
             ),
-            committed: gauges(
-                &registry,
+            committed: to.gauges(
                 "consumer_committed_offset",
                 "Committed offset.",
                 &["topic", "partition"],
             ),
-            rebalances: counters(
-                &registry,
+            rebalances: to.counters(
                 "consumer_rebalances_total",
                 "Changes of the assignment.",
                 &["kind"],
             ),
-            batch_records: histograms(
-                &registry,
+            batch_records: to.histograms(
                 "db_batch_records",
                 "Records of one batch.",
                 &["topic"],
                 &BATCH_BUCKETS,
             ),
-            write_duration: histograms(
-                &registry,
+            write_duration: to.histograms(
                 "db_write_duration_seconds",
                 "Time to write one batch, isolation included.",
                 &["outcome"],
                 &STAGE_BUCKETS,
             ),
-            retries: counters(
-                &registry,
+            retries: to.counters(
                 "retries_total",
                 "Attempts that failed and will be repeated.",
                 &["component", "cause"],
             ),
-            circuit_open: register(
-                &registry,
+            circuit_open: to.register("gauge",
                 IntGaugeVec::new(
                     Opts::new(
                         "rowcast_circuit_open",
@@ -232,22 +223,15 @@ impl Metrics {
                     &["component"],
                 ),
             ),
-            start_timestamp: register(
-                &registry,
+            start_timestamp: to.register("gauge",
                 Gauge::new(
                     "rowcast_start_timestamp_seconds",
                     "When this process started, seconds since the epoch.",
                 ),
             ),
-            registry,
+            registry: to.registry,
+            families: to.families,
         };
-        let build = register(
-            &metrics.registry,
-            IntGaugeVec::new(
-                Opts::new("rowcast_build_info", "1; the labels say what runs."),
-                &["version"],
-            ),
-        );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics.start_at_zero();
         metrics
@@ -378,6 +362,14 @@ impl Metrics {
         self.start_timestamp.set(seconds);
     }
 
+    /// Every metric there can be, sorted by name, whether it has a series yet or not.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = self.families.clone();
+        families.sort_by(|left, right| left.name.cmp(&right.name));
+        families
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn exposition(&self) -> String {
@@ -419,32 +411,64 @@ impl Drop for OpenCircuit {
     }
 }
 
-fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: prometheus::Result<C>,
-) -> C {
-    let collector = collector.expect("metric names and labels are valid literals");
-    registry.register(Box::new(collector.clone())).expect("each metric is registered once");
-    collector
+/// A metric as the reference lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Family {
+    /// Name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// What it means.
+    pub help: String,
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    register(registry, IntCounterVec::new(Opts::new(format!("rowcast_{name}"), help), labels))
+/// Registers metrics and keeps what the reference says of them.
+#[derive(Default)]
+struct Registering {
+    registry: Registry,
+    families: Vec<Family>,
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new(format!("rowcast_{name}"), help), labels))
-}
+impl Registering {
+    fn register<C: Collector + Clone + 'static>(
+        &mut self,
+        kind: &'static str,
+        collector: prometheus::Result<C>,
+    ) -> C {
+        let collector = collector.expect("metric names and labels are valid literals");
+        self.families.extend(collector.desc().into_iter().map(|described| Family {
+            name: described.fq_name.clone(),
+            kind,
+            labels: described.variable_labels.clone(),
+            help: described.help.clone(),
+        }));
+        let registered = self.registry.register(Box::new(collector.clone()));
+        registered.expect("each metric is registered once");
+        collector
+    }
 
-fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> HistogramVec {
-    let options = HistogramOpts::new(format!("rowcast_{name}"), help).buckets(buckets.to_vec());
-    register(registry, HistogramVec::new(options, labels))
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        let options = Opts::new(format!("rowcast_{name}"), help);
+        self.register("counter", IntCounterVec::new(options, labels))
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        let options = Opts::new(format!("rowcast_{name}"), help);
+        self.register("gauge", IntGaugeVec::new(options, labels))
+    }
+
+    fn histograms(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> HistogramVec {
+        let options = HistogramOpts::new(format!("rowcast_{name}"), help).buckets(buckets.to_vec());
+        self.register("histogram", HistogramVec::new(options, labels))
+    }
 }
 
 fn signed(count: usize) -> i64 {

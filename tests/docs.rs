@@ -1,0 +1,70 @@
+//! The reference pages are generated from the code: a page that differs is a failing test.
+//! `ROWCAST_BLESS=1 cargo test docs::` writes them anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rowcast::error::Cause;
+use rowcast::plan::{Dialect, Postgres, Sqlite};
+use rowcast::telemetry::metrics::Metrics;
+
+const GENERATED: &str = "<!-- Generated from the code: ROWCAST_BLESS=1 cargo test docs:: -->\n";
+
+fn is_generated(name: &str, page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    if std::env::var_os("ROWCAST_BLESS").is_some() {
+        std::fs::write(&path, page).expect("the page is written");
+    }
+    let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(checked_in == page, "docs/{name} differs; run ROWCAST_BLESS=1 cargo test docs::");
+}
+
+#[test]
+fn every_cause_has_an_anchor_with_meaning_and_remedy() {
+    let mut page = format!(
+        "{GENERATED}# Causes\n\nWhy a record was refused: the header `rowcast.error.cause`, the label `cause` of\n`rowcast_dead_letters_total`, and the filter `--cause`. The list is closed.\n"
+    );
+    for cause in Cause::ALL {
+        let _ = write!(
+            page,
+            "\n## {cause}\n\n{}\n\n*To mend it:* {}\n",
+            cause.meaning(),
+            cause.remedy()
+        );
+    }
+    is_generated("causes.md", &page);
+}
+
+#[test]
+fn every_metric_is_listed_with_its_type_and_meaning() {
+    let mut page = format!(
+        "{GENERATED}# Metrics\n\nServed on `/metrics` in the text exposition format. Labels are closed lists, topics and\npartitions; never an id, key or error text.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n"
+    );
+    for family in Metrics::new().families() {
+        let labels = family.labels.join(", ");
+        let _ =
+            writeln!(page, "| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help);
+    }
+    page.push_str("\n`received = settled + released + in flight` holds in every scrape.\n");
+    is_generated("metrics.md", &page);
+}
+
+#[test]
+fn every_accepted_column_type_is_listed_per_database() {
+    let mut page = format!(
+        "{GENERATED}# Column types\n\nWhich types of your columns each `columnType` is written to; the first is what `rowcast schema`\ncreates. Anything else is refused at start. PostgreSQL names are those of `pg_type`; SQLite's are\ndeclared types or affinities.\n"
+    );
+    let dialects: [(&str, &dyn Dialect); 2] = [("PostgreSQL", &Postgres), ("SQLite", &Sqlite)];
+    for (name, dialect) in dialects {
+        let _ = write!(page, "\n## {name}\n\n| columnType | accepted |\n|---|---|\n");
+        let accepted = dialect.accepted();
+        for group in accepted.chunk_by(|left, right| left.column_type == right.column_type) {
+            let types: Vec<_> =
+                group.iter().map(|entry| format!("`{}`", entry.database_type)).collect();
+            if let Some(first) = group.first() {
+                let _ = writeln!(page, "| `{}` | {} |", first.column_type, types.join(", "));
+            }
+        }
+    }
+    is_generated("column-types.md", &page);
+}
