@@ -107,6 +107,9 @@ pub trait Group: Send + Sync {
     async fn close(&self);
 }
 
+/// A member of a group: its events, and its commands.
+pub type Joined = (Box<dyn Consumer>, Arc<dyn Group>);
+
 /// A record to be appended.
 #[derive(Debug, Clone)]
 pub struct OutgoingRecord {
@@ -169,10 +172,7 @@ pub trait Broker: Send + Sync {
     /// Kafka's cluster id; part of the identity under which offsets are remembered.
     async fn cluster_id(&self) -> Result<String, BrokerError>;
     /// Joins a group. Does not wait for the broker to be there.
-    fn consumer(
-        &self,
-        settings: ConsumerSettings,
-    ) -> Result<(Box<dyn Consumer>, Arc<dyn Group>), BrokerError>;
+    fn consumer(&self, settings: ConsumerSettings) -> Result<Joined, BrokerError>;
     /// A producer with `acks=all`.
     fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError>;
     /// Reads all partitions of a topic from their first record to their present end. A topic

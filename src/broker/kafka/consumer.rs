@@ -307,7 +307,7 @@ impl MemberContext {
         }
         let error = classify_code("consuming", code);
         let refused = matches!(error, BrokerError::Refused { .. });
-        let membership = refused && code != Code::TopicAuthorizationFailed;
+        let membership = refused && !shows_in_metadata(code);
         let told = {
             let mut failing = self.failing();
             let told = failing.is_some_and(|before| before.refused || !refused);
@@ -341,10 +341,10 @@ impl MemberContext {
         }
         // of a pattern no topic can be named
         let named = (!topic.starts_with('^')).then_some(topic);
-        if let Ok(metadata) = member.fetch_metadata(named, PROBE) {
-            if metadata.topics().iter().all(|topic| topic.error().is_none()) {
-                self.recovered();
-            }
+        if let Ok(metadata) = member.fetch_metadata(named, PROBE)
+            && metadata.topics().iter().all(|topic| topic.error().is_none())
+        {
+            self.recovered();
         }
     }
 }
@@ -368,6 +368,20 @@ const fn is_passing(code: Code) -> bool {
             | Code::NotLeaderForPartition
             | Code::LeaderNotAvailable
             | Code::AssignmentLost
+    )
+}
+
+/// Refusals that a question for metadata meets too, so that its success shows they are over.
+const fn shows_in_metadata(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SSL
+            | Code::TopicAuthorizationFailed
+            | Code::InvalidTopic
     )
 }
 
