@@ -4,6 +4,7 @@
 //! letters and feeding, a [`LogReader`] for browsing. Apache Kafka and the embedded broker stand
 //! behind the same traits, so the whole topology runs on either. It never looks into a record.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -110,8 +111,8 @@ pub trait Group: Send + Sync {
 /// A member of a group: its events, and its commands.
 pub type Joined = (Box<dyn Consumer>, Arc<dyn Group>);
 
-/// A record to be appended.
-#[derive(Debug, Clone)]
+/// A record to be appended. `Debug` shows lengths, never bytes.
+#[derive(Clone)]
 pub struct OutgoingRecord {
     /// Topic.
     pub topic: Arc<str>,
@@ -123,6 +124,18 @@ pub struct OutgoingRecord {
     pub value: Option<Bytes>,
     /// Headers in order.
     pub headers: Vec<Header>,
+}
+
+impl fmt::Debug for OutgoingRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutgoingRecord")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("key_bytes", &self.key.as_ref().map(Bytes::len))
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("headers", &self.headers.len())
+            .finish()
+    }
 }
 
 /// Appends records.
