@@ -4,6 +4,7 @@
 //! letters and feeding, a [`LogReader`] for browsing. Apache Kafka and the embedded broker stand
 //! behind the same traits, so the whole topology runs on either. It never looks into a record.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,8 +108,11 @@ pub trait Group: Send + Sync {
     async fn close(&self);
 }
 
-/// A record to be appended.
-#[derive(Debug, Clone)]
+/// A member of a group: its events, and its commands.
+pub type Joined = (Box<dyn Consumer>, Arc<dyn Group>);
+
+/// A record to be appended. `Debug` shows lengths, never bytes.
+#[derive(Clone)]
 pub struct OutgoingRecord {
     /// Topic.
     pub topic: Arc<str>,
@@ -120,6 +124,18 @@ pub struct OutgoingRecord {
     pub value: Option<Bytes>,
     /// Headers in order.
     pub headers: Vec<Header>,
+}
+
+impl fmt::Debug for OutgoingRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutgoingRecord")
+            .field("topic", &self.topic)
+            .field("partition", &self.partition)
+            .field("key_bytes", &self.key.as_ref().map(Bytes::len))
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .field("headers", &self.headers.len())
+            .finish()
+    }
 }
 
 /// Appends records.
@@ -169,10 +185,7 @@ pub trait Broker: Send + Sync {
     /// Kafka's cluster id; part of the identity under which offsets are remembered.
     async fn cluster_id(&self) -> Result<String, BrokerError>;
     /// Joins a group. Does not wait for the broker to be there.
-    fn consumer(
-        &self,
-        settings: ConsumerSettings,
-    ) -> Result<(Box<dyn Consumer>, Arc<dyn Group>), BrokerError>;
+    fn consumer(&self, settings: ConsumerSettings) -> Result<Joined, BrokerError>;
     /// A producer with `acks=all`.
     fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError>;
     /// Reads all partitions of a topic from their first record to their present end. A topic

@@ -147,7 +147,7 @@ async fn a_paused_partition_delivers_nothing_and_loses_nothing(broker: &dyn Brok
         ..outgoing(&topic, "k", &number.to_string())
     };
     let producer = broker.producer().unwrap();
-    let records = (0..20).map(|n| in_partition(n, if n < 10 { 0 } else { 1 })).collect();
+    let records = (0..20).map(|n| in_partition(n, i32::from(n >= 10))).collect();
     assert!(producer.send(records).await.iter().all(Result::is_ok));
     member.until(10).await;
     while member.step(SHORT).await.is_some() {}

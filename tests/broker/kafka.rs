@@ -1,4 +1,5 @@
-//! Apache Kafka, where `ROWCAST_TEST_KAFKA` names bootstrap servers. With
+//! Apache Kafka, where `ROWCAST_TEST_KAFKA` names bootstrap servers. More properties, for TLS, SASL
+//! or another group protocol, come from `ROWCAST_TEST_KAFKA_PROPERTIES` (`name=value;...`). With
 //! `ROWCAST_TEST_KAFKA_STOP` and `ROWCAST_TEST_KAFKA_START` (shell commands) an outage is tried
 //! too, which disturbs everything else on that broker.
 
@@ -6,6 +7,8 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rowcast::broker::kafka::KafkaBroker;
 use rowcast::broker::{Broker, BrokerError, ConsumerEvent, OutgoingRecord, TopicSettings};
 use rowcast::error::ErrorClass;
@@ -16,14 +19,21 @@ use super::{LONG, Member, append, assert_in_order, battery, fresh, outgoing};
 /// The outage is alone; everything else runs side by side.
 static BROKER: RwLock<()> = RwLock::const_new(());
 
-fn broker_with(extra: &[(&str, &str)]) -> Option<KafkaBroker> {
+fn properties(extra: &[(&str, &str)]) -> Option<BTreeMap<String, String>> {
     let Ok(servers) = std::env::var("ROWCAST_TEST_KAFKA") else {
         eprintln!("skipped: ROWCAST_TEST_KAFKA is not set");
         return None;
     };
     let mut properties = BTreeMap::from([("bootstrap.servers".to_owned(), servers)]);
-    properties.extend(extra.iter().map(|(name, value)| ((*name).into(), (*value).into())));
-    Some(KafkaBroker::new(properties).unwrap())
+    let more = std::env::var("ROWCAST_TEST_KAFKA_PROPERTIES").unwrap_or_default();
+    let more = more.split(';').filter_map(|property| property.split_once('='));
+    let more = more.chain(extra.iter().copied());
+    properties.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Some(properties)
+}
+
+fn broker_with(extra: &[(&str, &str)]) -> Option<KafkaBroker> {
+    Some(KafkaBroker::new(properties(extra)?).unwrap())
 }
 
 async fn topic(broker: &KafkaBroker, name: &str, properties: &[(&str, &str)]) -> String {
@@ -183,6 +193,42 @@ async fn only_the_record_that_is_too_large_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_ends_behind_transactions_and_hides_what_was_aborted() {
+    let Some(broker) = broker_with(&[]) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "transactions", &[]).await;
+    let name = topic.clone();
+    // control records end the partition, so no record ever has its last offset
+    let produce = move || {
+        let mut config = ClientConfig::new();
+        config.set("transactional.id", &name);
+        for (property, value) in properties(&[]).unwrap() {
+            config.set(property, value);
+        }
+        let producer: ThreadedProducer<DefaultProducerContext> = config.create().unwrap();
+        producer.init_transactions(LONG).unwrap();
+        for (value, commit) in [("0", true), ("1", false), ("2", true)] {
+            producer.begin_transaction().unwrap();
+            let record = BaseRecord::to(&name).partition(0).key("k").payload(value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+            if commit {
+                producer.commit_transaction(LONG).unwrap();
+            } else {
+                producer.flush(LONG).unwrap();
+                producer.abort_transaction(LONG).unwrap();
+            }
+        }
+    };
+    tokio::task::spawn_blocking(produce).await.unwrap();
+    let mut reader = broker.reader(&topic).await.unwrap();
+    let mut values = Vec::new();
+    while let Some(records) = reader.next().await.unwrap() {
+        values.extend(records.iter().map(super::number));
+    }
+    assert_eq!(values, [0, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_not_there_is_waited_for() {
     let properties = BTreeMap::from([
         ("bootstrap.servers".to_owned(), "127.0.0.1:1".to_owned()),
@@ -197,6 +243,58 @@ async fn a_broker_that_is_not_there_is_waited_for() {
     let error = results.into_iter().next().unwrap().unwrap_err();
     assert!(matches!(error, BrokerError::Unavailable { .. }), "{error}");
     tokio::time::timeout(LONG / 4, member.group.close()).await.expect("closing hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_as_refused_and_never_shown() {
+    if !std::env::var("ROWCAST_TEST_KAFKA_PROPERTIES").is_ok_and(|text| text.contains("password")) {
+        eprintln!("skipped: ROWCAST_TEST_KAFKA_PROPERTIES has no sasl.password");
+        return;
+    }
+    let Some(broker) = broker_with(&[("sasl.password", "wrong-horse")]) else { return };
+    let _shared = BROKER.read().await;
+    assert!(!format!("{broker:?}").contains("wrong-horse"));
+    let mut member = Member::join(&broker, &fresh("group"), &fresh("topic"));
+    loop {
+        let event = member.step(LONG).await;
+        let Some(ConsumerEvent::Failing(error)) = event else { panic!("{event:?}") };
+        assert!(!error.to_string().contains("wrong-horse"), "{error}");
+        if error.class() == ErrorClass::Fatal {
+            break;
+        }
+    }
+    tokio::time::timeout(LONG / 4, member.group.close()).await.expect("closing hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_fenced_by_its_double_says_so() {
+    let Some(broker) = broker_with(&[("group.instance.id", "one")]) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "fenced", &[]).await;
+    let group = fresh("group");
+    append(&broker, &topic, 0, 10, 10).await;
+    let mut first = Member::join(&broker, &group, &topic);
+    first.until(10).await;
+    let mut double = Member::join(&broker, &group, &topic);
+    let mut refused = false;
+    while !refused {
+        tokio::select! {
+            event = first.step(LONG) => match event {
+                Some(ConsumerEvent::Failing(error)) => {
+                    assert_eq!(error.class(), ErrorClass::Fatal, "{error}");
+                    assert!(error.to_string().contains("group.instance.id"), "{error}");
+                    refused = true;
+                }
+                Some(_) => {}
+                None => panic!("nothing was told"),
+            },
+            Some(_) = double.step(LONG) => {}
+        }
+    }
+    assert!(first.assigned.is_empty(), "it still holds {:?}", first.assigned);
+    double.until(10).await;
+    tokio::time::timeout(LONG / 4, first.group.close()).await.expect("closing hangs");
+    double.group.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use rowcast::broker::{Broker, Consumer, ConsumerEvent, ConsumerSettings, Group, 
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
 /// Longer than anything here takes; only a failing test waits it out.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// Long enough to see that nothing comes.
 const SHORT: Duration = Duration::from_millis(1500);
 

@@ -160,11 +160,11 @@ impl Reading {
     /// Hands over some records of each partition in turn. Whether there were any.
     async fn round(&mut self) -> Result<bool, BrokerError> {
         let mut partitions = self.partitions().await?;
-        if partitions.is_empty() {
-            if let Topics::Named(name) = &self.topics {
-                self.shared.writer.create(name, None).await?;
-                partitions = self.partitions().await?;
-            }
+        if let Topics::Named(name) = &self.topics
+            && partitions.is_empty()
+        {
+            self.shared.writer.create(name, None).await?;
+            partitions = self.partitions().await?;
         }
         self.assign(&partitions).await?;
         let mut handed_over = false;

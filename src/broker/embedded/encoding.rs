@@ -24,8 +24,12 @@ pub(super) fn encode(headers: &[Header]) -> Option<Vec<u8>> {
 pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<Header>> {
     let mut headers = Vec::new();
     while bytes.has_remaining() {
-        let name = String::from_utf8(take(&mut bytes)??.to_vec()).ok()?;
-        let value = take(&mut bytes)?.map(Bytes::copy_from_slice);
+        let Field::Bytes(name) = take(&mut bytes)? else { return None };
+        let name = std::str::from_utf8(name).ok()?.to_owned();
+        let value = match take(&mut bytes)? {
+            Field::Bytes(value) => Some(Bytes::copy_from_slice(value)),
+            Field::Null => None,
+        };
         headers.push(Header { name, value });
     }
     Some(headers)
@@ -38,15 +42,20 @@ fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     out.put_slice(bytes.unwrap_or_default());
 }
 
-/// The next length and its bytes: outer `None` if cut short, inner `None` if null.
-fn take<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+enum Field<'a> {
+    Bytes(&'a [u8]),
+    Null,
+}
+
+/// The next length and its bytes. `None` if they are cut short.
+fn take<'a>(bytes: &mut &'a [u8]) -> Option<Field<'a>> {
     let length = bytes.try_get_u32().ok()?;
     if length == NULL {
-        return Some(None);
+        return Some(Field::Null);
     }
     let (value, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
     *bytes = rest;
-    Some(Some(value))
+    Some(Field::Bytes(value))
 }
 
 #[cfg(test)]

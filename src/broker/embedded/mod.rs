@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use self::store::{LogPartition, Store};
 use self::writer::Writer;
 use super::{
-    Broker, BrokerError, Consumer, ConsumerSettings, Group, LogReader, OutgoingRecord, Producer,
+    Broker, BrokerError, ConsumerSettings, Joined, LogReader, OutgoingRecord, Producer,
     TopicSettings,
 };
 use crate::model::{Offset, Record, TopicPartition};
@@ -58,10 +58,7 @@ impl Broker for EmbeddedBroker {
         self.store.cluster_id().await
     }
 
-    fn consumer(
-        &self,
-        settings: ConsumerSettings,
-    ) -> Result<(Box<dyn Consumer>, Arc<dyn Group>), BrokerError> {
+    fn consumer(&self, settings: ConsumerSettings) -> Result<Joined, BrokerError> {
         let (consumer, group) = consumer::join(
             &self.path,
             settings,

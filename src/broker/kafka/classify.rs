@@ -77,6 +77,7 @@ pub(super) fn classify_code(attempted: &'static str, code: Code) -> BrokerError 
         | Code::UnsupportedForMessageFormat
         | Code::AutoOffsetReset
         | Code::FencedInstanceId
+        | Code::UnreleasedInstanceId
         | Code::Fenced => BrokerError::Refused { attempted, reason: explain(code) },
         _ => BrokerError::Unavailable { attempted, reason: explain(code) },
     }
@@ -85,7 +86,9 @@ pub(super) fn classify_code(attempted: &'static str, code: Code) -> BrokerError 
 /// The code's name with librdkafka's fixed description of it, never the broker's free text.
 fn explain(code: Code) -> String {
     let advice = match code {
-        Code::FencedInstanceId => "; another process uses the same group.instance.id",
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            "; another process uses the same group.instance.id: give each its own and restart"
+        }
         Code::AutoOffsetReset => "; the committed offset is gone and auto.offset.reset is `error`",
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             "; it is read as soon as it is created"

@@ -17,9 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use self::classify::{classify, classify_code};
 use self::context::LogContext;
 use self::properties::Properties;
-use super::{
-    Broker, BrokerError, Consumer, ConsumerSettings, Group, LogReader, Producer, TopicSettings,
-};
+use super::{Broker, BrokerError, ConsumerSettings, Joined, LogReader, Producer, TopicSettings};
 
 mod classify;
 mod consumer;
@@ -47,7 +45,7 @@ impl KafkaBroker {
     /// Preset, yours to override: `client.id=rowcast`, `auto.offset.reset=earliest`,
     /// `partition.assignment.strategy=cooperative-sticky`, `queued.max.messages.kbytes=65536`,
     /// `topic.metadata.refresh.interval.ms=30000`, `partitioner=murmur2_random`, `linger.ms=5`,
-    /// `delivery.timeout.ms=30000`, `message.max.bytes=16777216` (producing only).
+    /// `delivery.timeout.ms=30000`, `queue.buffering.max.kbytes=65536`, `message.max.bytes=16777216` (producing only).
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, BrokerError> {
         Ok(Self { properties: Properties::new(properties)? })
     }
@@ -85,10 +83,7 @@ impl Broker for KafkaBroker {
         id.ok_or_else(|| classify_code(attempted, Code::OperationTimedOut))
     }
 
-    fn consumer(
-        &self,
-        settings: ConsumerSettings,
-    ) -> Result<(Box<dyn Consumer>, Arc<dyn Group>), BrokerError> {
+    fn consumer(&self, settings: ConsumerSettings) -> Result<Joined, BrokerError> {
         let (consumer, group) = consumer::join(&settings, &self.properties)?;
         Ok((Box::new(consumer), Arc::new(group)))
     }

@@ -203,6 +203,8 @@ impl Properties {
         // the same partition for a key as Kafka's Java clients choose
         self.preset(&mut config, &["partitioner"], "murmur2_random");
         self.preset(&mut config, &["linger.ms", "queue.buffering.max.ms"], "5");
+        // 64 MiB waiting to be sent, where librdkafka's default is 1 GiB
+        self.preset(&mut config, &["queue.buffering.max.kbytes"], "65536");
         // how long an unreachable broker goes unnoticed; the caller tries again
         self.preset(&mut config, &["delivery.timeout.ms", "message.timeout.ms"], "30000");
         // whether a record is too large is for the topic to say
@@ -246,10 +248,9 @@ impl Properties {
     /// Sets the first of `names` unless the user gave any of them: they are aliases, and between
     /// two aliases librdkafka's choice would be a matter of chance.
     fn preset(&self, config: &mut ClientConfig, names: &[&str], value: &str) {
-        if !names.iter().any(|name| self.given.contains_key(*name)) {
-            if let Some(name) = names.first() {
-                config.set(*name, value);
-            }
+        let given = names.iter().any(|name| self.given.contains_key(*name));
+        if let (false, Some(name)) = (given, names.first()) {
+            config.set(*name, value);
         }
     }
 }
