@@ -11,6 +11,8 @@ mod dialect;
 mod fold;
 mod history;
 mod postgres;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod sqlite;
 mod statement;
