@@ -2,7 +2,7 @@
 //! whatever the number of its rows.
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Accepted, Dialect};
+use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
 
@@ -182,6 +182,15 @@ impl Dialect for Postgres {
 
     fn now(&self) -> &'static str {
         "now()"
+    }
+
+    fn lock_root(&self, access: Access) -> Option<Statement> {
+        let lock = match access {
+            Access::Shared => "pg_advisory_xact_lock_shared",
+            Access::Exclusive => "pg_advisory_xact_lock",
+        };
+        let text = format!("SELECT CAST(1 AS bigint) FROM {lock}(hashtextextended($1, 0))");
+        Some(Statement::fixed("locking a table", Vec::new(), text))
     }
 
     fn locking(&self, table: &str) -> String {

@@ -4,7 +4,7 @@
 //! make 72.5 of 72.50.
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Accepted, Dialect};
+use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
 
@@ -177,6 +177,10 @@ impl Dialect for Sqlite {
     /// A foreign key stays within its schema, which must not be named.
     fn reference(&self, table: &TableName) -> String {
         self.quote(&table.name)
+    }
+
+    fn lock_root(&self, _access: Access) -> Option<Statement> {
+        None
     }
 
     /// `BEGIN IMMEDIATE` has locked everything.
