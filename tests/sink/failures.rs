@@ -139,7 +139,10 @@ async fn an_id_mapped_from_the_resource_finds_its_rows_whatever_its_type() {
             assert_eq!(sink.apply(&[apply(2, 0)]).await, [WRITTEN], "{column_type}");
             assert_eq!(sink.apply(&[apply(1, 1)]).await, [STALE]);
             assert_eq!(sink.apply(&[apply(3, 2)]).await, [WRITTEN]);
-            assert_eq!(database.rows("contact", &["parent_reference"]).await, [shown.clone()]);
+            assert_eq!(
+                database.rows("contact", &["parent_reference"]).await,
+                std::slice::from_ref(&shown)
+            );
             let history = "patient_history p JOIN contact_history c \
                            ON c.parent_reference = p.id AND c.version = p.version";
             let found = database.rows(history, &["p.id", "p.version"]).await;
@@ -174,12 +177,12 @@ async fn writers_of_unkeyed_topics_leave_no_row_that_was_deleted() {
             let deletes: Vec<_> = ids().map(|id| delete(&id, 2, 0)).collect();
             let upserts: Vec<_> = upserts.iter().collect();
             let deletes: Vec<_> = deletes.iter().collect();
-            let (upserted, deleted) = tokio::join!(
+            let (added, removed) = tokio::join!(
                 sink.apply(&owners[0], &upserts, None),
                 sink.apply(&owners[1], &deletes, None)
             );
-            upserted.unwrap();
-            deleted.unwrap();
+            added.unwrap();
+            removed.unwrap();
         }
         assert!(database.patients().await.is_empty(), "{}", database.name);
     }
