@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so
 
+mod failures;
 mod fixture;
 mod histories;
 mod schema;
@@ -241,8 +242,12 @@ async fn history_keeps_every_version_once_stale_or_folded_away_or_not() {
         let sink = database.sink(with_history()).await;
         let batch = [upsert("1", 3, 0), upsert("1", 1, 1), upsert("1", 4, 2), left_out("1", 5, 3)];
         sink.apply(&batch).await;
-        sink.apply(&[upsert("1", 2, 4), living_in("1", 3, 5, &["another"]), delete("1", 9, 6)])
-            .await;
+        sink.apply(&[
+            upsert("1", 2, 4),
+            living_in("1", 3, 5, &["another", "more"]),
+            delete("1", 9, 6),
+        ])
+        .await;
         assert!(database.patients().await.is_empty());
         let versions = database.rows("patient_history", &["version", "name"]).await;
         assert_eq!(versions, ["1|name 1", "2|name 2", "3|name 3", "4|name 4"]);
@@ -278,6 +283,28 @@ async fn a_violation_isolates_one_change_and_names_the_column() {
         assert_eq!(refusal.place.version, Some(1));
         assert!(refusal.place.sqlstate.is_some());
         assert_eq!(database.patients().await.len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_was_refused_is_never_applied_late_by_itself() {
+    for database in databases().await {
+        let sink = database.sink(catalog()).await;
+        sink.apply(&[upsert("1", 1, 0)]).await;
+        let uuid = if database.is_postgres() { "uuid" } else { "TEXT" };
+        let ddl = format!("CREATE TABLE visit (patient {uuid} REFERENCES patient (id))");
+        database.execute(&ddl).await;
+        database.execute("INSERT INTO visit SELECT id FROM patient").await;
+        let batch = [delete_what_is_there("1", 1), upsert("1", 2, 2), upsert("2", 1, 3)];
+        let results = sink.write(&batch).await;
+        let refusal = results[0].as_ref().unwrap_err();
+        assert_eq!(refusal.cause, Cause::ConstraintForeignKey, "{}", database.name);
+        assert_eq!(results[1..], [Ok(Outcome::Written), Ok(Outcome::Written)]);
+        database.execute("DELETE FROM visit").await;
+        let results = sink.write(&batch).await;
+        assert_eq!(results[0].as_ref().unwrap_err().cause, Cause::RefusedDelete);
+        assert_eq!(results[1..], [Ok(Outcome::Stale), Ok(Outcome::Stale)]);
+        assert_eq!(database.patients().await, ["1|2|name 2", "2|1|name 1"]);
     }
 }
 

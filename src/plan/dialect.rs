@@ -24,6 +24,15 @@ pub struct Accepted {
     pub bind: BindType,
 }
 
+/// What a writer of unkeyed topics shares a root table with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Other writers that only upsert: the guard orders those.
+    Shared,
+    /// Nobody: a delete must not slip between an upsert's look at the tombstones and its commit.
+    Exclusive,
+}
+
 /// How one database writes it.
 pub trait Dialect: Send + Sync {
     /// Quotes an identifier.
@@ -65,6 +74,11 @@ pub trait Dialect: Send + Sync {
 
     /// What makes a SELECT lock the rows of `table` (an alias, or nothing for the only table).
     fn locking(&self, table: &str) -> String;
+
+    /// Locks a root table for the rest of the transaction, for topics that are not keyed by
+    /// resource. Constant: the tombstones' table name. `None` where the transaction has locked
+    /// everything already.
+    fn lock_root(&self, access: Access) -> Option<Statement>;
 
     /// How values of a column type are bound to a live column; `None` if it does not take them.
     fn bind_type(&self, column_type: ColumnType, live: &LiveColumn) -> Option<BindType> {

@@ -11,6 +11,8 @@ mod dialect;
 mod fold;
 mod history;
 mod postgres;
+#[cfg(test)]
+mod sample;
 mod schema;
 mod sqlite;
 mod statement;
@@ -18,7 +20,7 @@ mod target;
 
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
 pub use ddl::{TableKind, catalog_ddl, table_ddl};
-pub use dialect::{Accepted, Dialect};
+pub use dialect::{Accepted, Access, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, fold};
 pub use history::{history_cells, history_id};
 pub use postgres::Postgres;

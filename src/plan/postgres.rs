@@ -2,7 +2,7 @@
 //! whatever the number of its rows.
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Accepted, Dialect};
+use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
 
@@ -184,7 +184,153 @@ impl Dialect for Postgres {
         "now()"
     }
 
+    fn lock_root(&self, access: Access) -> Option<Statement> {
+        let lock = match access {
+            Access::Shared => "pg_advisory_xact_lock_shared",
+            Access::Exclusive => "pg_advisory_xact_lock",
+        };
+        let text = format!("SELECT CAST(1 AS bigint) FROM {lock}(hashtextextended($1, 0))");
+        Some(Statement::fixed("locking a table", Vec::new(), text))
+    }
+
     fn locking(&self, table: &str) -> String {
         if table.is_empty() { " FOR UPDATE".to_owned() } else { format!(" FOR UPDATE OF {table}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::sample;
+
+    /// What it writes, in the order of [`sample::texts`].
+    const STATEMENTS: [&str; 9] = [
+        "WITH s(c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) AS (SELECT u.c1, u.c2, u.c3, \
+         u.c4, u.c5::jsonb, u.c6, u.c7, u.c8, u.c9, u.c10 FROM UNNEST($1::uuid[], \
+         $2::int8[], $3::text[], $4::date[], $5::text[], $6::text[], $7::text[], \
+         $8::int8[], $9::int8[], $10::int8[]) AS u(c1, c2, c3, c4, c5, c6, c7, c8, c9, \
+         c10)) INSERT INTO \"fhir\".\"patient\" AS r (\"id\", \"version\", \
+         \"source_resource_id\", \"born\", \"raw\") SELECT s.c1, s.c2, s.c3, s.c4, s.c5 \
+         FROM s WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone d WHERE \
+         d.source_resource_id = s.c6 AND d.table_name = $11 AND (d.version >= s.c2 OR \
+         (d.origin_topic = s.c7 AND d.origin_partition = s.c8 AND (d.origin_offset, \
+         d.origin_index) > (s.c9, s.c10)))) ON CONFLICT (\"id\") DO UPDATE SET \
+         \"version\" = excluded.\"version\", \"source_resource_id\" = \
+         excluded.\"source_resource_id\", \"born\" = excluded.\"born\", \"raw\" = \
+         excluded.\"raw\" WHERE r.\"version\" < excluded.\"version\" RETURNING \
+         CAST(\"source_resource_id\" AS text)",
+        "WITH s(c1, c2, c3, c4) AS (SELECT u.c1, u.c2, u.c3, u.c4 FROM UNNEST($1::uuid[],\
+         \x20$2::text[], $3::uuid[], $4::text[]) AS u(c1, c2, c3, c4)) INSERT INTO \
+         \"fhir\".\"name\" (\"id\", \"source_resource_id\", \"parent_reference\", \
+         \"order\") SELECT s.c1, s.c2, s.c3, s.c4 FROM s",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"fhir\".\"name\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s)",
+        "WITH s(c1, c2, c3, c4, c5) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5::jsonb FROM \
+         UNNEST($1::uuid[], $2::int8[], $3::text[], $4::date[], $5::text[]) AS u(c1, c2, \
+         c3, c4, c5)) INSERT INTO \"fhir\".\"patient_history\" (\"id\", \"version\", \
+         \"source_resource_id\", \"born\", \"raw\") SELECT s.c1, s.c2, s.c3, s.c4, s.c5 \
+         FROM s WHERE true ON CONFLICT (\"id\", \"version\") DO NOTHING RETURNING \
+         CAST(\"source_resource_id\" AS text), CAST(\"version\" AS bigint)",
+        "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS \
+         u(c1, c2)) SELECT CAST(r.\"source_resource_id\" AS text), CAST(r.\"version\" AS \
+         bigint) FROM s JOIN \"fhir\".\"patient\" r ON r.\"source_resource_id\" = s.c1 \
+         WHERE r.\"version\" <= s.c2 ORDER BY r.\"source_resource_id\" FOR UPDATE OF r",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) SELECT \
+         d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
+         d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
+         d.refused_index FROM s JOIN rowcast_tombstone d ON d.source_resource_id = s.c1 \
+         AND d.table_name = $2",
+        "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS \
+         u(c1, c2)) INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, \
+         version, at) SELECT $3, s.c1, s.c2, now() FROM s WHERE true ON CONFLICT \
+         (table_name, source_resource_id) DO UPDATE SET version = excluded.version, at = \
+         excluded.at WHERE d.version < excluded.version RETURNING source_resource_id",
+        "WITH s(c1, c2, c3, c4, c5, c6) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5, u.c6 \
+         FROM UNNEST($1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], \
+         $6::int8[]) AS u(c1, c2, c3, c4, c5, c6)) INSERT INTO rowcast_tombstone AS d \
+         (table_name, source_resource_id, version, at, origin_topic, origin_partition, \
+         origin_offset, origin_index) SELECT $7, s.c1, s.c2, now(), s.c3, s.c4, s.c5, \
+         s.c6 FROM s WHERE true ON CONFLICT (table_name, source_resource_id) DO UPDATE \
+         SET version = CASE WHEN d.version > excluded.version THEN d.version ELSE \
+         excluded.version END, at = excluded.at, origin_topic = excluded.origin_topic, \
+         origin_partition = excluded.origin_partition, origin_offset = CASE WHEN \
+         d.origin_topic = excluded.origin_topic AND d.origin_partition = \
+         excluded.origin_partition AND (d.origin_offset, d.origin_index) > \
+         (excluded.origin_offset, excluded.origin_index) THEN d.origin_offset ELSE \
+         excluded.origin_offset END, origin_index = CASE WHEN d.origin_topic = \
+         excluded.origin_topic AND d.origin_partition = excluded.origin_partition AND \
+         (d.origin_offset, d.origin_index) > (excluded.origin_offset, \
+         excluded.origin_index) THEN d.origin_index ELSE excluded.origin_index END, \
+         refused_topic = NULL, refused_partition = NULL, refused_offset = NULL, \
+         refused_index = NULL",
+        "WITH s(c1, c2, c3, c4, c5) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5 FROM \
+         UNNEST($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int8[]) AS u(c1, c2, \
+         c3, c4, c5)) INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id,\
+         \x20version, at, refused_topic, refused_partition, refused_offset, refused_index) \
+         SELECT $6, s.c1, -1, now(), s.c2, s.c3, s.c4, s.c5 FROM s WHERE true ON CONFLICT\
+         \x20(table_name, source_resource_id) DO UPDATE SET refused_topic = \
+         excluded.refused_topic, refused_partition = excluded.refused_partition, \
+         refused_offset = CASE WHEN d.refused_topic = excluded.refused_topic AND \
+         d.refused_partition = excluded.refused_partition AND (d.refused_offset, \
+         d.refused_index) > (excluded.refused_offset, excluded.refused_index) THEN \
+         d.refused_offset ELSE excluded.refused_offset END, refused_index = CASE WHEN \
+         d.refused_topic = excluded.refused_topic AND d.refused_partition = \
+         excluded.refused_partition AND (d.refused_offset, d.refused_index) > \
+         (excluded.refused_offset, excluded.refused_index) THEN d.refused_index ELSE \
+         excluded.refused_index END",
+    ];
+
+    const DDL: [&str; 10] = [
+        "CREATE TABLE \"fhir\".\"patient\" (\n\
+         \x20\x20\"id\" uuid NOT NULL,\n\
+         \x20\x20\"version\" bigint NOT NULL,\n\
+         \x20\x20\"source_resource_id\" text NOT NULL,\n\
+         \x20\x20\"born\" date,\n\
+         \x20\x20\"raw\" jsonb,\n\
+         \x20\x20PRIMARY KEY (\"id\")\n\
+         )",
+        "CREATE INDEX ON \"fhir\".\"patient\" (\"source_resource_id\")",
+        "CREATE TABLE \"fhir\".\"name\" (\n\
+         \x20\x20\"id\" uuid NOT NULL,\n\
+         \x20\x20\"source_resource_id\" text NOT NULL,\n\
+         \x20\x20\"parent_reference\" uuid NOT NULL,\n\
+         \x20\x20\"order\" varchar(10),\n\
+         \x20\x20PRIMARY KEY (\"id\"),\n\
+         \x20\x20FOREIGN KEY (\"parent_reference\") REFERENCES \"fhir\".\"patient\" (\"id\")\n\
+         )",
+        "CREATE INDEX ON \"fhir\".\"name\" (\"source_resource_id\")",
+        "CREATE INDEX ON \"fhir\".\"name\" (\"parent_reference\")",
+        "CREATE TABLE \"fhir\".\"patient_history\" (\n\
+         \x20\x20\"id\" uuid NOT NULL,\n\
+         \x20\x20\"version\" bigint NOT NULL,\n\
+         \x20\x20\"source_resource_id\" text NOT NULL,\n\
+         \x20\x20\"born\" date,\n\
+         \x20\x20\"raw\" jsonb,\n\
+         \x20\x20PRIMARY KEY (\"id\", \"version\")\n\
+         )",
+        "CREATE INDEX ON \"fhir\".\"patient_history\" (\"source_resource_id\")",
+        "CREATE TABLE \"fhir\".\"name_history\" (\n\
+         \x20\x20\"id\" uuid NOT NULL,\n\
+         \x20\x20\"version\" bigint NOT NULL,\n\
+         \x20\x20\"source_resource_id\" text NOT NULL,\n\
+         \x20\x20\"parent_reference\" uuid NOT NULL,\n\
+         \x20\x20\"order\" varchar(10),\n\
+         \x20\x20PRIMARY KEY (\"id\", \"version\")\n\
+         )",
+        "CREATE INDEX ON \"fhir\".\"name_history\" (\"source_resource_id\")",
+        "CREATE INDEX ON \"fhir\".\"name_history\" (\"parent_reference\")",
+    ];
+
+    #[test]
+    fn the_text_of_every_statement_is_as_reviewed() {
+        for (text, expected) in sample::texts(&Postgres, 2).iter().zip(STATEMENTS) {
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn the_ddl_has_keys_foreign_keys_and_indexes() {
+        let catalog = crate::model::Catalog { roots: vec![sample::root()] };
+        assert_eq!(crate::plan::catalog_ddl(&Postgres, &catalog), DDL);
     }
 }

@@ -4,7 +4,7 @@
 //! make 72.5 of 72.50.
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Accepted, Dialect};
+use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
 
@@ -179,8 +179,146 @@ impl Dialect for Sqlite {
         self.quote(&table.name)
     }
 
+    fn lock_root(&self, _access: Access) -> Option<Statement> {
+        None
+    }
+
     /// `BEGIN IMMEDIATE` has locked everything.
     fn locking(&self, _table: &str) -> String {
         String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::sample;
+
+    /// What it writes, in the order of [`sample::texts`].
+    const STATEMENTS: [&str; 9] = [
+        "WITH s(c1, c2, c3, c4, c5, c6, c7, c8, c9, c10) AS (VALUES (?, ?, ?, ?, ?, ?, ?,\
+         \x20?, ?, ?), (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) INSERT INTO \"fhir\".\"patient\" AS r\
+         \x20(\"id\", \"version\", \"source_resource_id\", \"born\", \"raw\") SELECT s.c1, \
+         s.c2, s.c3, s.c4, s.c5 FROM s WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone \
+         d WHERE d.source_resource_id = s.c6 AND d.table_name = ? AND (d.version >= s.c2 \
+         OR (d.origin_topic = s.c7 AND d.origin_partition = s.c8 AND (d.origin_offset, \
+         d.origin_index) > (s.c9, s.c10)))) ON CONFLICT (\"id\") DO UPDATE SET \
+         \"version\" = excluded.\"version\", \"source_resource_id\" = \
+         excluded.\"source_resource_id\", \"born\" = excluded.\"born\", \"raw\" = \
+         excluded.\"raw\" WHERE r.\"version\" < excluded.\"version\" RETURNING \
+         CAST(\"source_resource_id\" AS text)",
+        "WITH s(c1, c2, c3, c4) AS (VALUES (?, ?, ?, ?), (?, ?, ?, ?)) INSERT INTO \
+         \"fhir\".\"name\" (\"id\", \"source_resource_id\", \"parent_reference\", \
+         \"order\") SELECT s.c1, s.c2, s.c3, s.c4 FROM s",
+        "WITH s(c1) AS (VALUES (?), (?)) DELETE FROM \"fhir\".\"name\" WHERE \
+         \"source_resource_id\" IN (SELECT c1 FROM s)",
+        "WITH s(c1, c2, c3, c4, c5) AS (VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?)) INSERT \
+         INTO \"fhir\".\"patient_history\" (\"id\", \"version\", \"source_resource_id\", \
+         \"born\", \"raw\") SELECT s.c1, s.c2, s.c3, s.c4, s.c5 FROM s WHERE true ON \
+         CONFLICT (\"id\", \"version\") DO NOTHING RETURNING CAST(\"source_resource_id\" \
+         AS text), CAST(\"version\" AS bigint)",
+        "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) SELECT CAST(r.\"source_resource_id\" \
+         AS text), CAST(r.\"version\" AS bigint) FROM s JOIN \"fhir\".\"patient\" r ON \
+         r.\"source_resource_id\" = s.c1 WHERE r.\"version\" <= s.c2 ORDER BY \
+         r.\"source_resource_id\"",
+        "WITH s(c1) AS (VALUES (?), (?)) SELECT d.source_resource_id, d.origin_topic, \
+         d.origin_partition, d.origin_offset, d.origin_index, d.refused_topic, \
+         d.refused_partition, d.refused_offset, d.refused_index FROM s JOIN \
+         rowcast_tombstone d ON d.source_resource_id = s.c1 AND d.table_name = ?",
+        "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) INSERT INTO rowcast_tombstone AS d \
+         (table_name, source_resource_id, version, at) SELECT ?, s.c1, s.c2, \
+         strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM s WHERE true ON CONFLICT (table_name,\
+         \x20source_resource_id) DO UPDATE SET version = excluded.version, at = excluded.at \
+         WHERE d.version < excluded.version RETURNING source_resource_id",
+        "WITH s(c1, c2, c3, c4, c5, c6) AS (VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, \
+         ?)) INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version,\
+         \x20at, origin_topic, origin_partition, origin_offset, origin_index) SELECT ?, \
+         s.c1, s.c2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), s.c3, s.c4, s.c5, s.c6 FROM s\
+         \x20WHERE true ON CONFLICT (table_name, source_resource_id) DO UPDATE SET version =\
+         \x20CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version \
+         END, at = excluded.at, origin_topic = excluded.origin_topic, origin_partition = \
+         excluded.origin_partition, origin_offset = CASE WHEN d.origin_topic = \
+         excluded.origin_topic AND d.origin_partition = excluded.origin_partition AND \
+         (d.origin_offset, d.origin_index) > (excluded.origin_offset, \
+         excluded.origin_index) THEN d.origin_offset ELSE excluded.origin_offset END, \
+         origin_index = CASE WHEN d.origin_topic = excluded.origin_topic AND \
+         d.origin_partition = excluded.origin_partition AND (d.origin_offset, \
+         d.origin_index) > (excluded.origin_offset, excluded.origin_index) THEN \
+         d.origin_index ELSE excluded.origin_index END, refused_topic = NULL, \
+         refused_partition = NULL, refused_offset = NULL, refused_index = NULL",
+        "WITH s(c1, c2, c3, c4, c5) AS (VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?)) INSERT \
+         INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
+         refused_topic, refused_partition, refused_offset, refused_index) SELECT ?, s.c1,\
+         \x20-1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), s.c2, s.c3, s.c4, s.c5 FROM s WHERE \
+         true ON CONFLICT (table_name, source_resource_id) DO UPDATE SET refused_topic = \
+         excluded.refused_topic, refused_partition = excluded.refused_partition, \
+         refused_offset = CASE WHEN d.refused_topic = excluded.refused_topic AND \
+         d.refused_partition = excluded.refused_partition AND (d.refused_offset, \
+         d.refused_index) > (excluded.refused_offset, excluded.refused_index) THEN \
+         d.refused_offset ELSE excluded.refused_offset END, refused_index = CASE WHEN \
+         d.refused_topic = excluded.refused_topic AND d.refused_partition = \
+         excluded.refused_partition AND (d.refused_offset, d.refused_index) > \
+         (excluded.refused_offset, excluded.refused_index) THEN d.refused_index ELSE \
+         excluded.refused_index END",
+    ];
+
+    const DDL: [&str; 10] = [
+        "CREATE TABLE \"fhir\".\"patient\" (\n\
+         \x20\x20\"id\" TEXT NOT NULL,\n\
+         \x20\x20\"version\" INTEGER NOT NULL,\n\
+         \x20\x20\"source_resource_id\" TEXT NOT NULL,\n\
+         \x20\x20\"born\" TEXT,\n\
+         \x20\x20\"raw\" TEXT,\n\
+         \x20\x20PRIMARY KEY (\"id\")\n\
+         )",
+        "CREATE INDEX \"fhir\".\"patient_source_resource_id_idx\" ON \"patient\" \
+         (\"source_resource_id\")",
+        "CREATE TABLE \"fhir\".\"name\" (\n\
+         \x20\x20\"id\" TEXT NOT NULL,\n\
+         \x20\x20\"source_resource_id\" TEXT NOT NULL,\n\
+         \x20\x20\"parent_reference\" TEXT NOT NULL,\n\
+         \x20\x20\"order\" TEXT,\n\
+         \x20\x20PRIMARY KEY (\"id\"),\n\
+         \x20\x20FOREIGN KEY (\"parent_reference\") REFERENCES \"patient\" (\"id\")\n\
+         )",
+        "CREATE INDEX \"fhir\".\"name_source_resource_id_idx\" ON \"name\" \
+         (\"source_resource_id\")",
+        "CREATE INDEX \"fhir\".\"name_parent_reference_idx\" ON \"name\" \
+         (\"parent_reference\")",
+        "CREATE TABLE \"fhir\".\"patient_history\" (\n\
+         \x20\x20\"id\" TEXT NOT NULL,\n\
+         \x20\x20\"version\" INTEGER NOT NULL,\n\
+         \x20\x20\"source_resource_id\" TEXT NOT NULL,\n\
+         \x20\x20\"born\" TEXT,\n\
+         \x20\x20\"raw\" TEXT,\n\
+         \x20\x20PRIMARY KEY (\"id\", \"version\")\n\
+         )",
+        "CREATE INDEX \"fhir\".\"patient_history_source_resource_id_idx\" ON \
+         \"patient_history\" (\"source_resource_id\")",
+        "CREATE TABLE \"fhir\".\"name_history\" (\n\
+         \x20\x20\"id\" TEXT NOT NULL,\n\
+         \x20\x20\"version\" INTEGER NOT NULL,\n\
+         \x20\x20\"source_resource_id\" TEXT NOT NULL,\n\
+         \x20\x20\"parent_reference\" TEXT NOT NULL,\n\
+         \x20\x20\"order\" TEXT,\n\
+         \x20\x20PRIMARY KEY (\"id\", \"version\")\n\
+         )",
+        "CREATE INDEX \"fhir\".\"name_history_source_resource_id_idx\" ON \
+         \"name_history\" (\"source_resource_id\")",
+        "CREATE INDEX \"fhir\".\"name_history_parent_reference_idx\" ON \"name_history\" \
+         (\"parent_reference\")",
+    ];
+
+    #[test]
+    fn the_text_of_every_statement_is_as_reviewed() {
+        for (text, expected) in sample::texts(&Sqlite, 2).iter().zip(STATEMENTS) {
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn the_ddl_has_keys_foreign_keys_and_indexes() {
+        let catalog = crate::model::Catalog { roots: vec![sample::root()] };
+        assert_eq!(crate::plan::catalog_ddl(&Sqlite, &catalog), DDL);
     }
 }

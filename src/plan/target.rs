@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::Dialect;
+use super::dialect::{Access, Dialect};
 use super::schema::LiveTable;
 use super::statement::Statement;
 use crate::model::{ColumnSource, RootTable, Table, TableName};
@@ -130,6 +130,10 @@ pub struct RootStatements {
     pub tables: Vec<TableStatements>,
     /// Their history tables in the same order; empty without history.
     pub history: Vec<TableStatements>,
+    /// Locks the root table against deletes, for topics that are not keyed.
+    pub lock_shared: Option<Statement>,
+    /// Locks the root table against everybody, for topics that are not keyed.
+    pub lock_exclusive: Option<Statement>,
     /// Locks root rows at or below a version.
     pub doomed: Statement,
     /// Reads what is remembered of deletes without version.
@@ -180,6 +184,8 @@ impl RootStatements {
         Self {
             tombstone_name,
             key: root_target.bind_column(key_column).bind,
+            lock_shared: dialect.lock_root(Access::Shared),
+            lock_exclusive: dialect.lock_root(Access::Exclusive),
             doomed: dialect.doomed(&root_target, key_column),
             memory: dialect.memory(),
             remember_version: dialect.remember_version().on(label),

@@ -30,7 +30,8 @@ pub(super) fn postgres(sqlstate: &str) -> Verdict {
         "22001" => return Verdict::Refuse(Cause::ValueTooLong),
         "23502" => return Verdict::Refuse(Cause::ConstraintNotNull),
         "23503" => return Verdict::Refuse(Cause::ConstraintForeignKey),
-        "23505" => return Verdict::Refuse(Cause::ConstraintUnique),
+        // 21000: two ids of the batch are one to the column's type or collation
+        "21000" | "23505" => return Verdict::Refuse(Cause::ConstraintUnique),
         "23514" | "44000" => return Verdict::Refuse(Cause::ConstraintCheck),
         // raised by a trigger of the user's
         "P0001" => return Verdict::Refuse(Cause::IntegrityViolation),

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 pub use self::isolate::write;
 pub use self::sql::{DatabaseKind, SqlSink};
-pub use self::transaction::TaskIdentity;
+pub use self::transaction::{Keying, TaskIdentity};
 use crate::model::{Offset, RowChange, TopicPartition};
 
 /// The right to write for a partition.

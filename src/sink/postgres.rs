@@ -29,9 +29,12 @@ impl PostgresDatabase {
     /// Prepares the connections; the first is made when it is needed.
     pub(super) fn open(url: &str, connections: u32) -> Result<Self, SinkError> {
         let attempt = Attempt::to("reading the database URL");
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| attempt.failed(error, classify::postgres))?
-            .application_name("rowcast")
+        let mut options = PgConnectOptions::from_str(url)
+            .map_err(|error| attempt.failed(error, classify::postgres))?;
+        if options.get_application_name().is_none() {
+            options = options.application_name("rowcast");
+        }
+        let options = options
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .options([
                 ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),

@@ -4,6 +4,7 @@
 //! and again after an error that mending the schema may have mended.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -11,13 +12,17 @@ use tokio::sync::RwLock;
 use super::database::{Database, Transaction};
 use super::postgres::PostgresDatabase;
 use super::sqlite::SqliteDatabase;
-use super::transaction::{Layout, RootLayout, Script, TaskIdentity};
+use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
 use super::{Outcome, Owner, Ownership, Sink, SinkError};
 use crate::model::{Catalog, Offset, RowChange, TableName, TopicPartition};
 use crate::plan::{
     Cell, Dialect, LiveTable, RootStatements, Rows, SchemaProblem, Severity, TaskStatements,
     catalog_ddl, compare, compare_root,
 };
+
+/// How long a refusal is believed to be the data's fault without reading the live schema again:
+/// someone may have widened the column meanwhile.
+const LAYOUT_TRUST: Duration = Duration::from_secs(30);
 
 /// Which database a URL names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +60,7 @@ pub struct SqlSink {
     database: Box<dyn Database>,
     catalog: Arc<Catalog>,
     identity: TaskIdentity,
+    keying: Keying,
     /// `None` after a fatal error: to be read again.
     layout: RwLock<Option<Arc<Layout>>>,
 }
@@ -85,9 +91,17 @@ impl SqlSink {
             DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
         };
         database.create_bookkeeping().await?;
-        let sink = Self { kind, database, catalog, identity, layout: RwLock::new(None) };
+        let (keying, layout) = (Keying::default(), RwLock::new(None));
+        let sink = Self { kind, database, catalog, identity, keying, layout };
         sink.layout().await?;
         Ok(sink)
+    }
+
+    /// The same sink for topics of this keying; [`SqlSink::connect`] takes them for keyed.
+    #[must_use]
+    pub fn with_keying(mut self, keying: Keying) -> Self {
+        self.keying = keying;
+        self
     }
 
     /// Which database it is.
@@ -208,6 +222,20 @@ impl SqlSink {
         Ok(live)
     }
 
+    fn script<'a>(
+        &'a self,
+        transaction: &'a mut dyn Transaction,
+        layout: &'a Layout,
+    ) -> Script<'a> {
+        Script {
+            transaction,
+            catalog: &self.catalog,
+            layout,
+            identity: &self.identity,
+            keying: self.keying,
+        }
+    }
+
     fn lay_out(&self, live: &[(TableName, LiveTable)]) -> Layout {
         let dialect = self.database.dialect();
         let roots = self
@@ -223,11 +251,12 @@ impl SqlSink {
                 }
             })
             .collect();
-        Layout { tasks: TaskStatements::new(dialect), roots }
+        Layout { tasks: TaskStatements::new(dialect), read_at: Instant::now(), roots }
     }
 
     /// Commits, or rolls back; after an error that says nothing about the data the connection is
-    /// given up with the transaction, and after a fatal one the schema is read again.
+    /// given up with the transaction. After a fatal one the schema is read again, after a refusal
+    /// if it may be outdated.
     async fn finish<T>(
         &self,
         transaction: Box<dyn Transaction>,
@@ -247,9 +276,18 @@ impl SqlSink {
                 error
             }
         };
-        if matches!(error, SinkError::Fatal { .. }) {
-            *self.layout.write().await = None;
+        let mut layout = self.layout.write().await;
+        let outdated = match error {
+            SinkError::Fatal { .. } => true,
+            SinkError::Refused(_) => {
+                layout.as_ref().is_some_and(|layout| layout.read_at.elapsed() > LAYOUT_TRUST)
+            }
+            SinkError::Unavailable { .. } | SinkError::Fenced => false,
+        };
+        if outdated {
+            *layout = None;
         }
+        drop(layout);
         Err(error)
     }
 }
@@ -263,14 +301,7 @@ impl Sink for SqlSink {
     async fn take_over(&self, partition: &TopicPartition) -> Result<Ownership, SinkError> {
         let layout = self.layout().await?;
         let mut transaction = self.database.begin().await?;
-        let result = Script {
-            transaction: &mut *transaction,
-            catalog: &self.catalog,
-            layout: &layout,
-            identity: &self.identity,
-        }
-        .take_over(partition)
-        .await;
+        let result = self.script(&mut *transaction, &layout).take_over(partition).await;
         self.finish(transaction, result).await
     }
 
@@ -282,14 +313,7 @@ impl Sink for SqlSink {
     ) -> Result<Vec<Option<Outcome>>, SinkError> {
         let layout = self.layout().await?;
         let mut transaction = self.database.begin().await?;
-        let result = Script {
-            transaction: &mut *transaction,
-            catalog: &self.catalog,
-            layout: &layout,
-            identity: &self.identity,
-        }
-        .apply(owner, changes, next)
-        .await;
+        let result = self.script(&mut *transaction, &layout).apply(owner, changes, next).await;
         self.finish(transaction, result).await
     }
 
@@ -300,14 +324,7 @@ impl Sink for SqlSink {
     ) -> Result<(), SinkError> {
         let layout = self.layout().await?;
         let mut transaction = self.database.begin().await?;
-        let result = Script {
-            transaction: &mut *transaction,
-            catalog: &self.catalog,
-            layout: &layout,
-            identity: &self.identity,
-        }
-        .note_refused(owner, change)
-        .await;
+        let result = self.script(&mut *transaction, &layout).note_refused(owner, change).await;
         self.finish(transaction, result).await
     }
 }

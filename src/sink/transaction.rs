@@ -1,9 +1,10 @@
-//! The script of one transaction: DESIGN's guard rules 1 to 6, in their order.
+//! The script of one transaction: DESIGN's guard rules 1 to 7, in their order.
 //!
 //! In: an open transaction, the statements of the tables, changes in origin order. Out: one
 //! outcome per change; the caller commits. Written once for all databases.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use super::database::{Reply, ReplyRow, Transaction};
 use super::{Outcome, Owner, Ownership, SinkError};
@@ -28,9 +29,22 @@ impl TaskIdentity {
     }
 }
 
+/// Whether the records of a topic are keyed by resource, so that all changes of a resource are in
+/// one partition and the partition's lock orders them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keying {
+    /// By resource.
+    #[default]
+    Keyed,
+    /// Anyhow: writers lock root tables too.
+    Unkeyed,
+}
+
 /// The tables as they really are.
 pub(super) struct Layout {
     pub(super) tasks: TaskStatements,
+    /// When the live schema was read.
+    pub(super) read_at: Instant,
     /// One per root of the catalog.
     pub(super) roots: Vec<RootLayout>,
 }
@@ -48,6 +62,7 @@ pub(super) struct Script<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) layout: &'a Layout,
     pub(super) identity: &'a TaskIdentity,
+    pub(super) keying: Keying,
 }
 
 impl Script<'_> {
@@ -111,6 +126,9 @@ impl Script<'_> {
             parts.push(part);
         }
 
+        if self.keying == Keying::Unkeyed {
+            self.lock(&parts).await?;
+        }
         let force = matches!(owner, Owner::Replay { force: true, .. });
         let mut outcomes = vec![Some(Outcome::Filtered); changes.len()];
         if !force {
@@ -128,6 +146,23 @@ impl Script<'_> {
         }
         self.settle(owner, next).await?;
         Ok(outcomes)
+    }
+
+    /// Rule 7: locks the root tables in the order of their names, before anything of them is read.
+    async fn lock(&mut self, parts: &[Part<'_>]) -> Result<(), SinkError> {
+        let mut parts: Vec<_> = parts.iter().collect();
+        parts.sort_by_key(|part| &part.statements.tombstone_name);
+        for part in parts {
+            let only_upserts =
+                part.entries.iter().all(|entry| matches!(entry.task, Task::Write(..)));
+            let statements = part.statements;
+            let lock =
+                if only_upserts { &statements.lock_shared } else { &statements.lock_exclusive };
+            if let Some(lock) = lock {
+                self.transaction.run(lock, &Rows::new(0), &part.name()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Remembers that a delete without version was refused.

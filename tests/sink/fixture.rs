@@ -51,9 +51,15 @@ async fn postgres(url: &str) -> TestDatabase {
     let admin = PgPool::connect(url).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&admin).await.unwrap();
     let mark = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{mark}options=-c%20search_path%3D{schema}");
+    let url = format!("{url}{mark}application_name={schema}&options=-c%20search_path%3D{schema}");
     let admin = PgPool::connect_lazy(&url).unwrap();
     TestDatabase { name: "postgres", url, admin: Admin::Postgres(admin) }
+}
+
+/// A sink over the catalog.
+pub(crate) async fn sink_at(url: &str, catalog: Catalog) -> SqlSink {
+    let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
+    SqlSink::connect(url, 2, Arc::new(catalog), identity).await.unwrap()
 }
 
 impl TestDatabase {
@@ -70,8 +76,7 @@ impl TestDatabase {
 
     /// A sink over the catalog, the tables still missing.
     pub(crate) async fn bare_sink(&self, catalog: Catalog) -> SqlSink {
-        let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
-        SqlSink::connect(&self.url, 2, Arc::new(catalog), identity).await.unwrap()
+        sink_at(&self.url, catalog).await
     }
 
     /// A sink over the catalog with the tables that its own DDL makes.
