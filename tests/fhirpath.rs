@@ -13,7 +13,7 @@ use rowcast::transform::fhirpath::{Item, Path, PathProblem, convert_to_boolean};
 use serde_json::Value;
 
 /// How many official tests must pass. It only grows.
-const LEAST_PASSED: usize = 800;
+const LEAST_PASSED: usize = 804;
 
 /// Official tests that compile and have another answer here, and why.
 const OTHER_ANSWERS: [(&str, &str); 3] = [
@@ -58,10 +58,12 @@ fn the_official_tests_have_no_wrong_answer() {
                 Err(_) => document(b"{}"),
             }
         });
+        let differs = OTHER_ANSWERS.iter().any(|(known, _)| *known == name);
         match verdict(test, document) {
+            Verdict::Wrong(_) if differs => {}
+            _ if differs => wrong.push(format!("{name}: no longer differs, take it off the list")),
             Verdict::Passed => passed += 1,
             Verdict::Refused => refused += 1,
-            Verdict::Wrong(_) if OTHER_ANSWERS.iter().any(|(known, _)| *known == name) => {}
             Verdict::Wrong(why) => {
                 wrong.push(format!("{name}: {} {why}", test["expr"].as_str().unwrap_or_default()));
             }
@@ -363,6 +365,20 @@ fn the_deepest_expression_that_is_accepted_can_be_evaluated() {
         }
         assert!(accepted >= 30, "{open}");
     }
+}
+
+#[test]
+fn a_path_is_shared_by_threads() {
+    let path = Path::compile("name.family", Some("Patient")).expect("valid");
+    let shared = path.clone();
+    let families = std::thread::spawn(move || {
+        let document = document(PATIENT.as_bytes());
+        let mut items = Vec::new();
+        let root = document.root();
+        shared.evaluate(root, Item::resource(root), &mut items).map(|()| items.len())
+    });
+    assert_eq!(families.join().expect("no panic"), Ok(2));
+    assert_eq!(path.expression(), "name.family");
 }
 
 #[test]

@@ -14,13 +14,15 @@ use super::navigate::reference_key;
 use super::program::{Budget, Program, TypeMode, TypeTest};
 use super::stack::{Stack, integer, push, replace, retain, single, tail};
 use super::syntax::Operator;
+use crate::model::Node;
 
 /// A value or why there is none.
 pub(super) type Outcome<T = ()> = Result<T, EvaluationError>;
 
 /// One evaluation.
 pub(super) struct Evaluation<'d> {
-    pub(super) resource: Item<'d>,
+    /// Its type is looked up only if an expression asks for it.
+    pub(super) resource: &'d Node,
     pub(super) context: Item<'d>,
     pub(super) budget: Budget,
 }
@@ -50,7 +52,7 @@ impl<'d> Evaluation<'d> {
                 index.map_or(Ok(()), |index| push(Item::Integer(index), out))
             }
             Program::Total => scope.total.iter().try_for_each(|item| self.push_copy(item, out)),
-            Program::Resource => push(self.resource.clone(), out),
+            Program::Resource => push(Item::resource(self.resource), out),
             Program::Context => push(self.context.clone(), out),
             Program::Literal(item) => self.push_copy(item, out),
             Program::OfType(named) => match scope.this {

@@ -106,7 +106,8 @@ pub(super) fn no_value() -> &'static Node {
 }
 
 impl<'d> Item<'d> {
-    /// A resource; its type is what `resourceType` says.
+    /// A resource; its type is what `resourceType` says. The type is looked up here, so where many
+    /// paths are evaluated on one resource, make it once and clone it.
     #[must_use]
     pub fn resource(node: &'d Node) -> Self {
         Self::Node { node, sidecar: None, fhir_type: resource_type(node) }

@@ -5,8 +5,8 @@
 //! refused when the expression is compiled, never when a document comes. Evaluation is bounded
 //! and pure: it never asks a server, a clock or a log, and its errors never quote the document.
 //!
-//! The way of an expression: [`lexer`] → [`syntax`] → [`compile`] (with [`types`]) → [`program`]
-//! → [`evaluate`].
+//! The way of an expression: `lexer` → `syntax` → `compile` (with `types`) → `program` →
+//! `evaluate`.
 
 mod arithmetic;
 mod call;
@@ -132,11 +132,7 @@ impl Path {
             }
             known => known,
         };
-        let mut evaluation = Evaluation {
-            resource: Item::resource(resource),
-            context: focus.clone(),
-            budget: Budget::new(),
-        };
+        let mut evaluation = Evaluation { resource, context: focus.clone(), budget: Budget::new() };
         let scope = Scope { this: &focus, index: None, total: &[] };
         let start = out.len();
         let outcome = evaluation.run(&self.0.program, scope, out);

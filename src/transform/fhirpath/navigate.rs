@@ -21,10 +21,7 @@ impl<'d> Evaluation<'d> {
     ) -> Outcome {
         match from {
             Program::This => self.walk(scope.this, steps, out),
-            Program::Resource => {
-                let resource = self.resource.clone();
-                self.walk(&resource, steps, out)
-            }
+            Program::Resource => self.walk(&Item::resource(self.resource), steps, out),
             from => {
                 let start = out.len();
                 self.run(from, scope, out)?;
@@ -200,7 +197,7 @@ fn with_sidecar<'d>(
     for (found, node) in object {
         if found == name {
             value = value.or(Some(node));
-        } else if found.strip_prefix('_') == Some(name) {
+        } else if found.len() == name.len() + 1 && found.strip_prefix('_') == Some(name) {
             sidecar = sidecar.or(Some(node));
         }
     }
