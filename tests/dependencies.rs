@@ -38,5 +38,7 @@ fn every_direct_dependency_has_its_line_with_a_runner_up_and_no_line_is_left_ove
     assert!(direct.len() > 20, "the manifest was read");
     told.sort_unstable();
     direct.sort_unstable();
+    // a crate may stand under both kinds, with other features for tests
+    direct.dedup();
     assert_eq!(told, direct);
 }

@@ -1,8 +1,8 @@
 //! One test binary; a module is a subject.
 
-mod architecture;
 #![allow(clippy::unwrap_used)] // a test that meets an error should stop there
 
+mod architecture;
 mod broker;
 mod decode;
 mod dependencies;

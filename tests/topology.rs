@@ -142,7 +142,7 @@ fn missing_sections_are_named_and_nothing_that_follows_from_them() {
     );
     assert_eq!(
         Folder::new("").problems(&[]),
-        ["t.yaml#: must be a mapping with the keys name, source, transform, sink"]
+        ["t.yaml: must be a mapping with the keys name, source, transform, sink"]
     );
 }
 
@@ -160,7 +160,7 @@ fn what_is_no_yaml_is_told_with_its_line_and_without_its_text() {
 fn a_file_that_is_not_there_is_a_problem_like_any_other() {
     let problems = load_with(Path::new("/nowhere/t.yaml"), &[], &|_| None).expect_err("absent");
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
-    assert!(problem.to_string().starts_with("/nowhere/t.yaml#: cannot be read: "), "{problem}");
+    assert!(problem.to_string().starts_with("/nowhere/t.yaml: cannot be read: "), "{problem}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn json_of(item: &Item<'_>) -> String {
 }
 
 /// The changes of the file, read as a record of the ingest topic would be.
-fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Refusal> {
+fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>> {
     let mut record = Record {
         source: TopicPartition::new("explain", 0),
         offset: Offset(0),
@@ -95,20 +95,20 @@ fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Refusal> {
         Err(error) if error.cause() == Cause::MissingVersion => {
             eprintln!("note: the resource has no version; explained as version 1");
             record.headers.push(Header::text(HEADER_VERSION, "1"));
-            Ok(opened.decoder().decode(&record)?)
+            opened.decoder().decode(&record).map_err(|error| Box::new(error.into()))
         }
-        decoded => Ok(decoded?),
+        decoded => decoded.map_err(|error| Box::new(error.into())),
     }
 }
 
 fn rows(opened: &Opened, bytes: Vec<u8>, output: Output) -> Result<(), Failure> {
-    let refused = |refusal: Refusal| Failure::failed(format!("refused: {refusal}"));
+    let refused = |refusal: Box<Refusal>| Failure::failed(format!("refused: {refusal}"));
     let mut rows = Vec::new();
     for change in changes(opened, bytes).map_err(refused)? {
         match change.operation {
             Operation::Delete { .. } => eprintln!("note: a delete; it removes the resource's rows"),
             Operation::Upsert { .. } => {
-                rows.extend(opened.rules.transform(&change).map_err(|refusal| refused(*refusal))?);
+                rows.extend(opened.rules.transform(&change).map_err(refused)?);
             }
         }
     }

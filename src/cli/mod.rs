@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,9 @@ Examples:
 Exit codes:
   0 ok   1 failure   2 usage   3 some letters failed again   4 nothing matched
   69 a dependency is unavailable   78 configuration (every problem is listed)";
+
+/// How long calls that hang may hold up the end of the process.
+const HANGING_CALLS: Duration = Duration::from_secs(1);
 
 /// FHIR changes from a Kafka topic become guarded rows in your own database.
 #[derive(Debug, Parser)]
@@ -98,7 +102,10 @@ pub fn main() -> ExitCode {
             return Failure::failed(format!("the runtime does not start: {error}")).report();
         }
     };
-    match runtime.block_on(dispatch(arguments.command)) {
+    let ended = runtime.block_on(dispatch(arguments.command));
+    // a call into a broker that is away may still hang; everything that matters is settled
+    runtime.shutdown_timeout(HANGING_CALLS);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

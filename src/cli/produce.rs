@@ -39,20 +39,15 @@ pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
     ensure_topic(&*broker, &topic).await?;
     let producer = broker.producer()?;
     let progress = Progress::new();
-    let sent = match arguments.file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => {
-            let shown = file.display().to_string();
-            let opened = tokio::fs::File::open(&file)
-                .await
-                .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
-            progress.expect(opened.metadata().await.map_or(0, |metadata| metadata.len()));
-            let lines = BufReader::with_capacity(1 << 20, opened);
-            send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
-        }
-        None => {
-            let lines = BufReader::new(tokio::io::stdin());
-            send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
-        }
+    let sent = if let Some(file) = arguments.file.filter(|file| file.as_os_str() != "-") {
+        let failed = |error| Failure::failed(format!("{}: {error}", file.display()));
+        let opened = tokio::fs::File::open(&file).await.map_err(failed)?;
+        progress.expect(opened.metadata().await.map_or(0, |metadata| metadata.len()));
+        let lines = BufReader::with_capacity(1 << 20, opened);
+        send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
+    } else {
+        let lines = BufReader::new(tokio::io::stdin());
+        send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
     };
     progress.finish();
     eprintln!("{sent} records appended to {topic}");

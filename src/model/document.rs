@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use sonic_rs::{JsonValueTrait as _, Value};
+use sonic_rs::{JsonValueTrait, Value};
 use thiserror::Error;
 
 /// A node of a document. Objects keep their members' order; of a member given twice the first
@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn numbers_keep_their_digits() {
         let document = parse(r#"{"v":72.50}"#).expect("valid");
-        let number = document.root().get("v").and_then(|v| v.as_raw_number()).expect("a number");
+        let number =
+            document.root().get("v").and_then(JsonValueTrait::as_raw_number).expect("a number");
         assert_eq!(number.as_str(), "72.50");
     }
 

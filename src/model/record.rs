@@ -64,7 +64,7 @@ impl Header {
 }
 
 /// A record as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Where it was read.
     pub source: TopicPartition,
@@ -78,6 +78,13 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// Headers in order.
     pub headers: Vec<Header>,
+}
+
+/// Keys, values and foreign headers are payload: debug output gives position and size.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({}@{}, {} bytes)", self.source, self.offset, self.size())
+    }
 }
 
 impl Record {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 /// The main loop must have come round within this time; it does so every second.
-const ALIVE_WITHIN: Duration = Duration::from_secs(60);
+const ALIVE_WITHIN: Duration = Duration::from_mins(1);
 
 /// What readiness depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -117,7 +117,7 @@ impl Ward {
                         {"system": "urn:example:mrn", "value": format!("MRN{number:06}")},
                         {"system": "urn:example:insurance", "value": format!("INS{:08}", number * 7919)},
                     ],
-                    "gender": if number % 2 == 0 { "female" } else { "male" },
+                    "gender": if number.is_multiple_of(2) { "female" } else { "male" },
                     "birthDate": born,
                     "address": [{"use": "home", "line": [format!("{} Chapel Street", number + 1)], "city": city, "postalCode": postal_code, "country": "DE"}],
                     "telecom": [{"system": "phone", "value": format!("+49 30 55{number:05}"), "use": "home"}],
