@@ -247,7 +247,8 @@ fn everything_received_is_settled_and_counted_once() {
             (all >= 57.0).then_some(())
         });
         assert_eq!((settled("dead_lettered"), settled("filtered")), (1.0, 1.0));
-        assert_eq!(settled("written") + settled("stale"), 55.0);
+        let (written, stale) = (settled("written"), settled("stale"));
+        assert!((written + stale - 55.0).abs() < 0.5, "{written} written, {stale} stale");
         let received =
             pipeline.metric("rowcast_records_received_total", &[("topic", pipeline.topic())]);
         assert_eq!(received, Some(57.0));

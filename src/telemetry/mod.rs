@@ -7,3 +7,6 @@ pub mod health;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+mod registering;
+
+pub use registering::Family;

@@ -12,7 +12,7 @@ use super::postgres::Database;
 use super::{Rowcast, block_on, free_port, http, metrics, unique, wait_for};
 
 /// How long anything may take on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// Rules that most tests use: one root, one child, one column of each awkward kind.
 pub(crate) const RULES: &str = r#"{ "transformers": [{
@@ -28,7 +28,7 @@ pub(crate) const RULES: &str = r#"{ "transformers": [{
 /// Where the rows go and where the records come from.
 enum Ground {
     Embedded,
-    Servers { topic: Option<Topic>, _database: Option<Database> },
+    Servers(Box<(Topic, Database)>),
 }
 
 /// A topology with its own topic and database.
@@ -62,7 +62,7 @@ impl Pipeline {
             topic.name()
         );
         let url = database.url().to_owned();
-        let ground = Ground::Servers { topic: Some(topic), _database: Some(database) };
+        let ground = Ground::Servers(Box::new((topic, database)));
         Self::laid_out(folder, ground, &source, url, rules, more)
     }
 
@@ -138,7 +138,7 @@ impl Pipeline {
                         sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
                     connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
                 }
-                Ground::Servers { .. } => {
+                Ground::Servers(_) => {
                     let mut connection =
                         sqlx::PgConnection::connect(&self.url).await.expect("it connects");
                     connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
@@ -165,7 +165,7 @@ impl Pipeline {
                         })
                         .collect()
                 }
-                Ground::Servers { .. } => {
+                Ground::Servers(_) => {
                     let mut connection =
                         sqlx::PgConnection::connect(&self.url).await.expect("it connects");
                     let rows =
@@ -229,8 +229,8 @@ impl Pipeline {
     /// The ingest topic: `changes` on the embedded broker.
     pub(crate) fn topic(&self) -> &str {
         match &self.ground {
-            Ground::Servers { topic: Some(topic), .. } => topic.name(),
-            _ => "changes",
+            Ground::Servers(ours) => ours.0.name(),
+            Ground::Embedded => "changes",
         }
     }
 }
