@@ -74,6 +74,8 @@ records=$(wc -l <"$work/records.ndjson")
 
 # --- the topology, its database and its topic ---
 name="rowcast_proof_$(date +%s)_$$"
+export ROWCAST_PROOF_URL="${ROWCAST_TEST_POSTGRES:-}"
+ROWCAST_PROOF_URL="${ROWCAST_PROOF_URL%/*}/$name"
 {
     echo "name: $name"
     if [[ $mode == kafka ]]; then
@@ -81,7 +83,7 @@ name="rowcast_proof_$(date +%s)_$$"
         # Short sessions: a killed member is otherwise waited for.
         echo "source: { topic: $name, kafka: { bootstrap.servers: '$ROWCAST_TEST_KAFKA', \
             session.timeout.ms: 2000, heartbeat.interval.ms: 500 } }"
-        echo "sink: { url: '${ROWCAST_TEST_POSTGRES%/*}/$name' }"
+        echo "sink: { url: '\${ROWCAST_PROOF_URL}' }"
     else
         echo "source: { topic: $name, embedded: { path: '$work/log.db' } }"
         echo "sink: { url: 'sqlite://$work/rows.db' }"
@@ -93,7 +95,7 @@ name="rowcast_proof_$(date +%s)_$$"
 if [[ $mode == kafka ]]; then
     psql "$ROWCAST_TEST_POSTGRES" -Xqc "CREATE DATABASE $name"
     database=$name
-    target=${ROWCAST_TEST_POSTGRES%/*}/$name
+    target=$ROWCAST_PROOF_URL
     psql "$target" -Xq -v ON_ERROR_STOP=1 -f "$work/schema.sql"
 else
     target=$work/rows.db
