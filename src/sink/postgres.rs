@@ -6,13 +6,13 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
 use super::database::{
     CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow, STATEMENT_LIMIT,
-    Transaction, answer, unbindable,
+    Transaction, answer, asserted, unbindable,
 };
 use crate::model::TableName;
 use crate::plan::{
@@ -181,8 +181,7 @@ impl Transaction for PostgresTransaction {
         }
         let text = statement.text(rows.len());
         answer(statement.attempted, async {
-            // the text is made by the dialect, which quotes every identifier and binds every value
-            let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+            let query = sqlx::query_with(asserted(text), arguments);
             let rows = query.fetch_all(&mut *self.connection).await.map_err(failed)?;
             rows.iter().map(|row| reply_row(row).map_err(failed)).collect()
         })
