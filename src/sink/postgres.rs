@@ -34,16 +34,19 @@ impl PostgresDatabase {
         if options.get_application_name().is_none() {
             options = options.application_name("rowcast");
         }
+        // what the URL sets itself stays
+        let given = options.get_options().unwrap_or_default().to_owned();
+        let settings = [
+            ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
+            ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
+            // a client that is gone must not hold its rows for hours
+            ("tcp_keepalives_idle", "30".to_owned()),
+            ("tcp_keepalives_interval", "10".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+        ];
         let options = options
             .statement_cache_capacity(PREPARED_STATEMENTS)
-            .options([
-                ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
-                ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
-                // a client that is gone must not hold its rows for hours
-                ("tcp_keepalives_idle", "30".to_owned()),
-                ("tcp_keepalives_interval", "10".to_owned()),
-                ("tcp_keepalives_count", "3".to_owned()),
-            ])
+            .options(settings.into_iter().filter(|(name, _)| !given.contains(name)))
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
