@@ -4,6 +4,7 @@
 
 mod architecture;
 mod broker;
+mod dashboards;
 mod decode;
 mod dependencies;
 mod docker;
