@@ -30,9 +30,9 @@ fn ten_official_examples_become_the_rows_that_are_written_down() {
         assert_eq!(format!("{found:#}\n"), expected, "{name}; see tests/fixtures/hl7/README.md");
     }
     let roots = rules.catalog().roots.iter();
-    let mut ruled: Vec<_> = roots.map(|root| root.resource_type.to_string()).collect();
-    ruled.sort();
-    assert_eq!(types, ruled, "one example per type that has rules");
+    let mut covered: Vec<_> = roots.map(|root| root.resource_type.to_string()).collect();
+    covered.sort();
+    assert_eq!(types, covered, "one example per type that has rules");
 }
 
 #[test]
