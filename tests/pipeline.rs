@@ -336,6 +336,28 @@ fn a_database_that_is_away_at_start_and_goes_away_later_is_waited_for_without_de
 }
 
 #[test]
+fn a_stop_while_the_database_is_away_ends_in_time_and_nothing_is_lost() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(server) = support::requires_own_postgres() else { return };
+    let database = Postgres::at(server.address()).database("stopped");
+    let topic = kafka.topic("stopped", 2);
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, "");
+    pipeline.create_tables();
+    let mut run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    server.stop();
+    let lines: Vec<_> = (0..100).map(|n| patient(&format!("p{n}"), 1, &json!({}))).collect();
+    pipeline.produce(&lines);
+    pipeline.wait_until_ready(Ready::No);
+    run.terminate();
+    let status = run.wait(std::time::Duration::from_secs(25));
+    assert_eq!(status.code(), Some(0), "{}", run.messages());
+    server.start_again();
+    pipeline.run_until_idle();
+    assert_eq!(pipeline.patients().len(), 100);
+}
+
+#[test]
 fn a_broker_that_is_away_at_start_and_goes_away_later_is_waited_for() {
     let Some(server) = support::requires_own_kafka() else { return };
     let Some(postgres) = support::requires_postgres() else { return };
