@@ -39,7 +39,7 @@ impl Settler {
         let owner = take_over(&shared).await;
         let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
         while let Some(batch) = batches.recv().await {
-            let (outcomes, refused) = settler.write_rows(&batch).await;
+            let Some((outcomes, refused)) = settler.write_rows(&batch).await else { return };
             settler.publish_dead_letters(&batch, &refused).await;
             settler.count(&batch, &outcomes);
             if settler.commit(batch.next).await.is_err() {
@@ -48,8 +48,12 @@ impl Settler {
         }
     }
 
-    /// Writes until it is written: retriable errors and an open circuit are waited out.
-    async fn write_rows(&mut self, batch: &Batch) -> (Vec<RecordOutcome>, Vec<(usize, Refusal)>) {
+    /// Writes until it is written: retriable errors and an open circuit are waited out. `None` if
+    /// the task is to stop while the circuit is open: the batch stays unsettled.
+    async fn write_rows(
+        &mut self,
+        batch: &Batch,
+    ) -> Option<(Vec<RecordOutcome>, Vec<(usize, Refusal)>)> {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
@@ -65,7 +69,11 @@ impl Settler {
                         let Stages { metrics, .. } = &*self.shared.stages;
                         metrics.stage(Stage::Sink, batch.records.len(), seconds);
                         metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
-                        return (outcomes, refused);
+                        return Some((outcomes, refused));
+                    }
+                    tokio::select! {
+                        () = self.shared.stopping.cancelled() => return None,
+                        () = tokio::time::sleep(backoff.next_delay()) => continue,
                     }
                 }
                 Err(error) => {

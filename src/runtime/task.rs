@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Stages;
 use super::intake::{Flow, Intake};
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     /// Records received and neither settled nor released.
     pub(super) in_flight: AtomicUsize,
     pub(super) committed: AtomicI64,
+    /// No new batch is begun any more.
+    pub(super) stopping: CancellationToken,
     /// The partition is taken over and its committed offset known.
     pub(super) started: AtomicBool,
 }
@@ -56,6 +59,7 @@ impl Task {
             group,
             in_flight: AtomicUsize::new(0),
             committed: AtomicI64::new(NOTHING_COMMITTED),
+            stopping: CancellationToken::new(),
             started: AtomicBool::new(false),
         });
         let (to_settle, prepared) = mpsc::channel(1);
@@ -79,6 +83,7 @@ impl Task {
     /// No new batch is begun; what waits unbegun is released.
     pub(super) fn stop_reading(&self) {
         let waiting = self.shared.intake.close();
+        self.shared.stopping.cancel();
         self.shared.release(waiting);
     }
 
