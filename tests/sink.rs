@@ -158,6 +158,22 @@ async fn an_upsert_from_before_a_delete_without_version_stays_out() {
 }
 
 #[tokio::test]
+async fn within_a_bundle_the_order_of_its_changes_counts() {
+    for database in databases().await {
+        let sink = database.sink(catalog()).await;
+        let at = |mut change: rowcast::model::RowChange, index| {
+            change.origin.index = index;
+            change
+        };
+        sink.apply(&[at(delete_what_is_there("1", 10), 1)]).await;
+        assert_eq!(sink.apply(&[at(upsert("1", 3, 10), 0)]).await, [STALE]);
+        assert_eq!(sink.apply(&[at(upsert("1", 3, 10), 2)]).await, [WRITTEN]);
+        assert_eq!(sink.apply(&[at(delete_what_is_there("1", 10), 0)]).await, [STALE]);
+        assert_eq!(sink.apply(&[at(delete_what_is_there("1", 10), 3)]).await, [WRITTEN]);
+    }
+}
+
+#[tokio::test]
 async fn a_delete_without_version_that_comes_again_does_not_remove_what_came_after_it() {
     for database in databases().await {
         let sink = database.sink(catalog()).await;

@@ -3,9 +3,11 @@
 //! A database is one file that implements [`Database`] and [`Transaction`] and one dialect in
 //! `plan`. The transaction script knows nothing else of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::SinkError;
 use crate::error::{Place, Refusal, Stage};
@@ -83,6 +85,12 @@ pub(super) trait Transaction: Send {
     async fn commit(self: Box<Self>) -> Result<(), SinkError>;
     /// Rolls back and keeps the connection.
     async fn rollback(self: Box<Self>);
+}
+
+/// The one place that asserts that SQL text is safe: every text is made by a dialect, which quotes
+/// all identifiers and binds all values.
+pub(super) fn asserted(text: Arc<str>) -> SqlStr {
+    AssertSqlSafe(text).into_sql_str()
 }
 
 /// A value that cannot be bound, as a refusal that names table and column.

@@ -7,6 +7,7 @@
 
 mod classify;
 mod database;
+mod guard;
 mod isolate;
 mod postgres;
 mod sql;

@@ -6,13 +6,13 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
 use super::database::{
     CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow, STATEMENT_LIMIT,
-    Transaction, answer, unbindable,
+    Transaction, answer, asserted, unbindable,
 };
 use crate::model::TableName;
 use crate::plan::{
@@ -34,16 +34,19 @@ impl PostgresDatabase {
         if options.get_application_name().is_none() {
             options = options.application_name("rowcast");
         }
+        // what the URL sets itself stays
+        let given = options.get_options().unwrap_or_default().to_owned();
+        let settings = [
+            ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
+            ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
+            // a client that is gone must not hold its rows for hours
+            ("tcp_keepalives_idle", "30".to_owned()),
+            ("tcp_keepalives_interval", "10".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+        ];
         let options = options
             .statement_cache_capacity(PREPARED_STATEMENTS)
-            .options([
-                ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
-                ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
-                // a client that is gone must not hold its rows for hours
-                ("tcp_keepalives_idle", "30".to_owned()),
-                ("tcp_keepalives_interval", "10".to_owned()),
-                ("tcp_keepalives_count", "3".to_owned()),
-            ])
+            .options(settings.into_iter().filter(|(name, _)| !given.contains(name)))
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(connections.max(1))
@@ -181,8 +184,7 @@ impl Transaction for PostgresTransaction {
         }
         let text = statement.text(rows.len());
         answer(statement.attempted, async {
-            // the text is made by the dialect, which quotes every identifier and binds every value
-            let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+            let query = sqlx::query_with(asserted(text), arguments);
             let rows = query.fetch_all(&mut *self.connection).await.map_err(failed)?;
             rows.iter().map(|row| reply_row(row).map_err(failed)).collect()
         })

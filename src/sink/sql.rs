@@ -132,8 +132,9 @@ impl SqlSink {
                 }
             }
         }
+        let result = self.finish(transaction, result).await;
         *self.layout.write().await = None;
-        self.finish(transaction, result).await
+        result
     }
 
     /// The DDL of the whole catalog.

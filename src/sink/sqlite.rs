@@ -9,13 +9,13 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Row, SqlitePool, TypeInfo, ValueRef};
+use sqlx::{Arguments, ConnectOptions, Row, SqlitePool, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::database::{
     ANSWER_LIMIT, CONNECT_LIMIT, Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction,
-    answer, unbindable,
+    answer, asserted, unbindable,
 };
 use crate::model::TableName;
 use crate::plan::{
@@ -44,6 +44,12 @@ impl SqliteDatabase {
             .busy_timeout(CONNECT_LIMIT)
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .disable_statement_logging();
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(SinkError::Fatal {
+                attempted: "reading the database URL",
+                reason: "a database in memory is lost with its connection: name a file".to_owned(),
+            });
+        }
         create_private(options.get_filename())?;
         // SQLite has one writer: more connections would only wait for each other, unfairly
         let pool = SqlitePoolOptions::new()
@@ -214,9 +220,7 @@ impl Transaction for SqliteTransaction {
             }
             let text = statement.text(run);
             answer(statement.attempted, async {
-                // the text is made by the dialect, which quotes every identifier and binds every
-                // value
-                let query = sqlx::query_with(AssertSqlSafe(text), arguments);
+                let query = sqlx::query_with(asserted(text), arguments);
                 for row in query.fetch_all(&mut *self.connection).await.map_err(failed)? {
                     replies.push(reply_row(&row).map_err(failed)?);
                 }

@@ -127,10 +127,12 @@ fn oracle(log: &Log, resource: usize) -> Option<i64> {
 
 fn records(log: &Log, case: usize, first: i64) -> Vec<RowChange> {
     log.iter()
-        .zip(first..)
-        .map(|((resource, step), offset)| {
+        .zip(0..)
+        .map(|((resource, step), place)| {
             let id = format!("{case:06}-{resource}");
-            match step {
+            // every second change is a bundle's second change
+            let offset = first + i64::from(place / 2);
+            let mut change = match step {
                 Step::Upsert(version) => upsert(&id, *version, offset),
                 Step::LeaveOut(version) => left_out(&id, *version, offset),
                 Step::Refused(version) => {
@@ -138,7 +140,9 @@ fn records(log: &Log, case: usize, first: i64) -> Vec<RowChange> {
                 }
                 Step::Delete(version) => delete(&id, *version, offset),
                 Step::DeleteWhatIsThere => delete_what_is_there(&id, offset),
-            }
+            };
+            change.origin.index = place % 2;
+            change
         })
         .collect()
 }
