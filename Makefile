@@ -8,7 +8,7 @@ TOPOLOGY ?= topology/demo.yaml
 
 .PHONY: help
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## see it work: the embedded broker and SQLite, nothing to install
@@ -38,6 +38,14 @@ bench: ## the benchmarks
 .PHONY: proof
 proof: ## the long proof: shuffled, repeated, deleted and killed, then every row compared (tests/proof.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/proof.sh $(PROOF)
+
+.PHONY: proof-examples
+proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-examples.sh --help)
+	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/hl7-examples.sh $(PROOF)
+
+.PHONY: mutations
+mutations: ## breaks the guarantees one by one and sees the proof fail (tests/mutations.sh --help)
+	@tests/mutations.sh $(MUTATIONS)
 
 .PHONY: schema
 schema: ## prints the tables for TOPOLOGY=topology/demo.yaml

@@ -1,6 +1,9 @@
 //! The whole way, through the binary: what ends where when input, schema, database or broker are
 //! not as they should be. Embedded broker and SQLite always; Kafka and PostgreSQL where they are.
 
+use bytes::Bytes;
+use rowcast::broker::embedded::EmbeddedBroker;
+use rowcast::broker::{Broker as _, OutgoingRecord};
 use serde_json::{Value, json};
 
 use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, deleted, patient};
@@ -118,12 +121,24 @@ fn what_the_database_refuses_is_isolated_and_named_by_table_and_column() {
 fn a_value_beyond_the_limit_and_bytes_that_are_no_text_are_refused_and_the_rest_is_written() {
     let pipeline = Pipeline::embedded(RULES, "");
     pipeline.create_tables();
-    // a value larger than the embedded broker's limit cannot be produced; 17 MiB is above ours
-    let large = format!("{{\"resourceType\":\"Patient\",\"text\":\"{}\"}}", "x".repeat(17 << 20));
+    let large = format!("{{\"resourceType\":\"Patient\",\"text\":\"{}\"}}", "x".repeat(50_000_000));
     pipeline.produce(&[raw("Patient/large", &large), patient("small", 1, &json!({}))]);
+    let latin_1 = b"{\"resourceType\":\"Patient\",\"id\":\"1\",\"gender\":\"weibl\xefch\"}";
+    support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let record = OutgoingRecord {
+            topic: pipeline.topic().into(),
+            partition: None,
+            key: None,
+            value: Some(Bytes::from_static(latin_1)),
+            headers: Vec::new(),
+        };
+        let sent = broker.producer().expect("a producer").send(vec![record]).await;
+        assert!(sent.iter().all(Result::is_ok));
+    });
     pipeline.run_until_idle();
     assert_eq!(pipeline.patients(), ["small"]);
-    assert_eq!(causes(&pipeline.letters()), ["too_large"]);
+    assert_eq!(causes(&pipeline.letters()), ["invalid_utf8", "too_large"]);
 }
 
 #[test]
@@ -158,7 +173,7 @@ fn mended_letters_are_replayed_and_overtaken_ones_are_stale() {
 }
 
 #[test]
-fn a_missing_column_stops_before_the_first_record_with_the_ddl_that_mends_it() {
+fn a_missing_column_or_table_stops_before_the_first_record_with_the_ddl_that_mends_it() {
     on_both(RULES, "", |pipeline| {
         pipeline.create_tables();
         pipeline.execute("ALTER TABLE patient DROP COLUMN gender");
@@ -171,6 +186,11 @@ fn a_missing_column_stops_before_the_first_record_with_the_ddl_that_mends_it() {
         }
         assert_eq!(pipeline.patients(), Vec::<String>::new());
         assert_eq!(pipeline.letters().len(), 0);
+        pipeline.execute("DROP TABLE patient_name");
+        let output = pipeline.command(&["run", "--until-idle", "1s"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains("CREATE TABLE") && said.contains("patient_name"), "{said}");
     });
 }
 
@@ -313,6 +333,28 @@ fn a_database_that_is_away_at_start_and_goes_away_later_is_waited_for_without_de
     run.terminate();
     assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
     assert_eq!(pipeline.letters().len(), 0);
+}
+
+#[test]
+fn a_stop_while_the_database_is_away_ends_in_time_and_nothing_is_lost() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(server) = support::requires_own_postgres() else { return };
+    let database = Postgres::at(server.address()).database("stopped");
+    let topic = kafka.topic("stopped", 2);
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, "");
+    pipeline.create_tables();
+    let mut run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    server.stop();
+    let lines: Vec<_> = (0..100).map(|n| patient(&format!("p{n}"), 1, &json!({}))).collect();
+    pipeline.produce(&lines);
+    pipeline.wait_until_ready(Ready::No);
+    run.terminate();
+    let status = run.wait(std::time::Duration::from_secs(25));
+    assert_eq!(status.code(), Some(0), "{}", run.messages());
+    server.start_again();
+    pipeline.run_until_idle();
+    assert_eq!(pipeline.patients().len(), 100);
 }
 
 #[test]

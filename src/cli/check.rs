@@ -24,6 +24,7 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
         opened.topology.name,
         opened.topology.rules.len()
     );
+    opened.broker().await?;
     if arguments.offline {
         return Ok(());
     }
@@ -44,8 +45,10 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
             Severity::Warning => eprintln!("warning: {problem}"),
             Severity::Error => errors.push(problem.to_string()),
         }
-        if !problem.ddl.is_empty() && !mending.contains(&problem.ddl) {
-            mending.push(problem.ddl.clone());
+        let ddl = problem.ddl.trim_end().trim_end_matches(';');
+        let ddl = if ddl.starts_with("--") { ddl.to_owned() } else { format!("{ddl};") };
+        if !problem.ddl.is_empty() && !mending.contains(&ddl) {
+            mending.push(ddl);
         }
     }
     if errors.is_empty() {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::opened::Opened;
 use super::table::table;
 use super::{Failure, Output};
-use crate::error::{Cause, Refusal};
+use crate::error::{Cause, Refusal, messages};
 use crate::model::{
     Catalog, Change, Document, DocumentLimits, Header, Offset, Operation, Record, ResourceRows,
     TopicPartition, Value,
@@ -60,7 +60,7 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
 
 fn values(expression: &str, document: &Document) -> Result<(), Failure> {
     let path = Path::compile(expression, document.text("resourceType"))
-        .map_err(|error| Failure::configuration(&[error.to_string()]))?;
+        .map_err(|error| Failure::configuration(&[messages(&error).join(": ")]))?;
     let root = document.root();
     let focus = Item::resource(root);
     let mut items = Vec::new();

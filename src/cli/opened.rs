@@ -51,7 +51,14 @@ impl Opened {
     /// The broker; Kafka is not contacted yet.
     pub(super) async fn broker(&self) -> Result<Arc<dyn Broker>, Failure> {
         Ok(match &self.topology.broker {
-            BrokerChoice::Kafka(properties) => Arc::new(KafkaBroker::new(properties.clone())?),
+            BrokerChoice::Kafka(properties) => {
+                let broker = KafkaBroker::new(properties.clone());
+                Arc::new(
+                    broker.map_err(|error| {
+                        Failure::configuration(&[format!("source.kafka: {error}")])
+                    })?,
+                )
+            }
             BrokerChoice::Embedded { path } => Arc::new(EmbeddedBroker::open(path).await?),
         })
     }

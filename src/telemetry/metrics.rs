@@ -304,9 +304,10 @@ impl Metrics {
         self.write_duration.with_label_values(&["error"]).observe(seconds);
     }
 
-    /// A record settled this long after the broker's timestamp.
-    pub fn latency(&self, topic: &str, seconds: f64) {
-        self.end_to_end_latency.with_label_values(&[topic]).observe(seconds);
+    /// Records settled this long after the broker's timestamps.
+    pub fn latencies(&self, topic: &str, seconds: impl Iterator<Item = f64>) {
+        let latency = self.end_to_end_latency.with_label_values(&[topic]);
+        seconds.for_each(|seconds| latency.observe(seconds));
     }
 
     /// The dead-letter topic acknowledged a letter. `resource_type` must be a known FHIR type or

@@ -58,7 +58,7 @@ pub(super) struct SourceFile {
     /// Topic with the changes, or a regular expression that begins with `^`.
     #[schemars(length(min = 1, max = 249))]
     pub topic: String,
-    /// What the records look like. `auto` decides for each record by its headers and shape, so
+    /// What the records look like. `auto` decides for each record by its shape, so
     /// that a topic may change its producer.
     #[serde(default)]
     pub format: FormatFile,
@@ -207,7 +207,7 @@ pub(super) struct HttpFile {
     /// address needs a `token`.
     #[serde(default = "default_listen")]
     pub listen: String,
-    /// Bearer token that callers must show. Default none.
+    /// Bearer token that callers of `/metrics` must show; the probes never ask. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
 }
