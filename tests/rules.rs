@@ -375,23 +375,78 @@ fn all_mistakes_of_all_files_are_named_at_once_with_file_and_path() {
     let problems = RuleSet::load(&files).expect_err("many problems");
     let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     for expected in [
-        "a.json#/overflowStrategy: unknown value `TRUNCAT`; did you mean `TRUNCATE`?",
-        "a.json#/transformers/0/columns/0/fhirPat: unknown key; did you mean `fhirPath`?",
-        "a.json#/transformers/0/columns/1/columnType: unknown value `DAET`; did you mean `DATE`?",
+        "a.json#/overflowStrategy: unknown value; did you mean `TRUNCATE`? (accepted: TRUNCATE, ",
+        "a.json#/transformers/0/columns/0/fhirPat: unknown key; did you mean `fhirPath`? (accepted: ",
+        "a.json#/transformers/0/columns/1/columnType: unknown value; did you mean `DATE`? (accepted: ",
         "a.json#/transformers/0/columns/1/fhirPath: ",
         "a.json#/transformers/0/columns/2/fhirPath: ",
-        "a.json#/transformers/0/columns/3: `columnName` is missing",
-        "a.json#/transformers/0/columns/3: `columnType` is missing",
+        "a.json#/transformers/0/columns/3/columnName: is required",
+        "a.json#/transformers/0/columns/3/columnType: is required",
         "a.json#/transformers/0/childTables/0/childTransformerName: no named transformer is called \
          `nam`; did you mean `name`?",
         "b.json#/transformers/0/resourceType: `Patent` is no resource type of FHIR R4; did you \
          mean `Patient`?",
         "b.json#/transformers/0/tableName: the table is filled by a.json#/transformers/0 already",
-        "c.json: this cannot be read: EOF",
+        "c.json: cannot be read: EOF",
     ] {
         assert!(said.iter().any(|line| line.starts_with(expected)), "{expected}\n{said:#?}");
     }
     assert!(said[1].contains("(accepted: "), "what is accepted is listed: {}", said[1]);
+}
+
+#[test]
+fn what_follows_from_a_wrong_shape_is_not_told() {
+    let rules = r#"{"transformers": [
+        {"resourceType": 7, "tableName": "patient", "columns": [
+            3,
+            {"columnName": ["canary"], "fhirPath": {"canary": 1}, "columnType": "canary"},
+            {"columnName": "version", "fhirPath": "meta.versionId"}],
+         "childTables": [
+            {"fhirPath": "name", "tableName": "name", "columns": "canary"},
+            {"fhirPath": "name", "tableName": "alias", "childTransformerName": null},
+            {"fhirPath": "name", "tableName": "other", "childTransformerName": "shared"}]},
+        {"resourceType": "Patient"},
+        {"resourceType": "Patient"},
+        {"tableName": "person", "columns": [
+            {"columnName": "id", "fhirPath": "Patient.id", "columnType": "STRING"},
+            {"columnName": "version", "fhirPath": "Patient.id", "columnType": "INT"}]}],
+        "namedTransformers": {"shared": 5}}"#;
+    let mut said = load(rules).expect_err("many problems");
+    said.sort();
+    let places: Vec<&str> =
+        said.iter().filter_map(|line| line.split("json#/").nth(1)?.split(": ").next()).collect();
+    assert_eq!(
+        places,
+        [
+            "namedTransformers/shared",
+            "transformers/0/childTables/0/columns",
+            "transformers/0/childTables/1/childTransformerName",
+            "transformers/0/columns/0",
+            "transformers/0/columns/1/columnName",
+            "transformers/0/columns/1/columnType",
+            "transformers/0/columns/1/fhirPath",
+            "transformers/0/columns/2/columnType",
+            "transformers/0/resourceType",
+            "transformers/1/tableName",
+            "transformers/2/tableName",
+            "transformers/3/columns/1/fhirPath",
+            "transformers/3/resourceType",
+        ],
+        "{said:#?}"
+    );
+    for never in ["canary", "stand-in"] {
+        assert!(
+            !said.join("").contains(never),
+            "only what was written is told, and no value: {said:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_rules_file_may_name_its_schema_for_editors() {
+    let mut rules = columns(&json!([]));
+    rules["$schema"] = json!("../rules.schema.json");
+    assert!(load(&rules.to_string()).is_ok());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rowcast::problem::Problem;
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
 };
+use rowcast::transform::RuleSet;
 
 /// A secret that must appear nowhere.
 const CANARY: &str = "canary-5f1c";
@@ -90,8 +91,9 @@ sink: { url: 'mysql://db/clinical' }
     assert_eq!(
         folder.problems(&[]),
         [
-            "t.yaml#/source/formt: unknown key; did you mean `format`?",
-            "t.yaml#/transform/version/from: must be one of version_id, last_updated, offset",
+            "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
+             format, max_record_bytes, max_depth)",
+            "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database or \
              sqlite://file.db",
         ]
@@ -270,7 +272,8 @@ fn a_setting_wins_over_the_file_and_may_name_kafka_properties_with_their_dots() 
     assert_eq!(
         folder.problems(&["sink.conections=4", "batch.rows=many"]),
         [
-            "--set#/sink/conections: unknown key; did you mean `connections`?",
+            "--set#/sink/conections: unknown key; did you mean `connections`? (accepted: url, \
+             connections)",
             "--set#/batch/rows: must be a whole number, not text",
         ]
     );
@@ -284,6 +287,15 @@ fn a_setting_of_null_takes_a_section_away() {
         folder.topology(&["source.kafka=null"]).broker,
         BrokerChoice::Embedded { path: folder.path().join("rowcast-log.db") }
     );
+    let folder = Folder::new(&minimal_with("batch: { rows: 5 }"));
+    assert_eq!(folder.topology(&["batch=null"]).batch.rows, 2000);
+    assert_eq!(folder.problems(&["source=null"]), ["--set#/source: is required"]);
+}
+
+#[test]
+fn a_section_without_a_value_is_a_slip() {
+    let folder = Folder::new(&MINIMAL.replace("topic:", "kafka: , topic:"));
+    assert_eq!(folder.problems(&[]), ["t.yaml#/source/kafka: must be a mapping, not empty"]);
 }
 
 #[test]
@@ -447,10 +459,9 @@ Topology: clinical (config: {hash})
     assert_eq!(json["stages"][0]["settings"]["topics"], "[fhir.changes]");
 }
 
-#[test]
-fn the_checked_in_schema_is_the_generated_one() {
-    let path = repository().join("topology/schema.json");
-    let mut generated = serde_json::to_string_pretty(&json_schema()).expect("plain data");
+fn is_checked_in(name: &str, schema: &serde_json::Value, source: &str) {
+    let path = repository().join("topology").join(name);
+    let mut generated = serde_json::to_string_pretty(schema).expect("plain data");
     generated.push('\n');
     if std::env::var_os("ROWCAST_BLESS").is_some() {
         fs::write(&path, &generated).expect("topology/ can be written");
@@ -458,9 +469,19 @@ fn the_checked_in_schema_is_the_generated_one() {
     let checked_in = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         checked_in == generated,
-        "topology/schema.json is not what src/topology/file.rs generates. Regenerate it with\n    \
+        "topology/{name} is not what {source} generates. Regenerate it with\n    \
          ROWCAST_BLESS=1 cargo test the_checked_in_schema\nand commit it with your change."
     );
+}
+
+#[test]
+fn the_checked_in_schema_of_topologies_is_the_generated_one() {
+    is_checked_in("schema.json", &json_schema(), "src/topology/file.rs");
+}
+
+#[test]
+fn the_checked_in_schema_of_rules_is_the_generated_one() {
+    is_checked_in("rules.schema.json", &RuleSet::schema(), "src/transform/rules/document.rs");
 }
 
 #[test]

@@ -7,12 +7,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema as schema};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use crate::problem;
 
 /// What one rowcast process does: read a topic, make rows, write a database.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -310,12 +310,7 @@ impl JsonSchema for KafkaValue {
 /// check checks against.
 #[must_use]
 pub fn json_schema() -> serde_json::Value {
-    // Inlined: a path in the schema is then a path in the file, which the messages rely on.
-    SchemaSettings::draft2020_12()
-        .with(|settings| settings.inline_subschemas = true)
-        .into_generator()
-        .into_root_schema_for::<TopologyFile>()
-        .into()
+    problem::Schema::of::<TopologyFile>().document().clone()
 }
 
 fn default_record_bytes() -> Size {

@@ -15,8 +15,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::pointer;
-use crate::problem::Problem;
+use crate::problem::{Problem, pointer};
 
 /// Largest `${file:}` read, in bytes: certificates with their chains have some ten thousand.
 const MAX_FILE_BYTES: u64 = 1 << 20;

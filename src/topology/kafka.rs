@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use super::file::KafkaValue;
 use super::resolve::Findings;
-use super::{REDACTED, database_url, pointer};
+use super::{REDACTED, database_url};
+use crate::problem::pointer;
 
 /// Properties of librdkafka that rowcast sets: its guarantees rest on them.
 const OWNED_PROPERTIES: [&str; 3] = ["enable.auto.commit", "enable.auto.offset.store", "group.id"];

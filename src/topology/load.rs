@@ -9,15 +9,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use serde_json::Value;
-use serde_saphyr::{RenderOptions, SnippetMode, UserMessageFormatter};
-
-use super::file::{TopologyFile, json_schema};
+use super::file::TopologyFile;
 use super::interpolate::{Sources, interpolate};
 use super::set::{self, Setting};
 use super::structure::{self, Retypable};
-use super::{Topology, pointer, resolve};
-use crate::problem::Problem;
+use super::{Topology, resolve};
+use crate::problem::{self, Problem, Schema, pointer};
 
 /// Largest topology file, in bytes: ours have two thousand.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -51,7 +48,7 @@ pub fn load_with(
     let file = path.display().to_string();
     let alone = |message: String| vec![Problem::new(&file, "", message)];
     let text = read(path, MAX_FILE_BYTES).map_err(|error| alone(cannot_be_read(&error)))?;
-    let mut tree = parse_yaml(&text).map_err(alone)?;
+    let mut tree = problem::parse(&file, &text).map_err(|problem| vec![problem])?;
     if !tree.is_object() {
         return Err(alone("must be a mapping with the keys name, source, transform, sink".into()));
     }
@@ -62,14 +59,13 @@ pub fn load_with(
     let sources = Sources { variables, folder };
     let brought = interpolate(&mut tree, &file, &sources, &mut problems);
     let retypable = Retypable { placeholders: &brought.whole, settings: &placed };
-    let schema = json_schema();
-    let unresolved = brought.unresolved.clone();
-    let mended = structure::check(&mut tree, &schema, &file, &retypable, unresolved, &mut problems);
+    let schema = Schema::of::<TopologyFile>();
+    let mut mended = brought.unresolved;
+    problems.extend(structure::check(&mut tree, &schema, &file, &retypable, &mut mended));
 
-    let resolved = match serde_json::from_value::<TopologyFile>(tree) {
+    let resolved = match problem::read::<TopologyFile>(&file, tree) {
         Ok(written) => resolve::resolve(written, &file, folder, &brought.typed, &mended),
-        // Its message would quote the value. Only a hole in the schema could bring us here.
-        Err(_) => Err(alone("does not have the shape that the schema describes".into())),
+        Err(problem) => Err(vec![problem]),
     };
     match resolved {
         Ok(mut loaded) if problems.is_empty() => {
@@ -91,23 +87,6 @@ fn blame_settings(problems: &mut [Problem], placed: &[String]) {
             set::FILE.clone_into(&mut problem.file);
         }
     }
-}
-
-/// YAML 1.2 as serde-saphyr reads it, without the habits of YAML 1.1 that change what was written
-/// (`no` is text, `0123` keeps its zero). Keys given twice are an error.
-pub(super) fn parse_yaml(text: &str) -> Result<Value, String> {
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let mut render = RenderOptions::new(&UserMessageFormatter);
-        // a snippet would show what stands in the file, passwords too
-        render.snippets = SnippetMode::Off;
-        error.render_with_options(render)
-    })
 }
 
 /// The text of a file of at most `limit` bytes.

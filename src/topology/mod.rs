@@ -11,7 +11,6 @@ mod file;
 mod interpolate;
 mod kafka;
 mod load;
-mod pointer;
 mod resolve;
 mod secret;
 mod set;

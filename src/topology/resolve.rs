@@ -20,10 +20,10 @@ use super::file::{
 use super::load::{Loaded, cannot_be_read, read};
 use super::{
     BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology,
-    database_url, kafka, pointer,
+    database_url, kafka,
 };
 use crate::model::DocumentLimits;
-use crate::problem::Problem;
+use crate::problem::{Problem, pointer};
 use crate::source::{Format, VersionFrom};
 
 /// Largest document and largest batch that can be configured, in bytes.

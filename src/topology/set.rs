@@ -9,8 +9,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::pointer;
-use crate::problem::Problem;
+use crate::problem::{Problem, pointer};
 
 /// The "file" that problems of settings name.
 pub(super) const FILE: &str = "--set";

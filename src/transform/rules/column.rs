@@ -23,9 +23,9 @@ const MANAGED: [&str; 4] = ["id", "version", "source_resource_id", "parent_refer
 const MAX_ID: usize = 64;
 
 /// Where a table stands.
-pub(super) enum Level<'l> {
-    /// A root table of this resource type.
-    Root { resource_type: &'l str },
+pub(super) enum Level {
+    /// A root table; the context is its resource type.
+    Root,
     /// A child table; its parent's `id` has this type.
     Child { parent_id: ColumnType },
 }
@@ -36,7 +36,7 @@ pub(super) struct ColumnCompiler<'c> {
     pub(super) document: &'c RulesDocument,
     /// FHIR type at which the paths begin, if known.
     pub(super) context: Option<&'c str>,
-    pub(super) level: &'c Level<'c>,
+    pub(super) level: &'c Level,
     pub(super) problems: &'c mut Vec<Problem>,
 }
 
@@ -45,12 +45,11 @@ impl ColumnCompiler<'_> {
     pub(super) fn compile(
         &mut self,
         at: &str,
-        rules: &[Option<ColumnRule>],
+        rules: &[ColumnRule],
     ) -> Vec<(Column, ColumnProgram)> {
         let mut mapped: Vec<(Column, ColumnProgram)> = Vec::new();
         let mut first_at: HashMap<String, usize> = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
-            let Some(rule) = rule else { continue };
             let at = format!("{at}/{index}");
             if let Some(fault) = names::fault(&rule.column_name) {
                 self.report(&at, "columnName", fault);
@@ -64,7 +63,7 @@ impl ColumnCompiler<'_> {
             }
             mapped.extend(self.column(&at, rule));
         }
-        if let Level::Root { .. } = self.level
+        if let Level::Root = self.level
             && let Some(at) = first_at.get("source_resource_id").map(|at_| format!("{at}/{at_}"))
             && !first_at.contains_key("id")
         {
@@ -130,10 +129,8 @@ impl ColumnCompiler<'_> {
                 );
                 return None;
             }
-            (Some("id"), Level::Root { resource_type }) => self.mapped_id(at, rule, resource_type),
-            (Some("version"), Level::Root { resource_type }) => {
-                self.mapped_version(at, rule, resource_type)
-            }
+            (Some("id"), Level::Root) => self.mapped_id(at, rule),
+            (Some("version"), Level::Root) => self.mapped_version(at, rule),
             _ => self.data(at, rule)?,
         };
         let place: Arc<str> = format!("{}#{at}", self.file).into();
@@ -151,8 +148,8 @@ impl ColumnCompiler<'_> {
     }
 
     /// `id` mapped to the resource's id.
-    fn mapped_id(&mut self, at: &str, rule: &ColumnRule, resource_type: &str) -> Fill {
-        self.only_path(at, rule, &["id", &format!("{resource_type}.id")]);
+    fn mapped_id(&mut self, at: &str, rule: &ColumnRule) -> Fill {
+        self.only_path(at, rule, "id");
         match rule.column_type.into() {
             ColumnType::String | ColumnType::Uuid | ColumnType::Int | ColumnType::BigInt => {}
             other => {
@@ -168,8 +165,8 @@ impl ColumnCompiler<'_> {
     }
 
     /// `version` mapped to the resource's version.
-    fn mapped_version(&mut self, at: &str, rule: &ColumnRule, resource_type: &str) -> Fill {
-        self.only_path(at, rule, &["meta.versionId", &format!("{resource_type}.meta.versionId")]);
+    fn mapped_version(&mut self, at: &str, rule: &ColumnRule) -> Fill {
+        self.only_path(at, rule, "meta.versionId");
         let column_type = rule.column_type.into();
         if !matches!(column_type, ColumnType::Int | ColumnType::BigInt) {
             let message = format!("a version is no {column_type} (accepted: BIGINT, INT)");
@@ -178,17 +175,27 @@ impl ColumnCompiler<'_> {
         Fill::Version
     }
 
-    /// A managed column takes a path of these and nothing that would alter the value.
-    fn only_path(&mut self, at: &str, rule: &ColumnRule, accepted: &[&str]) {
+    /// A managed column takes this path, from the resource type on if you like, and nothing that
+    /// would alter the value.
+    fn only_path(&mut self, at: &str, rule: &ColumnRule, accepted: &str) {
         let name = &rule.column_name;
+        // a resource type that is unknown has its problem already
+        let begins_well = |begin: &str| self.context.is_none_or(|known| begin == known);
+        let is_accepted = |path: &str| {
+            let behind_type = path.strip_suffix(accepted).and_then(|begin| begin.strip_suffix('.'));
+            path == accepted || behind_type.is_some_and(begins_well)
+        };
         match rule.fhir_path.as_deref() {
-            Some(path) if accepted.contains(&path.trim()) => {}
+            Some(path) if is_accepted(path.trim()) => {}
             Some(_) => {
-                let accepted = accepted.join("` or `");
-                let message = format!("`{name}` may only be mapped from `{accepted}`");
+                let with_type = self.context.map(|known| format!(" or `{known}.{accepted}`"));
+                let message = format!(
+                    "`{name}` may only be mapped from `{accepted}`{}",
+                    with_type.unwrap_or_default()
+                );
                 self.report(at, "fhirPath", message);
             }
-            None => self.report(at, "", "`fhirPath` is missing"),
+            None => self.report(at, "fhirPath", "is required"),
         }
         for (key, given) in
             [("constant", rule.constant.is_some()), ("default", rule.default.is_some())]

@@ -3,9 +3,6 @@
 //!
 //! In: a JSON tree. Out: the same, typed. It knows what keys there are and what they mean; what
 //! makes sense together is `validate`'s.
-//!
-//! Elements of lists are `Option`s: an element that the schema refused is null by the time the
-//! document is read, so that the others keep their paths.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +15,7 @@ use crate::model::ColumnType;
 /// Rules: how FHIR resources become rows.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "rowcast rules")]
 pub struct RulesDocument {
     /// For editors; ignored.
     #[serde(rename = "$schema", default)]
@@ -35,10 +33,10 @@ pub struct RulesDocument {
     pub overflow_strategy: Option<OverflowStrategy>,
     /// Columns and child tables that several child tables share, by name.
     #[serde(default)]
-    pub named_transformers: BTreeMap<String, Option<NamedTransformer>>,
+    pub named_transformers: BTreeMap<String, NamedTransformer>,
     /// One for each root table.
     #[serde(default)]
-    pub transformers: Vec<Option<RootTransformer>>,
+    pub transformers: Vec<RootTransformer>,
 }
 
 /// What one root table and its child tables take from one resource type.
@@ -54,10 +52,10 @@ pub struct RootTransformer {
     pub condition: Option<String>,
     /// Columns; `fhirPath` begins at the resource.
     #[serde(default)]
-    pub columns: Vec<Option<ColumnRule>>,
+    pub columns: Vec<ColumnRule>,
     /// Tables with one row for each element of the resource that a path yields.
     #[serde(default)]
-    pub child_tables: Vec<Option<ChildTable>>,
+    pub child_tables: Vec<ChildTable>,
 }
 
 /// Columns and child tables to be referred to by name.
@@ -66,10 +64,10 @@ pub struct RootTransformer {
 pub struct NamedTransformer {
     /// Columns; `fhirPath` begins at the element, `$this` is the element itself.
     #[serde(default)]
-    pub columns: Vec<Option<ColumnRule>>,
+    pub columns: Vec<ColumnRule>,
     /// Tables one level further down.
     #[serde(default)]
-    pub child_tables: Vec<Option<ChildTable>>,
+    pub child_tables: Vec<ChildTable>,
 }
 
 /// A table with one row for each element that a path yields.
@@ -88,10 +86,10 @@ pub struct ChildTable {
     pub condition: Option<String>,
     /// What fills the table, instead of `childTransformerName`. Not in Smile CDR.
     #[serde(default)]
-    pub columns: Option<Vec<Option<ColumnRule>>>,
+    pub columns: Option<Vec<ColumnRule>>,
     /// Tables one level further down, instead of `childTransformerName`. Not in Smile CDR.
     #[serde(default)]
-    pub child_tables: Option<Vec<Option<ChildTable>>>,
+    pub child_tables: Option<Vec<ChildTable>>,
 }
 
 /// What fills one column.

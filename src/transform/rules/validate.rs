@@ -4,7 +4,7 @@
 //! all files. It goes on after a problem wherever the rest can still be judged; what it has
 //! built is used only if there was none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
@@ -14,7 +14,7 @@ use super::program::{ChildProgram, Condition, RootProgram, TableProgram};
 use crate::model::{
     Catalog, ColumnType, RESOURCE_TYPES, RootTable, Table, TableIndex, TableName, is_resource_type,
 };
-use crate::problem::{Problem, Schema, advice, closest, escape, parse};
+use crate::problem::{self, Problem, Schema, advice, closest, pointer};
 use crate::transform::fhirpath::Path;
 
 /// Deepest nesting of child tables. FHIR's own elements nest to about six.
@@ -30,9 +30,9 @@ pub(super) fn load(
     let mut catalog = Catalog::default();
     let mut programs = Vec::new();
     for (file, text) in files {
-        let mut misshapen = Vec::new();
+        let mut mended = BTreeSet::new();
         let mut mistaken = Vec::new();
-        if let Some(document) = read(&schema, file, text, &mut misshapen) {
+        if let Some(document) = read(&schema, file, text, &mut mended, &mut problems) {
             let mut compiler = Compiler {
                 file,
                 document: &document,
@@ -50,42 +50,27 @@ pub(super) fn load(
         // judged only once, wherever it is used.
         let mut told: HashSet<Problem> = HashSet::new();
         mistaken.retain(|problem| {
-            let first = misshapen.iter().all(|fault: &Problem| fault.path != problem.path);
-            first && told.insert(problem.clone())
+            let is_broken = mended.iter().any(|broken| pointer::is_within(&problem.path, broken));
+            !is_broken && told.insert(problem.clone())
         });
-        problems.append(&mut misshapen);
         problems.append(&mut mistaken);
     }
     if problems.is_empty() { Ok((catalog, programs)) } else { Err(problems) }
 }
 
-/// The document, or as much of it as has the right shape.
+/// The document, mended where its shape was wrong.
 fn read(
     schema: &Schema,
     file: &str,
     text: &str,
+    mended: &mut BTreeSet<String>,
     problems: &mut Vec<Problem>,
 ) -> Option<RulesDocument> {
-    let value = match parse(file, text) {
-        Ok(value) => value,
-        Err(problem) => {
-            problems.push(problem);
-            return None;
-        }
-    };
-    let faults = schema.check(file, &value);
-    let well_formed = faults.is_empty();
-    problems.extend(faults);
-    let value = if well_formed { value } else { schema.prune(value) };
-    match serde_json::from_value(value) {
-        Ok(document) => Some(document),
-        Err(error) => {
-            if well_formed {
-                problems.push(Problem::new(file, "", error.to_string()));
-            }
-            None
-        }
-    }
+    let read = problem::parse(file, text).and_then(|mut value| {
+        problems.extend(schema.check(file, &mut value, mended));
+        problem::read(file, value)
+    });
+    read.map_err(|problem| problems.push(problem)).ok()
 }
 
 /// What compiling one document takes.
@@ -116,7 +101,6 @@ impl<'a> Compiler<'a> {
         let document = self.document;
         let transformers = document.transformers.iter().enumerate();
         transformers
-            .filter_map(|(index, transformer)| Some((index, transformer.as_ref()?)))
             .map(|(index, transformer)| self.root(&format!("/transformers/{index}"), transformer))
             .collect()
     }
@@ -133,9 +117,8 @@ impl<'a> Compiler<'a> {
         }
         let name = self.table_name(at, &rule.table_name);
         let condition = self.condition(at, rule.condition.as_deref(), context);
-        let level = Level::Root { resource_type: &resource_type };
         let (columns, programs) =
-            self.columns(&format!("{at}/columns"), &rule.columns, context, &level);
+            self.columns(&format!("{at}/columns"), &rule.columns, context, &Level::Root);
         let id_type = columns.first().map_or(ColumnType::Uuid, |id| id.column_type);
         self.tables = vec![Table { name: name.clone(), columns, parent: None }];
         let parent = Parent { table: 0, id_type, context, depth: 1 };
@@ -156,14 +139,12 @@ impl<'a> Compiler<'a> {
     fn children(
         &mut self,
         at: &str,
-        rules: &'a [Option<ChildTable>],
+        rules: &'a [ChildTable],
         parent: &Parent<'_>,
     ) -> Vec<ChildProgram> {
         let rules = rules.iter().enumerate();
         rules
-            .filter_map(|(index, rule)| {
-                self.child(&format!("{at}/{index}"), rule.as_ref()?, parent)
-            })
+            .filter_map(|(index, rule)| self.child(&format!("{at}/{index}"), rule, parent))
             .collect()
     }
 
@@ -258,8 +239,7 @@ impl<'a> Compiler<'a> {
             self.report(&at, format!("the named transformer contains itself: `{circle}`"));
             return None;
         }
-        let named = named.as_ref()?;
-        let named_at = format!("/namedTransformers/{}", escape(name));
+        let named_at = pointer::join("/namedTransformers", name);
         Some(Filling {
             name: Some(name),
             columns_at: format!("{named_at}/columns"),
@@ -272,9 +252,9 @@ impl<'a> Compiler<'a> {
     fn columns(
         &mut self,
         at: &str,
-        rules: &[Option<ColumnRule>],
+        rules: &[ColumnRule],
         context: Option<&str>,
-        level: &Level<'_>,
+        level: &Level,
     ) -> (Vec<crate::model::Column>, Vec<super::program::ColumnProgram>) {
         let mut columns = ColumnCompiler {
             file: self.file,
@@ -325,7 +305,7 @@ impl<'a> Compiler<'a> {
 struct Filling<'a> {
     name: Option<&'a str>,
     columns_at: String,
-    columns: &'a [Option<ColumnRule>],
+    columns: &'a [ColumnRule],
     children_at: String,
-    children: &'a [Option<ChildTable>],
+    children: &'a [ChildTable],
 }
