@@ -13,7 +13,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # --- the mutations ---
-# A mutation is a function of edits; an edit replaces a text that stands in a file exactly once.
+# A mutation is a function of edits; an edit replaces a text that stands in a file, or in one of the
+# files of a folder, exactly once.
 # After it come the runs of the proof that must fail: `each` all of them, `any` at least one, where
 # it takes a kill at the wrong moment.
 mutations=(guard tombstones remembering fold stale_children old_children dead_letters commit_order)
@@ -42,13 +43,13 @@ fold() {
 }
 stale_children() {
     told="a stale change writes its children"
-    edit src/sink/transaction.rs '&& written.contains(&*self.statements.key_text(entry.id()))' \
+    edit src/sink '&& written.contains(&*self.statements.key_text(entry.id()))' \
         '&& (true || written.contains(&*self.statements.key_text(entry.id())))'
     each "--seed 1"
 }
 old_children() {
     told="the children of the version before stay"
-    edit src/sink/transaction.rs 'for child in children.iter().rev() {' 'for child in children.iter().rev().take(0) {'
+    edit src/sink 'for child in children.iter().rev() {' 'for child in children.iter().rev().take(0) {'
     # Without this the database would notice it: a child's id says its place in the resource.
     edit src/plan/dialect.rs '"INSERT INTO {} ({}) SELECT {} FROM s",' \
         '"INSERT INTO {} ({}) SELECT {} FROM s WHERE true ON CONFLICT DO NOTHING",'
@@ -56,15 +57,15 @@ old_children() {
 }
 dead_letters() {
     told="refused records vanish"
-    edit src/runtime/task.rs 'settler.publish_dead_letters(&batch, &refused).await;' \
+    edit src/runtime 'settler.publish_dead_letters(&batch, &refused).await;' \
         'if false { settler.publish_dead_letters(&batch, &refused).await; }'
     each "--seed 1"
 }
 commit_order() {
     told="the offset is committed before the rows"
-    edit src/runtime/task.rs 'let (outcomes, refused) = settler.write_rows(&batch).await;' \
+    edit src/runtime 'let Some((outcomes, refused)) = settler.write_rows(&batch).await else' \
         'if settler.commit(batch.next).await.is_err() { return; }
-            let (outcomes, refused) = settler.write_rows(&batch).await;'
+            let Some((outcomes, refused)) = settler.write_rows(&batch).await else'
     any "--seed 1 --kills 9" "--seed 2 --kills 9" "--seed 3 --kills 9" "--seed 4 --kills 9" "--seed 5 --kills 9"
 }
 
@@ -132,16 +133,22 @@ proof() {
 }
 
 edit() {
-    [[ -f "$work/original/$1" ]] || install -D -m 644 "$work/tree/$1" "$work/original/$1"
-    python3 - "$work/tree/$1" "$2" "$3" <<'END' || { say "$1: a mutation no longer fits"; exit 2; }
-import sys
-path, old, new = sys.argv[1:]
-text = open(path, encoding="utf-8").read()
+    local path=$1 old=$2 new=$3 file
+    file=$(cd "$work/tree" && grep -rlF --include='*.rs' -e "$old" "$path") || true
+    python3 - "$work" "$file" "$old" "$new" <<'END' || { say "$path: a mutation no longer fits"; exit 2; }
+import pathlib, sys
+work, name, old, new = sys.argv[1:]
+path = pathlib.Path(work, "tree", name)
+text = path.read_text(encoding="utf-8") if path.is_file() else ""
 if text.count(old) != 1 or old == new:
-    sys.exit(f"{path}: {text.count(old)} times instead of once: {old}")
-open(path, "w", encoding="utf-8").write(text.replace(old, new))
+    sys.exit(f"not exactly once: {old}")
+original = pathlib.Path(work, "original", name)
+original.parent.mkdir(parents=True, exist_ok=True)
+if not original.exists():
+    original.write_text(text, encoding="utf-8")
+path.write_text(text.replace(old, new), encoding="utf-8")
 END
-    edited+=("$1")
+    edited+=("$file")
 }
 runs=() mode=
 each() { mode=each runs=("$@"); }
