@@ -457,3 +457,23 @@ fn no_value_id_or_key_is_in_logs_metrics_or_listings() {
         }
     });
 }
+
+#[test]
+fn records_deleted_before_they_were_read_are_counted() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(postgres) = support::requires_postgres() else { return };
+    let (topic, database) = (kafka.topic("expired", 1), postgres.database("expired"));
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, "");
+    pipeline.create_tables();
+    pipeline.produce(&[patient("first", 1, &json!({}))]);
+    pipeline.run_until_idle();
+    let lines: Vec<_> = (0..9).map(|n| patient(&format!("p{n}"), 1, &json!({}))).collect();
+    pipeline.produce(&lines);
+    kafka.delete_records_before(pipeline.topic(), 0, 8);
+    let mut run = pipeline.start(&["run"]);
+    pipeline.wait_for_patients(3);
+    let expired = pipeline.metric("rowcast_offsets_expired_total", &[("topic", pipeline.topic())]);
+    assert_eq!(expired, Some(7.0), "{}", run.messages());
+    run.terminate();
+    run.wait(SOON);
+}

@@ -240,7 +240,7 @@ async fn take_over(shared: &Shared) -> Owner {
 async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), String> {
     let committed =
         shared.group.committed(&shared.partition).await.map_err(|error| error.to_string())?;
-    let (_, end) =
+    let (start, end) =
         shared.group.watermarks(&shared.partition).await.map_err(|error| error.to_string())?;
     if let Some(settled) = settled
         && end < settled
@@ -251,6 +251,14 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
         ));
     }
     if let Some(committed) = committed {
+        let expired = start.0.saturating_sub(committed.0);
+        if expired > 0 {
+            shared.stages.metrics.expired(&shared.partition.topic, expired);
+            tracing::error!(
+                partition = %shared.partition, first_offset = committed.0, offsets = expired,
+                "the log begins after the committed offset: these were deleted unread"
+            );
+        }
         shared.committed.store(committed.0, Ordering::Release);
         shared.stages.metrics.committed(&shared.partition, committed);
     }

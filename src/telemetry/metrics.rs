@@ -89,6 +89,7 @@ pub struct Metrics {
     received: IntCounterVec,
     settled: IntCounterVec,
     released: IntCounter,
+    expired: IntCounterVec,
     in_flight: IntGauge,
     stage_records: IntCounterVec,
     stage_duration: HistogramVec,
@@ -138,6 +139,11 @@ impl Metrics {
                     "rowcast_records_released_total",
                     "Records given back unsettled when their partition was revoked; the next owner receives them again.",
                 ),
+            ),
+            expired: to.counters(
+                "offsets_expired_total",
+                "Offsets between the committed one and the beginning of the log, found when a partition was taken over: deleted before they were read.",
+                &["topic"],
             ),
             in_flight: to.register("gauge",
                 IntGauge::new(
@@ -284,6 +290,11 @@ impl Metrics {
         let _conserving = self.locked();
         self.released.inc_by(records as u64);
         self.in_flight.sub(signed(records));
+    }
+
+    /// Offsets were deleted from the log before they were read.
+    pub fn expired(&self, topic: &str, offsets: i64) {
+        self.expired.with_label_values(&[topic]).inc_by(offsets.unsigned_abs());
     }
 
     /// A batch of records went through a stage.

@@ -43,6 +43,14 @@ impl Kafka {
         Topic { servers: self.servers.clone(), name }
     }
 
+    /// Deletes the records of a partition before an offset, as retention would.
+    pub(crate) fn delete_records_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut until = TopicPartitionList::new();
+        until.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        let deleted = admin(&self.servers).delete_records(&until, &AdminOptions::new());
+        super::block_on(deleted).expect("records are deleted");
+    }
+
     /// The consumer group's committed offset of each partition of a topic; -1 where it has none.
     pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<i64> {
         let consumer: BaseConsumer = ClientConfig::new()
