@@ -69,7 +69,7 @@ fn stages(criterion: &mut Criterion, name: &str, document: &Value, rules: &str) 
     group.finish();
 }
 
-/// A patient of 3 kB with rows for the patient and for each of its child tables.
+/// A patient of 2.7 kB with rows for the patient and for each of its child tables.
 fn patient() -> Value {
     let us_core = |name: &str| format!("http://hl7.org/fhir/us/core/StructureDefinition/{name}");
     let race = |system_code: &str, display: &str| {
