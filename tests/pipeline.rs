@@ -225,8 +225,7 @@ fn a_rule_that_refuses_everything_opens_the_circuit_and_nothing_is_dead_lettered
         let mut run = pipeline.start(&["run", "--until-idle", "1s"]);
         pipeline.wait_until_ready(Ready::No);
         wait_for("an open circuit", SOON, || {
-            let open =
-                pipeline.metric("rowcast_circuit_open", &[("component", "dead_letter_topic")]);
+            let open = pipeline.metric("rowcast_circuit_open", &[("component", "rules")]);
             open.filter(|open| *open >= 1.0)
         });
         run.terminate();

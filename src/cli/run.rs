@@ -10,6 +10,7 @@ use super::{Failure, TopologyArguments, check};
 use crate::broker::{Broker, BrokerError, ConsumerSettings, TopicSettings};
 use crate::dead_letter::{DeadLetterQueue, Letterhead};
 use crate::error::ErrorClass;
+use crate::model::resource_type_label;
 use crate::retry::Backoff;
 use crate::runtime::{self, BatchLimits, Stages};
 use crate::sink::{SinkError, SqlSink};
@@ -17,6 +18,7 @@ use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::telemetry::{http, logs};
 use crate::topology::{LogFormat, Topology};
+use crate::transform::Transformer as _;
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
 /// the way there and back.
@@ -58,6 +60,8 @@ pub(super) async fn keep_rows_in_step(
     let metrics = Arc::new(Metrics::new());
     metrics
         .started_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    let types = opened.rules.catalog().roots.iter();
+    metrics.expect_resource_types(types.map(|root| resource_type_label(&root.resource_type)));
     let health = Arc::new(Health::new());
     let served = stop.child_token();
     let token = topology.http.token.as_ref().map(|token| token.expose().to_owned());

@@ -106,7 +106,7 @@ impl Settler {
             tripped.refused, tripped.tried, tripped.cause,
         );
         if self.open.is_none() {
-            self.open = Some(metrics.open_circuit(Component::DeadLetterTopic));
+            self.open = Some(metrics.open_circuit(Component::Rules));
         }
         if health.down(Check::Circuit, &self.shared.scope, &message) {
             tracing::error!(partition = %self.shared.partition, "circuit {message}");

@@ -124,15 +124,20 @@ impl Lag {
     /// Measures. Returns whether all is committed up to the end of the log.
     pub(super) async fn measure(self) -> bool {
         let shared = self.0;
-        if !shared.started.load(Ordering::Acquire) {
-            return false;
-        }
         let Ok((start, end)) = shared.group.watermarks(&shared.partition).await else {
             return false;
         };
-        let committed = shared.committed.load(Ordering::Acquire).max(start.0);
+        let started = shared.started.load(Ordering::Acquire);
+        let committed = if started {
+            shared.committed.load(Ordering::Acquire)
+        } else {
+            // a partition that cannot be taken over yet falls behind all the same
+            let committed = shared.group.committed(&shared.partition).await;
+            committed.ok().flatten().map_or(NOTHING_COMMITTED, |offset| offset.0)
+        };
+        let committed = committed.max(start.0);
         shared.stages.metrics.lag(&shared.partition, (end.0 - committed).max(0));
-        committed >= end.0 && shared.in_flight.load(Ordering::Relaxed) == 0
+        started && committed >= end.0 && shared.in_flight.load(Ordering::Relaxed) == 0
     }
 }
 

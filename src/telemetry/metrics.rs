@@ -53,11 +53,13 @@ pub enum Component {
     Database,
     /// The dead-letter topic.
     DeadLetterTopic,
+    /// Rules and schema: they refuse too many changes alike.
+    Rules,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 3] = [Self::Broker, Self::Database, Self::DeadLetterTopic];
+    pub const ALL: [Self; 4] = [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::Rules];
 
     /// Label value.
     #[must_use]
@@ -66,6 +68,7 @@ impl Component {
             Self::Broker => "broker",
             Self::Database => "database",
             Self::DeadLetterTopic => "dead_letter_topic",
+            Self::Rules => "rules",
         }
     }
 }
@@ -247,13 +250,12 @@ impl Metrics {
         for outcome in RecordOutcome::ALL {
             self.settled.with_label_values(&[outcome.as_str()]);
         }
-        for stage in Stage::ALL {
+        // plan and sink work as one transaction and are measured as one
+        for stage in [Stage::Decode, Stage::Transform, Stage::Sink] {
             self.stage_records.with_label_values(&[stage.as_str()]);
             self.stage_busy.with_label_values(&[stage.as_str()]);
-            for cause in Cause::ALL {
-                self.dead_letters.with_label_values(&[stage.as_str(), cause.as_str(), "other"]);
-            }
         }
+        self.expect_resource_types(["other"]);
         for kind in ["assigned", "revoked", "lost"] {
             self.rebalances.with_label_values(&[kind]);
         }
@@ -261,6 +263,22 @@ impl Metrics {
             self.circuit_open.with_label_values(&[component.as_str()]);
             for cause in ["unavailable", "refused", "fenced"] {
                 self.retries.with_label_values(&[component.as_str(), cause]);
+            }
+        }
+    }
+
+    /// Dead letters of these types may come: their series start at 0. Types must be known FHIR
+    /// types or `other`.
+    pub fn expect_resource_types(&self, types: impl IntoIterator<Item = &'static str>) {
+        for resource_type in types {
+            for (stage, cause) in
+                Stage::ALL.iter().flat_map(|stage| Cause::ALL.map(|cause| (stage, cause)))
+            {
+                self.dead_letters.with_label_values(&[
+                    stage.as_str(),
+                    cause.as_str(),
+                    resource_type,
+                ]);
             }
         }
     }
