@@ -1,8 +1,8 @@
 //! The records of one partition that were read and not yet taken into a batch.
 //!
 //! In: records from the consumer, never refused. Out: batches of rows, bytes or linger, whichever
-//! is reached first. It says when it is full, so that the caller pauses the partition, and when
-//! there is room again; it never blocks the consumer.
+//! is reached first. When it is full it pauses the partition's delivery, and resumes it when there
+//! is room again; it never blocks the consumer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,23 +28,24 @@ pub struct BatchLimits {
 /// it fetched ahead, so it must not happen at every batch.
 const QUEUED_BATCHES: usize = 2;
 
-/// What to do with the partition after records were added or taken.
+/// What is to happen to the partition's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Nothing changes.
-    Unchanged,
-    /// Full: pause delivery.
+    /// Full: pause it.
     Pause,
-    /// Room again: resume delivery.
+    /// Room again: resume it.
     Resume,
 }
 
 /// Queue of one partition.
-#[derive(Debug)]
 pub(super) struct Intake {
     limits: BatchLimits,
     queue: Mutex<Queue>,
     changed: Notify,
+    /// Pauses and resumes delivery. Called with the queue locked: records are added by one thread
+    /// and taken by another, and a pause that came after the resume it was meant to precede would
+    /// stop the partition for good.
+    control: Box<dyn Fn(Flow) + Send + Sync>,
 }
 
 #[derive(Debug, Default)]
@@ -57,21 +58,25 @@ struct Queue {
 }
 
 impl Intake {
-    /// An empty intake.
-    #[must_use]
-    pub(super) fn new(limits: BatchLimits) -> Self {
-        Self { limits, queue: Mutex::new(Queue::default()), changed: Notify::new() }
+    /// An empty intake. `control` pauses and resumes the partition's delivery; it must not wait.
+    pub(super) fn new(limits: BatchLimits, control: impl Fn(Flow) + Send + Sync + 'static) -> Self {
+        Self {
+            limits,
+            queue: Mutex::new(Queue::default()),
+            changed: Notify::new(),
+            control: Box::new(control),
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds records. Returns those not taken because the intake is closed, and whether to pause.
-    pub(super) fn push(&self, records: Vec<Record>) -> (usize, Flow) {
+    /// Adds records. Returns how many were not taken because the intake is closed.
+    pub(super) fn push(&self, records: Vec<Record>) -> usize {
         let mut queue = self.locked();
         if queue.closed {
-            return (records.len(), Flow::Unchanged);
+            return records.len();
         }
         if queue.records.is_empty() {
             queue.first_at = Some(Instant::now());
@@ -80,20 +85,18 @@ impl Intake {
         queue.records.extend(records);
         let full = queue.records.len() >= self.limits.rows * QUEUED_BATCHES
             || queue.bytes >= self.limits.bytes * QUEUED_BATCHES;
-        let flow = if full && !queue.paused {
+        if full && !queue.paused {
             queue.paused = true;
-            Flow::Pause
-        } else {
-            Flow::Unchanged
-        };
+            (self.control)(Flow::Pause);
+        }
         drop(queue);
         self.changed.notify_one();
-        (0, flow)
+        0
     }
 
-    /// The next batch, and whether to resume delivery; `None` once closed. Cancel-safe. One
-    /// record larger than the bound makes a batch of its own.
-    pub(super) async fn next_batch(&self) -> Option<(Vec<Record>, Flow)> {
+    /// The next batch; `None` once closed. Cancel-safe. One record larger than the bound makes a
+    /// batch of its own.
+    pub(super) async fn next_batch(&self) -> Option<Vec<Record>> {
         loop {
             let wake = self.changed.notified();
             let deadline = {
@@ -122,7 +125,7 @@ impl Intake {
         }
     }
 
-    fn take(&self, queue: &mut Queue) -> (Vec<Record>, Flow) {
+    fn take(&self, queue: &mut Queue) -> Vec<Record> {
         let mut batch = Vec::with_capacity(queue.records.len().min(self.limits.rows));
         let mut bytes = 0;
         while batch.len() < self.limits.rows {
@@ -139,13 +142,11 @@ impl Intake {
         // batch that was not full by one linger
         queue.first_at = (!queue.records.is_empty()).then(Instant::now);
         let room = queue.records.len() <= self.limits.rows && queue.bytes <= self.limits.bytes;
-        let flow = if queue.paused && room {
+        if queue.paused && room {
             queue.paused = false;
-            Flow::Resume
-        } else {
-            Flow::Unchanged
-        };
-        (batch, flow)
+            (self.control)(Flow::Resume);
+        }
+        batch
     }
 
     /// Closes the intake: no more batches. Returns how many records were in it.
@@ -166,6 +167,7 @@ mod tests {
     use super::*;
     use crate::model::{Offset, TopicPartition};
     use bytes::Bytes;
+    use std::sync::Arc;
 
     fn record(offset: i64, size: usize) -> Record {
         Record {
@@ -182,54 +184,88 @@ mod tests {
         BatchLimits { rows, bytes, linger: Duration::from_millis(50) }
     }
 
-    async fn batch_of(intake: &Intake) -> (Vec<i64>, Flow) {
-        let (records, flow) = intake.next_batch().await.expect("open");
-        (records.iter().map(|record| record.offset.0).collect(), flow)
+    /// An intake that writes down what it asks for.
+    fn intake(rows: usize, bytes: usize) -> (Intake, Arc<Mutex<Vec<Flow>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asking = Arc::clone(&asked);
+        let intake =
+            Intake::new(limits(rows, bytes), move |flow| asking.lock().unwrap().push(flow));
+        (intake, asked)
+    }
+
+    async fn batch_of(intake: &Intake) -> Vec<i64> {
+        let records = intake.next_batch().await.expect("open");
+        records.iter().map(|record| record.offset.0).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_batch_does_not_wait_for_linger() {
-        let intake = Intake::new(limits(2, 1000));
+        let (intake, _) = intake(2, 1000);
         intake.push(vec![record(0, 1), record(1, 1), record(2, 1)]);
         let begun = Instant::now();
-        assert_eq!(batch_of(&intake).await.0, vec![0, 1]);
+        assert_eq!(batch_of(&intake).await, [0, 1]);
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn two_waiting_batches_pause_delivery_and_one_resumes_it() {
-        let intake = Intake::new(limits(2, 1000));
-        assert_eq!(intake.push((0..3).map(|n| record(n, 1)).collect()), (0, Flow::Unchanged));
-        assert_eq!(intake.push(vec![record(3, 1)]), (0, Flow::Pause));
-        assert_eq!(intake.push(vec![record(4, 1)]), (0, Flow::Unchanged));
-        assert_eq!(batch_of(&intake).await, (vec![0, 1], Flow::Unchanged));
-        assert_eq!(batch_of(&intake).await, (vec![2, 3], Flow::Resume));
+        let (intake, asked) = intake(2, 1000);
+        intake.push((0..3).map(|n| record(n, 1)).collect());
+        assert_eq!(*asked.lock().unwrap(), []);
+        intake.push(vec![record(3, 1)]);
+        intake.push(vec![record(4, 1)]);
+        assert_eq!(*asked.lock().unwrap(), [Flow::Pause]);
+        assert_eq!(batch_of(&intake).await, [0, 1]);
+        assert_eq!(*asked.lock().unwrap(), [Flow::Pause]);
+        assert_eq!(batch_of(&intake).await, [2, 3]);
+        assert_eq!(*asked.lock().unwrap(), [Flow::Pause, Flow::Resume]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn however_adding_and_taking_interleave_delivery_ends_resumed() {
+        for _ in 0..200 {
+            let (intake, asked) = intake(1, 1000);
+            let intake = Arc::new(intake);
+            let adding = Arc::clone(&intake);
+            let added = tokio::spawn(async move {
+                for offset in 0..50 {
+                    adding.push(vec![record(offset, 1)]);
+                }
+            });
+            for offset in 0..50 {
+                assert_eq!(batch_of(&intake).await, [offset]);
+            }
+            added.await.unwrap();
+            let asked = asked.lock().unwrap();
+            assert_ne!(asked.last(), Some(&Flow::Pause));
+            assert!(asked.chunks(2).all(|pair| pair == [Flow::Pause, Flow::Resume]));
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lone_record_waits_for_linger_and_no_longer() {
-        let intake = Intake::new(limits(100, 1000));
+        let (intake, _) = intake(100, 1000);
         intake.push(vec![record(0, 1)]);
         let begun = Instant::now();
-        assert_eq!(batch_of(&intake).await.0, vec![0]);
+        assert_eq!(batch_of(&intake).await, [0]);
         assert_eq!(begun.elapsed(), Duration::from_millis(50));
     }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_bound_a_batch_and_a_giant_travels_alone() {
-        let intake = Intake::new(limits(100, 10));
+        let (intake, _) = intake(100, 10);
         intake.push(vec![record(0, 4), record(1, 4), record(2, 50), record(3, 1)]);
-        assert_eq!(batch_of(&intake).await.0, vec![0, 1]);
-        assert_eq!(batch_of(&intake).await.0, vec![2]);
-        assert_eq!(batch_of(&intake).await.0, vec![3]);
+        assert_eq!(batch_of(&intake).await, [0, 1]);
+        assert_eq!(batch_of(&intake).await, [2]);
+        assert_eq!(batch_of(&intake).await, [3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_intake_tells_what_it_held_and_takes_nothing_more() {
-        let intake = Intake::new(limits(100, 1000));
+        let (intake, _) = intake(100, 1000);
         intake.push(vec![record(0, 1), record(1, 1)]);
         assert_eq!(intake.close(), 2);
-        assert_eq!(intake.push(vec![record(2, 1)]), (1, Flow::Unchanged));
+        assert_eq!(intake.push(vec![record(2, 1)]), 1);
         assert!(intake.next_batch().await.is_none());
     }
 }

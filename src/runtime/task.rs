@@ -51,8 +51,13 @@ impl Task {
         group: Arc<dyn Group>,
         partition: TopicPartition,
     ) -> Self {
+        let delivery = (Arc::clone(&group), partition.clone());
+        let control = move |flow| match flow {
+            Flow::Pause => delivery.0.pause(&delivery.1),
+            Flow::Resume => delivery.0.resume(&delivery.1),
+        };
         let shared = Arc::new(Shared {
-            intake: Intake::new(stages.batch),
+            intake: Intake::new(stages.batch, control),
             scope: partition.to_string(),
             partition,
             stages,
@@ -73,11 +78,8 @@ impl Task {
         let count = records.len();
         self.shared.in_flight.fetch_add(count, Ordering::Relaxed);
         self.shared.stages.metrics.received(&self.shared.partition.topic, count);
-        let (refused, flow) = self.shared.intake.push(records);
+        let refused = self.shared.intake.push(records);
         self.shared.release(refused);
-        if flow == Flow::Pause {
-            self.shared.group.pause(&self.shared.partition);
-        }
     }
 
     /// No new batch is begun; what waits unbegun is released.
@@ -155,10 +157,7 @@ impl Shared {
 async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
     // a permit first: no batch is begun before there is room for it
     while let Ok(permit) = to_settle.reserve().await {
-        let Some((records, flow)) = shared.intake.next_batch().await else { return };
-        if flow == Flow::Resume {
-            shared.group.resume(&shared.partition);
-        }
+        let Some(records) = shared.intake.next_batch().await else { return };
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
         let batch =
             tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
