@@ -14,6 +14,7 @@ mod hl7_examples;
 mod pipeline;
 mod proof;
 mod rules;
+mod runtime;
 mod services;
 mod sink;
 mod support;

@@ -41,6 +41,10 @@ pub enum BrokerError {
     /// The record is larger than the topic takes.
     #[error("the record is larger than the topic accepts")]
     RecordTooLarge,
+    /// The group is rebalancing and takes no commits of this generation. A partition that stays
+    /// ours can be committed a moment later.
+    #[error("the group is rebalancing")]
+    Rebalancing,
     /// The partition no longer belongs to this consumer: somebody else settles what follows.
     #[error("the partition is no longer assigned to this consumer")]
     NotAssigned,
@@ -51,7 +55,9 @@ impl BrokerError {
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Unavailable { .. } | Self::NotAssigned => ErrorClass::Retriable,
+            Self::Unavailable { .. } | Self::Rebalancing | Self::NotAssigned => {
+                ErrorClass::Retriable
+            }
             Self::Refused { .. } => ErrorClass::Fatal,
             Self::RecordTooLarge => ErrorClass::Poison,
         }

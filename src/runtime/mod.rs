@@ -258,6 +258,7 @@ const fn broker_cause(error: &BrokerError) -> &'static str {
     match error {
         BrokerError::Unavailable { .. } => "unavailable",
         BrokerError::Refused { .. } | BrokerError::RecordTooLarge => "refused",
+        BrokerError::Rebalancing => "rebalancing",
         BrokerError::NotAssigned => "fenced",
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
@@ -23,6 +23,11 @@ use crate::retry::Backoff;
 use crate::sink::{Outcome, Owner, SinkError, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
+
+/// Between two commits that a rebalance refused: one takes from tens of milliseconds to seconds.
+const REBALANCE_FIRST: Duration = Duration::from_millis(20);
+/// See [`REBALANCE_FIRST`].
+const REBALANCE_MOST: Duration = Duration::from_millis(500);
 
 /// The second half of a task: prepared batches to committed offsets.
 pub(super) struct Settler {
@@ -179,25 +184,35 @@ impl Settler {
         metrics.latencies(&self.shared.partition.topic, seconds);
     }
 
-    /// Commits until the broker has it; an error means that the partition is no longer ours.
+    /// Commits until the broker has it. During a rebalance the group refuses commits, also of
+    /// partitions that stay ours, so that is waited out; if the partition does leave, this task is
+    /// ended. An error means that it was to stop and the partition is gone.
     async fn commit(&self, next: Offset) -> Result<(), BrokerError> {
         let shared = &self.shared;
+        let Stages { metrics, health, .. } = &*shared.stages;
         let mut backoff = Backoff::default();
+        let mut rebalance = Backoff::new(REBALANCE_FIRST, REBALANCE_MOST);
         loop {
-            match shared.group.commit(&shared.partition, next).await {
+            let error = match shared.group.commit(&shared.partition, next).await {
                 Ok(()) => {
                     shared.committed.store(next.0, Ordering::Release);
-                    shared.stages.metrics.committed(&shared.partition, next);
-                    shared.stages.health.up(Check::Broker, &shared.scope);
+                    metrics.committed(&shared.partition, next);
+                    health.up(Check::Broker, &shared.scope);
                     return Ok(());
                 }
-                Err(error @ BrokerError::NotAssigned) => {
+                Err(error) => error,
+            };
+            metrics.retried(Component::Broker, broker_cause(&error));
+            match error {
+                BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
                     tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
                     return Err(error);
                 }
-                Err(error) => {
-                    shared.stages.metrics.retried(Component::Broker, broker_cause(&error));
-                    if shared.stages.health.down(Check::Broker, &shared.scope, &error.to_string()) {
+                BrokerError::NotAssigned | BrokerError::Rebalancing => {
+                    tokio::time::sleep(rebalance.next_delay()).await;
+                }
+                error => {
+                    if health.down(Check::Broker, &shared.scope, &error.to_string()) {
                         tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
                     }
                     tokio::time::sleep(backoff.next_delay()).await;

@@ -261,7 +261,7 @@ impl Metrics {
         }
         for component in Component::ALL {
             self.circuit_open.with_label_values(&[component.as_str()]);
-            for cause in ["unavailable", "refused", "fenced"] {
+            for cause in ["unavailable", "refused", "fenced", "rebalancing"] {
                 self.retries.with_label_values(&[component.as_str(), cause]);
             }
         }

@@ -107,6 +107,9 @@ impl Rowcast {
 impl Drop for Rowcast {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            println!("rowcast said:\n{}", self.messages());
+        }
     }
 }
 

@@ -37,9 +37,8 @@ pub(super) fn classify(
 /// is lost, and the code stands in the message.
 pub(super) fn classify_code(attempted: &'static str, code: Code) -> BrokerError {
     match code {
-        Code::IllegalGeneration
-        | Code::UnknownMemberId
-        | Code::RebalanceInProgress
+        Code::IllegalGeneration | Code::RebalanceInProgress => BrokerError::Rebalancing,
+        Code::UnknownMemberId
         | Code::AssignmentLost
         | Code::FencedMemberEpoch
         | Code::StaleMemberEpoch
@@ -122,8 +121,15 @@ mod tests {
 
     #[test]
     fn a_fenced_member_has_lost_its_partition() {
-        for code in [Code::IllegalGeneration, Code::UnknownMemberId, Code::RebalanceInProgress] {
+        for code in [Code::UnknownMemberId, Code::AssignmentLost, Code::FencedMemberEpoch] {
             assert!(matches!(classify_code("committing", code), BrokerError::NotAssigned));
+        }
+    }
+
+    #[test]
+    fn a_rebalance_refuses_commits_only_for_a_while() {
+        for code in [Code::IllegalGeneration, Code::RebalanceInProgress] {
+            assert!(matches!(classify_code("committing", code), BrokerError::Rebalancing));
         }
     }
 }

@@ -57,7 +57,7 @@ impl KafkaProducer {
     fn failure(&self, error: &KafkaError) -> BrokerError {
         match classify(ATTEMPTED, error, &self.properties) {
             // codes of a group mean nothing here: the client was purged or is being replaced
-            BrokerError::NotAssigned => {
+            BrokerError::Rebalancing | BrokerError::NotAssigned => {
                 BrokerError::Unavailable { attempted: ATTEMPTED, reason: error.to_string() }
             }
             other => other,

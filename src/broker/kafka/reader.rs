@@ -154,6 +154,7 @@ fn fatal(error: &KafkaError, properties: &Properties) -> Option<BrokerError> {
     match classify(ATTEMPTED, error, properties) {
         refused @ BrokerError::Refused { .. } => Some(refused),
         BrokerError::Unavailable { .. }
+        | BrokerError::Rebalancing
         | BrokerError::NotAssigned
         | BrokerError::RecordTooLarge => None,
     }

@@ -1,0 +1,210 @@
+//! The runtime between a consumer, a group and a sink that do what a test says: what real ones do
+//! at moments that cannot be had on demand.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rowcast::broker::{BrokerError, Consumer, ConsumerEvent, Group, OutgoingRecord, Producer};
+use rowcast::dead_letter::{DeadLetterQueue, Letterhead};
+use rowcast::model::{Offset, Record, RowChange, TopicPartition};
+use rowcast::runtime::{BatchLimits, Stages, run};
+use rowcast::sink::{Outcome, Owner, Ownership, Sink, SinkError};
+use rowcast::source::Decoder;
+use rowcast::telemetry::health::Health;
+use rowcast::telemetry::metrics::Metrics;
+use rowcast::transform::RuleSet;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Gives what is sent to it.
+struct Scripted(mpsc::Receiver<ConsumerEvent>);
+
+#[async_trait]
+impl Consumer for Scripted {
+    async fn next(&mut self) -> Option<ConsumerEvent> {
+        match self.0.recv().await {
+            Some(event) => Some(event),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Refuses the first commits as a rebalance does; keeps a diary.
+struct Rebalancing {
+    refusals: AtomicUsize,
+    diary: Diary,
+}
+
+type Diary = Arc<Mutex<Vec<String>>>;
+
+#[async_trait]
+impl Group for Rebalancing {
+    async fn commit(&self, _: &TopicPartition, next: Offset) -> Result<(), BrokerError> {
+        let left = self
+            .refusals
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            self.diary.lock().unwrap().push("refused".to_owned());
+            return Err(BrokerError::Rebalancing);
+        }
+        self.diary.lock().unwrap().push(format!("committed {next}"));
+        Ok(())
+    }
+    fn pause(&self, _: &TopicPartition) {}
+    fn resume(&self, _: &TopicPartition) {}
+    async fn committed(&self, _: &TopicPartition) -> Result<Option<Offset>, BrokerError> {
+        Ok(None)
+    }
+    async fn watermarks(&self, _: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
+        Ok((Offset(0), Offset(2)))
+    }
+    async fn close(&self) {}
+}
+
+/// Writes everything, and fails the first attempts if told to; keeps the diary.
+struct Diarist {
+    outages: AtomicUsize,
+    diary: Diary,
+}
+
+#[async_trait]
+impl Sink for Diarist {
+    async fn take_over(&self, _: &TopicPartition) -> Result<Ownership, SinkError> {
+        Ok(Ownership { epoch: 1, next_offset: None })
+    }
+    async fn apply(
+        &self,
+        _: &Owner,
+        changes: &[&RowChange],
+        _: Option<Offset>,
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let left = self
+            .outages
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            self.diary.lock().unwrap().push("away".to_owned());
+            return Err(SinkError::Unavailable { attempted: "testing", reason: "away".to_owned() });
+        }
+        self.diary.lock().unwrap().push(format!("wrote {}", changes.len()));
+        Ok(vec![Some(Outcome::Written); changes.len()])
+    }
+    async fn note_refused_delete(&self, _: &Owner, _: &RowChange) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// A dead-letter topic that is away at first; keeps the diary.
+struct Letters {
+    outages: AtomicUsize,
+    diary: Diary,
+}
+
+#[async_trait]
+impl Producer for Letters {
+    async fn send(
+        &self,
+        records: Vec<OutgoingRecord>,
+    ) -> Vec<Result<(TopicPartition, Offset), BrokerError>> {
+        let left = self
+            .outages
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let away = left.is_ok();
+        self.diary.lock().unwrap().push(if away {
+            "no letter".to_owned()
+        } else {
+            "letter".to_owned()
+        });
+        records
+            .iter()
+            .map(|_| {
+                if away {
+                    Err(BrokerError::Unavailable {
+                        attempted: "testing",
+                        reason: "away".to_owned(),
+                    })
+                } else {
+                    Ok((TopicPartition::new("letters", 0), Offset(0)))
+                }
+            })
+            .collect()
+    }
+}
+
+/// Troubles at the start of each part.
+#[derive(Default)]
+struct Troubles {
+    commits_refused: usize,
+    sink_outages: usize,
+    letter_outages: usize,
+}
+
+/// One good and one broken record through the runtime; what was done, in order.
+async fn diary(troubles: Troubles) -> Vec<String> {
+    let diary = Diary::default();
+    let (events, receiver) = mpsc::channel(8);
+    let partition = TopicPartition::new("t", 0);
+    let record = |offset: i64, value: &'static str| Record {
+        source: partition.clone(),
+        offset: Offset(offset),
+        timestamp: None,
+        key: None,
+        value: Some(Bytes::from_static(value.as_bytes())),
+        headers: Vec::new(),
+    };
+    let head =
+        Letterhead { topic: "letters".into(), topology: "t".into(), config_hash: "c".into() };
+    let letters = Letters { outages: troubles.letter_outages.into(), diary: Arc::clone(&diary) };
+    let stages = Arc::new(Stages {
+        decoder: Decoder::default(),
+        transformer: Arc::new(RuleSet::load(&[]).unwrap()),
+        sink: Arc::new(Diarist {
+            outages: troubles.sink_outages.into(),
+            diary: Arc::clone(&diary),
+        }),
+        dead_letters: Arc::new(DeadLetterQueue::new(head, Arc::new(letters))),
+        batch: BatchLimits { rows: 10, bytes: 1 << 20, linger: Duration::from_millis(20) },
+        max_ratio: 0.5,
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(Health::new()),
+    });
+    events.send(ConsumerEvent::Assigned(vec![partition.clone()])).await.unwrap();
+    let good = r#"{"resourceType":"Patient","id":"1","meta":{"versionId":"1"}}"#;
+    events.send(ConsumerEvent::Records(vec![record(0, good), record(1, "{")])).await.unwrap();
+    let group =
+        Rebalancing { refusals: troubles.commits_refused.into(), diary: Arc::clone(&diary) };
+    let stop = CancellationToken::new();
+    let idle = Some(Duration::from_millis(100));
+    let running = run(stages, Box::new(Scripted(receiver)), Arc::new(group), idle, stop);
+    tokio::time::timeout(Duration::from_mins(1), running).await.unwrap().unwrap();
+    let diary = diary.lock().unwrap();
+    diary.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_first_dead_letters_next_and_the_offset_last() {
+    assert_eq!(diary(Troubles::default()).await, ["wrote 1", "letter", "committed 2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_a_rebalance_refuses_is_repeated_until_the_group_takes_it() {
+    let troubles = Troubles { commits_refused: 3, ..Troubles::default() };
+    let expected = ["wrote 1", "letter", "refused", "refused", "refused", "committed 2"];
+    assert_eq!(diary(troubles).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_while_the_database_is_away() {
+    let troubles = Troubles { sink_outages: 2, ..Troubles::default() };
+    let expected = ["away", "away", "wrote 1", "letter", "committed 2"];
+    assert_eq!(diary(troubles).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_committed_while_the_dead_letter_topic_is_away() {
+    let troubles = Troubles { letter_outages: 2, ..Troubles::default() };
+    let expected = ["wrote 1", "no letter", "no letter", "letter", "committed 2"];
+    assert_eq!(diary(troubles).await, expected);
+}
