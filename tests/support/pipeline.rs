@@ -5,7 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use super::kafka::Topic;
 use super::postgres::Database;
@@ -155,28 +155,12 @@ impl Pipeline {
                 Ground::Embedded => {
                     let mut connection =
                         sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
-                    let rows =
-                        sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right");
-                    rows.iter()
-                        .map(|row| {
-                            (0..row.len())
-                                .map(|cell| row.get::<Option<String>, _>(cell).unwrap_or_default())
-                                .collect()
-                        })
-                        .collect()
+                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
                 }
                 Ground::Servers(_) => {
                     let mut connection =
                         sqlx::PgConnection::connect(&self.url).await.expect("it connects");
-                    let rows =
-                        sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right");
-                    rows.iter()
-                        .map(|row| {
-                            (0..row.len())
-                                .map(|cell| row.get::<Option<String>, _>(cell).unwrap_or_default())
-                                .collect()
-                        })
-                        .collect()
+                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
                 }
             }
         })
@@ -233,6 +217,19 @@ impl Pipeline {
             Ground::Embedded => "changes",
         }
     }
+}
+
+/// The text cells of rows of either database; NULL as an empty text.
+fn texts<R>(rows: &[R]) -> Vec<Vec<String>>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    Option<String>: for<'r> sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    let cells = |row: &R| {
+        (0..row.len()).map(|cell| row.get::<Option<String>, _>(cell).unwrap_or_default()).collect()
+    };
+    rows.iter().map(cells).collect()
 }
 
 /// What `/readyz` should say.
