@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use bigdecimal::BigDecimal;
 use proptest::prelude::*;
 use rowcast::model::{Document, DocumentLimits};
-use rowcast::transform::fhirpath::{Item, Path, PathProblem, convert_to_boolean};
+use rowcast::transform::fhirpath::{Environment, Item, Path, PathProblem, convert_to_boolean};
 use serde_json::Value;
 
 /// How many official tests must pass. It only grows.
@@ -91,7 +91,11 @@ fn verdict(test: &Value, document: &Document) -> Verdict {
         }
     };
     let mut items = Vec::new();
-    let outcome = path.evaluate(document.root(), Item::resource(document.root()), &mut items);
+    let outcome = path.evaluate(
+        Environment::of(document.root()),
+        Item::resource(document.root()),
+        &mut items,
+    );
     match outcome {
         Err(_) if is_invalid => return Verdict::Passed,
         Err(error) => return Verdict::Wrong(format!("failed: {error}")),
@@ -148,7 +152,7 @@ fn results(expression: &str, context: Option<&str>, json: &str) -> Result<Vec<St
     let path = Path::compile(expression, context).map_err(|error| error.problem.to_string())?;
     let document = document(json.as_bytes());
     let mut items = Vec::new();
-    path.evaluate(document.root(), Item::resource(document.root()), &mut items)
+    path.evaluate(Environment::of(document.root()), Item::resource(document.root()), &mut items)
         .map_err(|error| error.to_string())?;
     let shown = |item: &Item<'_>| match item.text() {
         Some(text) => text.into_owned(),
@@ -184,9 +188,9 @@ fn a_child_expression_is_evaluated_on_an_item_of_its_parent() {
     let child = Path::compile("name.family", parent.result_type()).expect("valid");
     let (mut contacts, mut families) = (Vec::new(), Vec::new());
     let root = document.root();
-    parent.evaluate(root, Item::resource(root), &mut contacts).expect("evaluates");
+    parent.evaluate(Environment::of(root), Item::resource(root), &mut contacts).expect("evaluates");
     for contact in contacts {
-        child.evaluate(root, contact, &mut families).expect("evaluates");
+        child.evaluate(Environment::of(root), contact, &mut families).expect("evaluates");
     }
     assert_eq!(families.iter().filter_map(Item::text).collect::<Vec<_>>(), ["Cole"]);
     assert!(refused("mame", Some("Patient.contact")).contains("`name`"));
@@ -361,7 +365,8 @@ fn the_deepest_expression_that_is_accepted_can_be_evaluated() {
             let document = document(b"{}");
             let mut items = Vec::new();
             let root = document.root();
-            path.evaluate(root, Item::resource(root), &mut items).expect("evaluates");
+            path.evaluate(Environment::of(root), Item::resource(root), &mut items)
+                .expect("evaluates");
         }
         assert!(accepted >= 30, "{open}");
     }
@@ -375,7 +380,9 @@ fn a_path_is_shared_by_threads() {
         let document = document(PATIENT.as_bytes());
         let mut items = Vec::new();
         let root = document.root();
-        shared.evaluate(root, Item::resource(root), &mut items).map(|()| items.len())
+        shared
+            .evaluate(Environment::of(root), Item::resource(root), &mut items)
+            .map(|()| items.len())
     });
     assert_eq!(families.join().expect("no panic"), Ok(2));
     assert_eq!(path.expression(), "name.family");
@@ -502,7 +509,7 @@ proptest! {
             let document = document(json.to_string().as_bytes());
             let mut items = vec![Item::Integer(7)];
             let root = document.root();
-            let outcome = path.evaluate(root, Item::resource(root), &mut items);
+            let outcome = path.evaluate(Environment::of(root), Item::resource(root), &mut items);
             prop_assert!(matches!(items.first(), Some(Item::Integer(7))));
             prop_assert!(outcome.is_ok() || items.len() == 1);
         }

@@ -18,7 +18,7 @@ use crate::plan::RootStatements;
 use crate::source::HEADER_VERSION;
 use crate::topology::Setting;
 use crate::transform::Transformer as _;
-use crate::transform::fhirpath::{Item, Path};
+use crate::transform::fhirpath::{Environment, Item, Path};
 
 /// Options of `explain`.
 #[derive(Debug, clap::Args)]
@@ -64,7 +64,8 @@ fn values(expression: &str, document: &Document) -> Result<(), Failure> {
     let root = document.root();
     let focus = Item::resource(root);
     let mut items = Vec::new();
-    path.evaluate(root, focus, &mut items).map_err(|error| Failure::failed(error.to_string()))?;
+    path.evaluate(Environment::of(root), focus, &mut items)
+        .map_err(|error| Failure::failed(error.to_string()))?;
     let values: Vec<String> = items.iter().map(json_of).collect();
     println!("[{}]", values.join(","));
     Ok(())

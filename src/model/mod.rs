@@ -13,5 +13,5 @@ pub use record::{Header, Offset, Origin, Record, TopicPartition};
 pub use resource_type::{RESOURCE_TYPES, is_resource_type, resource_type_label};
 pub use row::{ResourceRows, Row, RowChange, RowOperation, RowSet, Value};
 pub use table::{
-    Catalog, Column, ColumnSource, ColumnType, RootTable, Table, TableIndex, TableName,
+    Catalog, Column, ColumnSource, ColumnType, Guard, RootTable, Table, TableIndex, TableName,
 };

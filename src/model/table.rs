@@ -169,11 +169,25 @@ impl Table {
     }
 }
 
+/// What holds the version that guards a resource's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// The resource's one row in the root table.
+    RootRow,
+    /// The resource's row in `rowcast_resource (table_name, source_resource_id, version)`. Then the
+    /// root of [`RootTable::tables`] is that table with the columns `source_resource_id` and
+    /// `version` (its `table_name` is the plan's business), and its one child is the table that
+    /// the rules name, which holds any number of rows for a resource, none included.
+    ResourceTable,
+}
+
 /// A root table with its child tables: what one transformer fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootTable {
     /// The resource type whose rows it holds.
     pub resource_type: Arc<str>,
+    /// What holds the version that guards its rows.
+    pub guard: Guard,
     /// The root first, then children, each after its parent.
     pub tables: Vec<Table>,
     /// Whether every version is appended to `<table>_history` too.

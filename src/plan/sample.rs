@@ -2,7 +2,7 @@
 
 use super::RootStatements;
 use super::dialect::Dialect;
-use crate::model::{Column, ColumnSource, ColumnType, RootTable, Table, TableName};
+use crate::model::{Column, ColumnSource, ColumnType, Guard, RootTable, Table, TableName};
 
 fn column(name: &str, column_type: ColumnType, source: ColumnSource) -> Column {
     Column { name: name.into(), column_type, maximum_size: None, source, optional: false }
@@ -34,6 +34,7 @@ pub(super) fn root() -> RootTable {
         Table { name: TableName::parse(name), columns, parent }
     };
     RootTable {
+        guard: Guard::RootRow,
         resource_type: "Patient".into(),
         tables: vec![
             table(

@@ -5,14 +5,14 @@
 
 use super::cast::Scalar;
 use super::error::{At, TransformError};
-use super::fhirpath::{Item, convert_to_boolean};
+use super::fhirpath::{Environment, Item, convert_to_boolean};
 use super::identity;
 use super::rules::{
     ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
     PartialDate, PathColumn, RootProgram, TableProgram,
 };
 use crate::error::Refusal;
-use crate::model::{Change, ColumnType, Document, Node, Row, RowSet, Value, Version};
+use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -29,12 +29,12 @@ pub(super) fn row_sets(
     let mut run = Run {
         change,
         version,
-        resource: document.root(),
+        environment: Environment::of(document.root()),
         rows: vec![Vec::new(); program.tables],
         rows_left: MAX_ROWS,
         found: Vec::new(),
     };
-    let focus = Item::resource(run.resource);
+    let focus = Item::resource(run.environment.resource);
     if let Some(condition) = &program.condition
         && !run.holds(condition, &program.table, &focus)?
     {
@@ -50,7 +50,7 @@ pub(super) fn row_sets(
 struct Run<'d> {
     change: &'d Change,
     version: Version,
-    resource: &'d Node,
+    environment: Environment<'d>,
     /// By table index.
     rows: Vec<Vec<Row>>,
     rows_left: usize,
@@ -109,7 +109,7 @@ impl<'d> Run<'d> {
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
         let mut elements = Vec::new();
-        child.path.evaluate(self.resource, parent.clone(), &mut elements).map_err(|error| {
+        child.path.evaluate(self.environment, parent.clone(), &mut elements).map_err(|error| {
             let at = At {
                 table: &child.table.name,
                 column: None,
@@ -140,7 +140,7 @@ impl<'d> Run<'d> {
         self.found.clear();
         let truth = condition
             .path
-            .evaluate(self.resource, focus.clone(), &mut self.found)
+            .evaluate(self.environment, focus.clone(), &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
         truth.map(|truth| truth == Some(true)).map_err(|error| {
             let at = At {
@@ -179,7 +179,7 @@ impl<'d> Run<'d> {
                 self.found.clear();
                 filled
                     .path
-                    .evaluate(self.resource, focus.clone(), &mut self.found)
+                    .evaluate(self.environment, focus.clone(), &mut self.found)
                     .map_err(TransformError::Expression)?;
                 choose(&self.found, filled, column.column_type)
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rowcast::error::Refusal;
 use rowcast::model::{
-    Catalog, Column, ColumnSource, ColumnType, Offset, Origin, ResourceKey, ResourceRows,
+    Catalog, Column, ColumnSource, ColumnType, Guard, Offset, Origin, ResourceKey, ResourceRows,
     RootTable, RowChange, RowOperation, RowSet, Table, TableName, TopicPartition, Value, Version,
 };
 use rowcast::sink::{Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write};
@@ -206,7 +206,15 @@ pub(crate) fn table(name: &str, parent: Option<usize>, columns: Vec<Column>) -> 
 
 pub(crate) fn catalog_of(tables: Vec<Table>, history: bool) -> Catalog {
     let rule = "rules/test.json#/transformers/0".into();
-    Catalog { roots: vec![RootTable { resource_type: "Patient".into(), tables, history, rule }] }
+    Catalog {
+        roots: vec![RootTable {
+            resource_type: "Patient".into(),
+            guard: Guard::RootRow,
+            tables,
+            history,
+            rule,
+        }],
+    }
 }
 
 /// Patients with addresses with lines; `name` takes 20 characters.

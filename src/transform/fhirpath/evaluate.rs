@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use super::Environment;
 use super::arithmetic::{arithmetic, negative};
 use super::compare::{collections_equal, collections_equivalent, is_among, items_equal, order};
 use super::error::EvaluationError;
@@ -14,15 +15,13 @@ use super::navigate::reference_key;
 use super::program::{Budget, Program, TypeMode, TypeTest};
 use super::stack::{Stack, integer, push, replace, retain, single, tail};
 use super::syntax::Operator;
-use crate::model::Node;
 
 /// A value or why there is none.
 pub(super) type Outcome<T = ()> = Result<T, EvaluationError>;
 
 /// One evaluation.
 pub(super) struct Evaluation<'d> {
-    /// Its type is looked up only if an expression asks for it.
-    pub(super) resource: &'d Node,
+    pub(super) environment: Environment<'d>,
     pub(super) context: Item<'d>,
     pub(super) budget: Budget,
 }
@@ -52,7 +51,7 @@ impl<'d> Evaluation<'d> {
                 index.map_or(Ok(()), |index| push(Item::Integer(index), out))
             }
             Program::Total => scope.total.iter().try_for_each(|item| self.push_copy(item, out)),
-            Program::Resource => push(Item::resource(self.resource), out),
+            Program::Resource => push(Item::resource(self.environment.resource), out),
             Program::Context => push(self.context.clone(), out),
             Program::Literal(item) => self.push_copy(item, out),
             Program::OfType(named) => match scope.this {

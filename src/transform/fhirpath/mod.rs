@@ -63,6 +63,21 @@ pub const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Most digits of a number that is computed with, on either side of the point.
 pub const MAX_NUMBER_DIGITS: usize = 400;
 
+/// What an expression may ask for besides what it is evaluated on.
+#[derive(Clone, Copy)]
+pub struct Environment<'d> {
+    /// `%resource`.
+    pub resource: &'d Node,
+}
+
+impl<'d> Environment<'d> {
+    /// The surroundings of a resource.
+    #[must_use]
+    pub const fn of(resource: &'d Node) -> Self {
+        Self { resource }
+    }
+}
+
 /// A compiled expression. Cheap to clone.
 #[derive(Clone)]
 pub struct Path(Arc<Compiled>);
@@ -114,14 +129,14 @@ impl Path {
         self.0.types.only().map(StaticType::name)
     }
 
-    /// Evaluates on `focus`, a part of `resource`, and appends the results to `out` in order. On
-    /// an error `out` is as it was.
+    /// Evaluates on `focus`, a part of the environment's resource, and appends the results to
+    /// `out` in order. On an error `out` is as it was.
     ///
     /// # Errors
     /// [`EvaluationError`], without anything of the document.
     pub fn evaluate<'d>(
         &self,
-        resource: &'d Node,
+        environment: Environment<'d>,
         focus: Item<'d>,
         out: &mut Vec<Item<'d>>,
     ) -> Result<(), EvaluationError> {
@@ -132,7 +147,8 @@ impl Path {
             }
             known => known,
         };
-        let mut evaluation = Evaluation { resource, context: focus.clone(), budget: Budget::new() };
+        let mut evaluation =
+            Evaluation { environment, context: focus.clone(), budget: Budget::new() };
         let scope = Scope { this: &focus, index: None, total: &[] };
         let start = out.len();
         let outcome = evaluation.run(&self.0.program, scope, out);

@@ -21,7 +21,7 @@ impl<'d> Evaluation<'d> {
     ) -> Outcome {
         match from {
             Program::This => self.walk(scope.this, steps, out),
-            Program::Resource => self.walk(&Item::resource(self.resource), steps, out),
+            Program::Resource => self.walk(&Item::resource(self.environment.resource), steps, out),
             from => {
                 let start = out.len();
                 self.run(from, scope, out)?;

@@ -12,7 +12,8 @@ use super::document::{ChildTable, ColumnRule, RootTransformer, RulesDocument};
 use super::names::{self, TableNames};
 use super::program::{ChildProgram, Condition, RootProgram, TableProgram};
 use crate::model::{
-    Catalog, ColumnType, RESOURCE_TYPES, RootTable, Table, TableIndex, TableName, is_resource_type,
+    Catalog, ColumnType, Guard, RESOURCE_TYPES, RootTable, Table, TableIndex, TableName,
+    is_resource_type,
 };
 use crate::problem::{self, Problem, Schema, advice, closest, pointer};
 use crate::transform::fhirpath::Path;
@@ -128,6 +129,7 @@ impl<'a> Compiler<'a> {
         let tables = std::mem::take(&mut self.tables);
         let program = RootProgram { condition, table, tables: tables.len() };
         let root = RootTable {
+            guard: Guard::RootRow,
             resource_type,
             tables,
             history: self.document.retain_all_history,
