@@ -10,6 +10,7 @@ mod dependencies;
 mod docker;
 mod docs;
 mod fhirpath;
+mod fuzz;
 mod hl7_examples;
 mod pipeline;
 mod proof;
