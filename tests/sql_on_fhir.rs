@@ -54,10 +54,10 @@ fn the_official_tests_of_views_pass() {
         if path.extension().is_none_or(|end| end != "json") || file == "tests.schema" {
             continue;
         }
-        let text = std::fs::read_to_string(&path).expect("text");
-        let group: Json = serde_json::from_str(&text).expect("JSON");
+        let content = std::fs::read_to_string(&path).expect("text");
+        let group: Json = serde_json::from_str(&content).expect("JSON");
         // numbers keep their digits only in the text itself
-        let resources = resources(&text);
+        let resources = resources(&content);
         for test in group["tests"].as_array().expect("a list of tests") {
             let title = test["title"].as_str().expect("a title");
             let expects = ["expect", "expectCount", "expectError", "expectColumns"];
@@ -66,15 +66,15 @@ fn the_official_tests_of_views_pass() {
             }
             total += 1;
             let verdict = verdict(test, &resources);
-            let test = format!("{file}: {title}");
-            let is_excepted = excepted.remove(&test);
+            let name = format!("{file}: {title}");
+            let is_excepted = excepted.remove(&name);
             match verdict {
                 Ok(()) if is_excepted => {
-                    wrong.push(format!("{test}: passes, take it off the list"));
+                    wrong.push(format!("{name}: passes, take it off the list"));
                 }
                 Ok(()) => passed += 1,
                 Err(_) if is_excepted => {}
-                Err(why) => wrong.push(format!("{test}: {why}")),
+                Err(why) => wrong.push(format!("{name}: {why}")),
             }
         }
     }
@@ -106,9 +106,9 @@ fn complete(view: &Json) -> Json {
 }
 
 fn verdict(test: &Json, resources: &[Document]) -> Result<(), String> {
-    let text = complete(&test["view"]).to_string();
+    let view = complete(&test["view"]).to_string();
     let is_refused = test["expectError"] == true;
-    let rules = match RuleSet::load(&[("view.json".to_owned(), text)]) {
+    let rules = match RuleSet::load(&[("view.json".to_owned(), view)]) {
         Ok(rules) => rules,
         Err(_) if is_refused => return Ok(()),
         Err(problems) => return Err(format!("refused at load: {problems:?}")),

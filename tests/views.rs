@@ -398,9 +398,13 @@ fn types_that_do_not_fit_are_told_at_load() {
             json!({"path": "name.given", "collection": true,
                 "tag": [{"name": "ansi/type", "value": "INTEGER"}]}),
             "/tag/0/value",
-            "what is written as JSON goes to JSON or text, not INT",
+            "a collection is written as JSON, to a column of JSON or text, not INT",
         ),
-        (json!({"path": "id", "type": "strin"}), "/type", "this is no type of FHIR R4"),
+        (
+            json!({"path": "id", "type": "strin"}),
+            "/type",
+            "unknown type; did you mean `string`? (accepted: base64Binary, ",
+        ),
         (
             json!({"path": "name.first()"}),
             "/path",
@@ -409,6 +413,12 @@ fn types_that_do_not_fit_are_told_at_load() {
         ),
         (json!({"path": "name", "type": "string"}), "/type", "the path yields HumanName"),
         (json!({"path": "id", "type": "Address"}), "/type", "the path yields id, which is no"),
+        (
+            json!({"path": "name.first()", "type": "HumanName",
+                "tag": [{"name": "ansi/type", "value": "TEXT"}]}),
+            "/tag/0/value",
+            "an object is written as JSON, to a column of JSON, not STRING",
+        ),
         (json!({"path": "nam"}), "/path", "the FHIRPath expression is refused at byte 0"),
     ] {
         let mut named = column.clone();

@@ -82,3 +82,41 @@ pub fn primitive(fhir_type: &str, text: &str) -> Option<Item<'static>> {
         _ => Item::String(text.to_owned().into()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_has_the_system_type_of_its_fhir_type() {
+        for (fhir_type, text, expected) in [
+            ("boolean", "true", Some("Boolean")),
+            ("boolean", "yes", None),
+            ("positiveInt", "7", Some("Integer")),
+            ("integer64", "9223372036854775807", Some("Integer")),
+            ("integer64", "9223372036854775808", None),
+            ("decimal", "7", Some("Decimal")),
+            ("decimal", "1e999999999", None),
+            ("date", "2024-03", Some("Date")),
+            ("date", "2024-03-01T10:00:00Z", None),
+            ("dateTime", "2024-03", Some("DateTime")),
+            ("instant", "2024-03-01T10:00:00Z", Some("DateTime")),
+            ("time", "10:00:00", Some("Time")),
+            ("code", "7", Some("String")),
+        ] {
+            let found = primitive(fhir_type, text);
+            let found = found.as_ref().and_then(Item::type_name);
+            assert_eq!(found, expected, "{fhir_type} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_meaning_of_a_name_stays() {
+        let mut variables = Variables::of_views();
+        assert!(variables.define("x", Item::Integer(1)));
+        for taken in ["x", "rowIndex", "resource", "ucum"] {
+            assert!(!variables.define(taken, Item::Integer(2)), "{taken}");
+        }
+        assert!(matches!(variables.get("x"), Some(Variable::Constant(Item::Integer(1)))));
+    }
+}

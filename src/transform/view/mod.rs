@@ -5,13 +5,14 @@
 //! of rows in its table, none included, so `rowcast_resource` carries the guard and the view's
 //! table hangs below it.
 //!
-//! The way of a view: `document` → `compile` (with `constant`, `column_type`, `repeat`) →
+//! The way of a view: `document` → `compile` (with `constant`, `column`, `repeat`) →
 //! `program` → `rows`.
 
 use serde_json::Value;
 
 use crate::problem::closest;
 
+mod column;
 mod column_type;
 mod compile;
 mod constant;

@@ -30,14 +30,14 @@ pub(super) fn compile(
     variables: &Variables,
 ) -> Result<Repeat, Vec<(usize, PathError)>> {
     let found = types_found(paths, context, variables);
-    let known = found.iter().copied().filter(Option::is_some);
+    let known = found.iter().flatten().map(|known| Some(*known));
     let contexts: Vec<Option<&str>> = std::iter::once(context).chain(known).collect();
     let mut compiled = Vec::with_capacity(paths.len());
     let mut faults = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let attempts = contexts.iter().map(|context| Path::compile_with(path, *context, variables));
-        let attempt = attempts.reduce(Result::or).and_then(|attempt| attempt.err());
-        match (attempt, Path::compile_with(path, None, variables)) {
+        let fault = attempts.reduce(Result::or).and_then(Result::err);
+        match (fault, Path::compile_with(path, None, variables)) {
             (Some(fault), _) if !leads_nowhere(&fault) => faults.push((index, fault)),
             (_, Err(fault)) => faults.push((index, fault)),
             (_, Ok(path)) => compiled.push(path),

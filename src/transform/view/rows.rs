@@ -39,23 +39,26 @@ pub(in crate::transform) fn row_sets(
 ) -> Result<Vec<RowSet>, Box<Refusal>> {
     let id = Value::Text(change.resource.id.to_string());
     let version = Value::Int(version.get());
-    let mut run = Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES };
+    let mut run =
+        Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES, found: Vec::new() };
     let rows = run.rows(document, &id, &version)?;
     Ok(vec![RowSet { table: GUARD, rows: vec![vec![id, version]] }, RowSet { table: VIEW, rows }])
 }
 
 /// One document on its way through one view.
-struct Run<'p> {
-    program: &'p ViewProgram,
-    change: &'p Change,
+struct Run<'d> {
+    program: &'d ViewProgram,
+    change: &'d Change,
     parts_left: usize,
     bytes_left: usize,
+    /// What the column at hand found; kept for its capacity.
+    found: Vec<Item<'d>>,
 }
 
-impl Run<'_> {
+impl<'d> Run<'d> {
     fn rows(
         &mut self,
-        document: &Document,
+        document: &'d Document,
         id: &Value,
         version: &Value,
     ) -> Result<Vec<Row>, Box<Refusal>> {
@@ -87,7 +90,7 @@ impl Run<'_> {
     }
 
     /// Whether a `where` is true; nothing is not.
-    fn holds<'d>(
+    fn holds(
         &self,
         condition: &Expression,
         focus: &Item<'d>,
@@ -103,7 +106,7 @@ impl Run<'_> {
     }
 
     /// Appends the rows of all elements that a select is evaluated on.
-    fn select<'d>(
+    fn select(
         &mut self,
         select: &SelectProgram,
         focus: &Item<'d>,
@@ -135,7 +138,7 @@ impl Run<'_> {
     }
 
     /// Appends what the paths of a `repeat` yield: each element before what is found from it.
-    fn descend<'d>(
+    fn descend(
         &self,
         paths: &[Expression],
         from: &Item<'d>,
@@ -162,7 +165,7 @@ impl Run<'_> {
 
     /// Appends the rows of one element: its columns, with every row of each nested select, with
     /// every row of the union.
-    fn combine<'d>(
+    fn combine(
         &mut self,
         select: &SelectProgram,
         focus: &Item<'d>,
@@ -174,6 +177,10 @@ impl Run<'_> {
             row.push(self.value(column, focus, environment)?);
         }
         self.spend(&row)?;
+        if select.selects.is_empty() && select.union.is_empty() {
+            out.push(row);
+            return Ok(());
+        }
         let mut rows = vec![row];
         for nested in &select.selects {
             let mut found = Vec::new();
@@ -228,15 +235,16 @@ impl Run<'_> {
     }
 
     /// The value of one column.
-    fn value<'d>(
-        &self,
+    fn value(
+        &mut self,
         column: &ColumnProgram,
         focus: &Item<'d>,
         environment: Environment<'d>,
     ) -> Result<Value, Box<Refusal>> {
-        let mut found = Vec::new();
-        let value = match column.value.path.evaluate(environment, focus.clone(), &mut found) {
-            Ok(()) => value_of(column, &found),
+        self.found.clear();
+        let path = &column.value.path;
+        let value = match path.evaluate(environment, focus.clone(), &mut self.found) {
+            Ok(()) => value_of(column, &self.found),
             Err(error) => Err(TransformError::Expression(error)),
         };
         value.map_err(|error| {
@@ -244,13 +252,13 @@ impl Run<'_> {
                 table: &self.program.table,
                 column: Some(&column.name),
                 rule: Some(&column.value.rule),
-                path: Some(column.value.path.expression()),
+                path: Some(path.expression()),
             };
             error.refuse(self.change, &at)
         })
     }
 
-    fn evaluate<'d>(
+    fn evaluate(
         &self,
         expression: &Expression,
         focus: &Item<'d>,
