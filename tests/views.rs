@@ -718,3 +718,38 @@ fn the_shipped_view_says_who_lives_where() {
     let expected: Vec<Row> = homes.iter().map(|home| [&person[..], &home[..]].concat()).collect();
     assert_eq!(rows(&view, document), expected);
 }
+
+/// The text between two fences, the n-th of the page.
+fn example(page: &str, number: usize) -> &str {
+    let block = page.split("```json\n").nth(number + 1).expect("a fenced example");
+    block.split("```").next().expect("its end")
+}
+
+#[test]
+fn the_example_of_the_documentation_makes_the_rows_that_it_shows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/views.md");
+    let page = std::fs::read_to_string(path).expect("the page is part of the project");
+    let rules = load_all(&[(FILE, example(&page, 0).to_owned())]).expect("a view");
+    let table = &rules.catalog().roots[0].tables[1];
+    let shown: Vec<bool> = table.columns.iter().map(|column| !column.optional).collect();
+    let names = table.columns.iter().map(|column| column.name.to_string());
+    let sets = run(&rules, example(&page, 1)).expect("rows").remove(0).row_sets.expect("sets");
+    let cells = sets[1].rows.iter().map(|row| {
+        row.iter().map(|value| match value {
+            Value::Text(text) => text.clone(),
+            Value::Int(number) => number.to_string(),
+            _ => "NULL".to_owned(),
+        })
+    });
+    let line = |cells: &mut dyn Iterator<Item = String>| {
+        let cells = cells.zip(&shown).filter(|(_, shown)| **shown).map(|(cell, _)| cell);
+        format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
+    };
+    let mut expected = line(&mut names.into_iter());
+    expected.push_str(&"|---".repeat(shown.iter().filter(|shown| **shown).count()));
+    expected.push_str("|\n");
+    for mut row in cells {
+        expected.push_str(&line(&mut row));
+    }
+    assert!(page.contains(&expected), "{expected}");
+}
