@@ -18,5 +18,7 @@ mod rules;
 mod runtime;
 mod services;
 mod sink;
+mod sql_on_fhir;
 mod support;
 mod topology;
+mod views;

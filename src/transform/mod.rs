@@ -11,13 +11,16 @@ mod cast;
 mod error;
 pub mod fhirpath;
 mod identity;
+mod names;
 mod row;
+mod rule_set;
 pub mod rules;
+pub mod view;
 
-pub use rules::RuleSet;
+pub use rule_set::RuleSet;
 
-/// Makes rows of documents. The rules document is one implementation; a program that embeds
-/// rowcast may bring its own.
+/// Makes rows of documents. A [`RuleSet`] is one implementation; a program that embeds rowcast may
+/// bring its own.
 pub trait Transformer: Send + Sync {
     /// The tables it fills. Fixed for the life of the transformer.
     fn catalog(&self) -> &Catalog;
