@@ -177,7 +177,8 @@ pub enum Guard {
     /// The resource's row in `rowcast_resource (table_name, source_resource_id, version)`. Then the
     /// root of [`RootTable::tables`] is that table with the columns `source_resource_id` and
     /// `version` (its `table_name` is the plan's business), and its one child is the table that
-    /// the rules name, which holds any number of rows for a resource, none included.
+    /// the rules name, which holds any number of rows for a resource, none included. Such a root
+    /// has no history, and every upsert brings its row of `rowcast_resource`.
     ResourceTable,
 }
 
@@ -190,17 +191,46 @@ pub struct RootTable {
     pub guard: Guard,
     /// The root first, then children, each after its parent.
     pub tables: Vec<Table>,
-    /// Whether every version is appended to `<table>_history` too.
+    /// Whether every version is appended to `<table>_history` too. Never with
+    /// [`Guard::ResourceTable`].
     pub history: bool,
     /// Where the transformer is declared: file and JSON path.
     pub rule: Arc<str>,
 }
 
 impl RootTable {
-    /// The root table itself.
+    /// The root table itself: what holds the guard.
     #[must_use]
     pub fn root(&self) -> &Table {
         &self.tables[0]
+    }
+
+    /// The table that the rules name for this root, and by which everybody knows it: in labels,
+    /// refusals, locks, tombstones.
+    #[must_use]
+    pub fn named_table(&self) -> &Table {
+        self.declared_tables().first().unwrap_or_else(|| self.root())
+    }
+
+    /// The tables that the rules declare and the user's database must have: all of them, but for
+    /// `rowcast_resource`, which is rowcast's own.
+    #[must_use]
+    pub fn declared_tables(&self) -> &[Table] {
+        self.tables.get(self.own_tables()..).unwrap_or_default()
+    }
+
+    /// The table at this place, if the rules declare it.
+    #[must_use]
+    pub fn declared_table(&self, index: TableIndex) -> Option<&Table> {
+        self.declared_tables().get(index.checked_sub(self.own_tables())?)
+    }
+
+    /// How many of [`RootTable::tables`], from the first on, are rowcast's own.
+    const fn own_tables(&self) -> usize {
+        match self.guard {
+            Guard::RootRow => 0,
+            Guard::ResourceTable => 1,
+        }
     }
 
     /// The column that finds a resource's root row: `source_resource_id`, or `id` where the

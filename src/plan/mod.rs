@@ -27,4 +27,4 @@ pub use postgres::Postgres;
 pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
 pub use sqlite::Sqlite;
 pub use statement::Statement;
-pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};
+pub use target::{FoundBy, RootStatements, TableStatements, Target, TargetColumn, TaskStatements};

@@ -133,7 +133,7 @@ impl Dialect for Postgres {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2] {
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
         [
             (
                 "rowcast_task",
@@ -152,6 +152,13 @@ impl Dialect for Postgres {
                  origin_index bigint,\n  \
                  refused_topic text,\n  refused_partition bigint,\n  refused_offset bigint,\n  \
                  refused_index bigint,\n  \
+                 PRIMARY KEY (table_name, source_resource_id)\n)",
+            ),
+            (
+                "rowcast_resource",
+                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
+                 table_name text NOT NULL,\n  source_resource_id text NOT NULL,\n  \
+                 version bigint NOT NULL,\n  \
                  PRIMARY KEY (table_name, source_resource_id)\n)",
             ),
         ]

@@ -114,7 +114,7 @@ impl Dialect for Sqlite {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2] {
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
         [
             (
                 "rowcast_task",
@@ -133,6 +133,13 @@ impl Dialect for Sqlite {
                  origin_index INTEGER,\n  \
                  refused_topic TEXT,\n  refused_partition INTEGER,\n  refused_offset INTEGER,\n  \
                  refused_index INTEGER,\n  \
+                 PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
+            ),
+            (
+                "rowcast_resource",
+                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
+                 table_name TEXT NOT NULL,\n  source_resource_id TEXT NOT NULL,\n  \
+                 version INTEGER NOT NULL,\n  \
                  PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
             ),
         ]

@@ -157,7 +157,7 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     let dialect = opened.dialect();
     let mut counts = Vec::new();
     for root in &opened.rules.catalog().roots {
-        for declared in &root.tables {
+        for declared in root.declared_tables() {
             let sql = format!("SELECT count(*) FROM {}", dialect.table(&declared.name));
             let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
                 .fetch_one(&mut connection)
@@ -168,7 +168,7 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     }
     println!("{}\n", table(["table", "rows"], counts));
     for root in &opened.rules.catalog().roots {
-        let declared = root.root();
+        let declared = root.named_table();
         let mapped = declared.columns.iter().filter(|column| {
             matches!(
                 column.source,

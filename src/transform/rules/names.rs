@@ -12,7 +12,8 @@ use crate::transform::fhirpath::PathError;
 const MAX_IDENTIFIER: usize = 63;
 
 /// Tables that rowcast keeps its own books in.
-const BOOKKEEPING: [&str; 3] = ["rowcast_task", "rowcast_table", "rowcast_tombstone"];
+const BOOKKEEPING: [&str; 4] =
+    ["rowcast_task", "rowcast_table", "rowcast_tombstone", "rowcast_resource"];
 
 /// What is wrong with an identifier as such.
 pub(super) fn fault(identifier: &str) -> Option<String> {
