@@ -216,9 +216,11 @@ pub trait Dialect: Send + Sync {
     fn doomed(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
         let key = self.quote(found_by.column());
         let version = self.quote("version");
+        // CROSS: SQLite then goes through the rows, and never through the table instead
         let tail = format!(
             "SELECT CAST(r.{key} AS text), CAST(r.{version} AS bigint) \
-             FROM s JOIN {table} r ON r.{key} = s.c1 WHERE r.{version} <= s.c2{of_one_table} \
+             FROM s CROSS JOIN {table} r \
+             WHERE r.{key} = s.c1 AND r.{version} <= s.c2{of_one_table} \
              ORDER BY r.{key}{lock}",
             table = target.quoted,
             of_one_table = self.of_one_table(found_by, "r.", 3),
