@@ -8,9 +8,10 @@
 //! always quoted, values always bound.
 
 use super::cell::{BindColumn, BindType};
+use super::found_by::FoundBy;
 use super::schema::LiveColumn;
 use super::statement::Statement;
-use super::target::{FoundBy, Target, TargetColumn};
+use super::target::{Target, TargetColumn};
 use crate::model::{Column, ColumnType, TableName};
 
 /// A row of the normative table of accepted column types.
@@ -133,7 +134,7 @@ pub trait Dialect: Send + Sync {
         let (names, cells, rows, name) = match found_by {
             FoundBy::Column(_) => (names, cells, "s".to_owned(), constant.as_str()),
             FoundBy::TableNameAndResource => (
-                format!("table_name, {names}"),
+                format!("{}, {names}", self.quote("table_name")),
                 format!("t.name, {cells}"),
                 format!("s CROSS JOIN (SELECT CAST({constant} AS text) AS name) t"),
                 "t.name",
@@ -318,7 +319,8 @@ pub trait Dialect: Send + Sync {
         match found_by {
             FoundBy::Column(_) => String::new(),
             FoundBy::TableNameAndResource => {
-                format!(" AND {alias}table_name = {}", self.placeholder(number))
+                let name = self.quote("table_name");
+                format!(" AND {alias}{name} = {}", self.placeholder(number))
             }
         }
     }

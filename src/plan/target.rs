@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::cell::{BindColumn, BindType};
 use super::dialect::{Access, Dialect};
+use super::found_by::FoundBy;
 use super::schema::LiveTable;
 use super::statement::Statement;
 use crate::model::{ColumnSource, Guard, RootTable, Table, TableName};
@@ -37,62 +38,6 @@ impl TargetColumn {
     #[must_use]
     pub fn bind_column(&self) -> BindColumn {
         BindColumn { name: Some(Arc::clone(&self.name)), bind: self.bind, limit: self.limit }
-    }
-}
-
-/// What finds a resource's rows in a table.
-#[derive(Debug, Clone, Copy)]
-pub enum FoundBy<'a> {
-    /// A column: the table is one root's own.
-    Column(&'a str),
-    /// `source_resource_id` among the rows of one `table_name`: `rowcast_resource`, which many
-    /// roots share.
-    TableNameAndResource,
-}
-
-impl<'a> FoundBy<'a> {
-    /// What finds a resource's row in the table that guards it.
-    #[must_use]
-    pub fn of_guard(root: &'a RootTable) -> Self {
-        match root.guard {
-            Guard::RootRow => Self::Column(root.resource_column()),
-            Guard::ResourceTable => Self::TableNameAndResource,
-        }
-    }
-
-    /// The column that holds the resource.
-    #[must_use]
-    pub const fn column(self) -> &'a str {
-        match self {
-            Self::Column(column) => column,
-            Self::TableNameAndResource => "source_resource_id",
-        }
-    }
-
-    /// The unique key of a root table whose rows are found so.
-    #[must_use]
-    pub const fn unique_key(self) -> &'static [&'static str] {
-        match self {
-            Self::Column(_) => &["id"],
-            Self::TableNameAndResource => &["table_name", "source_resource_id"],
-        }
-    }
-
-    /// How many constants a statement binds that finds rows so.
-    #[must_use]
-    pub const fn constants(self) -> usize {
-        match self {
-            Self::Column(_) => 0,
-            Self::TableNameAndResource => 1,
-        }
-    }
-
-    /// A statement that finds rows so, about the table of this name if that counts.
-    fn bound(self, statement: Statement, table_name: &Arc<str>) -> Statement {
-        match self {
-            Self::Column(_) => statement,
-            Self::TableNameAndResource => statement.about(table_name),
-        }
     }
 }
 
@@ -395,6 +340,24 @@ impl TaskStatements {
             ),
             forget_origins: Statement::fixed("forgetting offsets", Vec::new(), forget("origin")),
             forget_refused: Statement::fixed("forgetting offsets", Vec::new(), forget("refused")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Postgres, sample};
+
+    #[test]
+    fn whatever_concerns_a_view_bears_the_name_of_its_table() {
+        let all = RootStatements::new(&Postgres, &sample::view(), |_| None);
+        assert_eq!(&*all.table_name, "fhir.Patient_View");
+        let over_tables = all.tables.iter().flat_map(|table| [&table.write, &table.delete]);
+        let others =
+            [&all.doomed, &all.remember_version, &all.remember_origin, &all.remember_refused];
+        for statement in over_tables.chain(others) {
+            assert_eq!(statement.table.as_deref(), Some("fhir.Patient_View"));
         }
     }
 }
