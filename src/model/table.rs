@@ -250,3 +250,33 @@ pub struct Catalog {
     /// One entry per transformer, in the order of the rules.
     pub roots: Vec<RootTable>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(guard: Guard, tables: &[&str]) -> RootTable {
+        let table =
+            |name: &&str| Table { name: TableName::parse(name), columns: Vec::new(), parent: None };
+        RootTable {
+            resource_type: "Patient".into(),
+            guard,
+            tables: tables.iter().map(table).collect(),
+            history: false,
+            rule: "rules/test.json".into(),
+        }
+    }
+
+    #[test]
+    fn a_view_is_known_by_its_table_and_not_by_what_guards_it() {
+        let view = root(Guard::ResourceTable, &["rowcast_resource", "patient_view"]);
+        assert_eq!(&*view.named_table().name.name, "patient_view");
+        assert_eq!(view.declared_tables(), &view.tables[1..]);
+        assert_eq!(view.declared_table(0), None);
+        assert_eq!(view.declared_table(1), Some(&view.tables[1]));
+        let patients = root(Guard::RootRow, &["patient", "patient_name"]);
+        assert_eq!(&*patients.named_table().name.name, "patient");
+        assert_eq!(patients.declared_tables(), &patients.tables);
+        assert_eq!(patients.declared_table(1), Some(&patients.tables[1]));
+    }
+}

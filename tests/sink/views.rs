@@ -205,7 +205,7 @@ async fn the_table_of_a_view_needs_no_key_and_its_index_is_advice() {
         sink.execute_ddl(std::slice::from_ref(&advice.ddl)).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), []);
         database.execute("DROP TABLE patient_name").await;
-        sink.execute_ddl(&[missing.ddl.clone()]).await.unwrap();
+        sink.execute_ddl(std::slice::from_ref(&missing.ddl)).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), []);
         assert!(missing.ddl.contains("\"source_resource_id\" ") && !missing.ddl.contains("KEY"));
         let (table, index) = missing.ddl.split_once(";\n").unwrap();

@@ -169,7 +169,8 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     println!("{}\n", table(["table", "rows"], counts));
     for root in &opened.rules.catalog().roots {
         let declared = root.named_table();
-        let mapped = declared.columns.iter().filter(|column| {
+        let there = declared.columns.iter().filter(|column| !column.optional);
+        let mapped = there.filter(|column| {
             matches!(
                 column.source,
                 crate::model::ColumnSource::Rule { .. } | crate::model::ColumnSource::Version
