@@ -173,7 +173,8 @@ impl Comparison<'_> {
             let ddl = format!("ALTER TABLE {} ADD COLUMN {definition}", self.dialect.table(&name));
             return Some(self.problem(Severity::Error, Some(&column.name), message, ddl));
         };
-        if self.dialect.bind_type(column.column_type, found).is_some() {
+        let is_the_databases = found.filled && !self.kind.requires(column);
+        if is_the_databases || self.dialect.bind_type(column.column_type, found).is_some() {
             return None;
         }
         let accepted: Vec<_> = self

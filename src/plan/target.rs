@@ -71,15 +71,16 @@ impl Target {
             .enumerate()
             .filter_map(|(position, column)| {
                 let found = live.and_then(|live| live.column(&column.name));
-                if found.is_none() && column.optional {
+                let bind = found.and_then(|found| dialect.bind_type(column.column_type, found));
+                // not there, or a namesake that the database fills in its own way
+                let without = found.is_none_or(|found| found.filled && bind.is_none());
+                if column.optional && without {
                     return None;
                 }
                 Some(TargetColumn {
                     name: Arc::clone(&column.name),
                     position,
-                    bind: found
-                        .and_then(|found| dialect.bind_type(column.column_type, found))
-                        .unwrap_or_else(|| dialect.usual_bind(column.column_type)),
+                    bind: bind.unwrap_or_else(|| dialect.usual_bind(column.column_type)),
                     limit: found.and_then(|found| found.limit),
                     source: column.source.clone(),
                     parent_id_is_managed,

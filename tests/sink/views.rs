@@ -245,6 +245,24 @@ async fn a_view_may_have_managed_columns_and_columns_of_their_names() {
     }
 }
 
+#[tokio::test]
+async fn the_table_of_a_view_may_have_an_id_that_the_database_makes() {
+    for database in databases().await {
+        let bare = database.bare_sink(names()).await;
+        let id = if database.is_postgres() { "bigserial" } else { "INTEGER" };
+        database
+            .execute(&format!(
+                "CREATE TABLE patient_name (id {id} PRIMARY KEY, source_resource_id text, \
+                 name text); CREATE INDEX by_resource ON patient_name (source_resource_id)"
+            ))
+            .await;
+        assert_eq!(bare.check_schema().await.unwrap(), []);
+        let sink = TestSink::new(&database, bare).await;
+        assert_eq!(sink.apply(&[shown("1", 1, 0, &["a", "b"])]).await, [WRITTEN]);
+        assert_eq!(database.rows("patient_name", &["id", "name"]).await, ["1|a", "2|b"]);
+    }
+}
+
 fn rows_of(change: &mut RowChange) -> &mut [rowcast::model::RowSet] {
     let RowOperation::Upsert { rows, .. } = &mut change.operation else { panic!("no upsert") };
     rows[0].row_sets.as_deref_mut().unwrap()
