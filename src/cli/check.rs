@@ -18,7 +18,8 @@ pub(super) struct Arguments {
 pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let opened = Opened::load(&arguments.topology)?;
     opened.warn();
-    let tables: usize = opened.rules.catalog().roots.iter().map(|root| root.tables.len()).sum();
+    let roots = opened.rules.catalog().roots.iter();
+    let tables: usize = roots.map(|root| root.declared_tables().len()).sum();
     eprintln!(
         "topology {}: {} rules files, {tables} tables",
         opened.topology.name,

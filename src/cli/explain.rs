@@ -154,7 +154,7 @@ fn print_json(catalog: &Catalog, rows: &[ResourceRows], statements: &[String]) {
     for resource in rows {
         let Some(root) = catalog.roots.get(resource.root) else { continue };
         for set in resource.row_sets.iter().flatten() {
-            let Some(table) = root.tables.get(set.table) else { continue };
+            let Some(table) = root.declared_table(set.table) else { continue };
             let rows: Vec<_> = set
                 .rows
                 .iter()
@@ -179,11 +179,12 @@ fn print_tables(catalog: &Catalog, rows: &[ResourceRows], statements: &[String])
     for resource in rows {
         let Some(root) = catalog.roots.get(resource.root) else { continue };
         let Some(sets) = &resource.row_sets else {
-            println!("{}: `where` does not match; the resource has no rows here", root.root().name);
+            let name = &root.named_table().name;
+            println!("{name}: `where` does not match; the resource has no rows here");
             continue;
         };
         for set in sets {
-            let Some(declared) = root.tables.get(set.table) else { continue };
+            let Some(declared) = root.declared_table(set.table) else { continue };
             println!("{}: {} rows", declared.name, set.rows.len());
             for row in &set.rows {
                 let lines = declared.columns.iter().zip(row).filter(|(column, _)| !column.optional);

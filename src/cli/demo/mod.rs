@@ -157,7 +157,7 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     let dialect = opened.dialect();
     let mut counts = Vec::new();
     for root in &opened.rules.catalog().roots {
-        for declared in &root.tables {
+        for declared in root.declared_tables() {
             let sql = format!("SELECT count(*) FROM {}", dialect.table(&declared.name));
             let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
                 .fetch_one(&mut connection)
@@ -168,8 +168,9 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
     }
     println!("{}\n", table(["table", "rows"], counts));
     for root in &opened.rules.catalog().roots {
-        let declared = root.root();
-        let mapped = declared.columns.iter().filter(|column| {
+        let declared = root.named_table();
+        let there = declared.columns.iter().filter(|column| !column.optional);
+        let mapped = there.filter(|column| {
             matches!(
                 column.source,
                 crate::model::ColumnSource::Rule { .. } | crate::model::ColumnSource::Version
