@@ -133,7 +133,7 @@ fn verdict(test: &Json, resources: &[Document]) -> Result<(), String> {
             Err(refusal) => return Err(format!("refused: {refusal}")),
         };
         for rows in rows {
-            let sets = rows.row_sets.expect("a view always has row sets");
+            let Some(sets) = rows.row_sets else { continue };
             for row in &sets[1].rows {
                 let cells = columns.iter().zip(row).filter(|(column, _)| is_own(&column.source));
                 let cells = cells.map(|(column, value)| (column.name.to_string(), shown(value)));

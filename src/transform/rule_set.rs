@@ -137,9 +137,7 @@ impl Transformer for RuleSet {
         for &root in roots.into_iter().flatten() {
             let row_sets = match &self.programs[root] {
                 Program::Rules(program) => row::row_sets(program, change, *version, document)?,
-                Program::View(program) => {
-                    Some(view::row_sets(program, change, *version, document)?)
-                }
+                Program::View(program) => view::row_sets(program, change, *version, document)?,
             };
             rows.push(ResourceRows { root, row_sets });
         }
