@@ -65,6 +65,7 @@ fn change(document: &str) -> Change {
         resource: ResourceKey { resource_type: text("resourceType"), id: text("id") },
         operation: Operation::Upsert { version: Version::new(7).expect("positive"), document },
         origin: Origin { source: TopicPartition::new("changes", 0), offset: Offset(0), index: 0 },
+        timestamp: None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::function::Function;
 use super::item::{Item, Scalar};
 use super::number;
 use super::program::Budget;
-use super::quantity::Quantity;
+use super::quantity::{Quantity, UnitKind};
 use super::syntax::Operator;
 use super::temporal::Temporal;
 
@@ -46,7 +46,17 @@ pub(super) fn arithmetic(
         (Scalar::Time(time), Scalar::Quantity(amount)) => {
             Ok(moved(operator, *time, amount)?.map(|time| Item::Time(time.of_day())))
         }
-        (Scalar::Quantity(left), Scalar::Quantity(right)) => quantities(operator, left, right),
+        (Scalar::Quantity(left), Scalar::Quantity(right)) => {
+            quantities(operator, left, right, budget)
+        }
+        (Scalar::Quantity(left), right) if operator.multiplies() => match right.as_decimal() {
+            Some(right) => quantities(operator, left, &Quantity::plain(right.into_owned()), budget),
+            None => Err(operands),
+        },
+        (left, Scalar::Quantity(right)) if operator.multiplies() => match left.as_decimal() {
+            Some(left) => quantities(operator, &Quantity::plain(left.into_owned()), right, budget),
+            None => Err(operands),
+        },
         _ => match (text(&left), text(&right), left.as_decimal(), right.as_decimal()) {
             (Some(left), Some(right), ..) if operator == Operator::Plus => {
                 concatenated(left, right, budget)
@@ -153,18 +163,58 @@ fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Outcom
     Ok(Some(Item::Decimal(number::within_range(value)?)))
 }
 
-fn quantities(operator: Operator, left: &Quantity, right: &Quantity) -> Outcome {
-    let value = match (operator, left.in_one_unit(right)) {
-        (Operator::Plus | Operator::Minus, Some(_)) if left.unit != right.unit => {
-            return Err(EvaluationError::Operands { operation: operator.as_str() });
-        }
-        (Operator::Plus, Some((left, right))) => left + right,
-        (Operator::Minus, Some((left, right))) => left - right,
-        (Operator::Plus | Operator::Minus, None) => return Ok(None),
+fn quantities(
+    operator: Operator,
+    left: &Quantity,
+    right: &Quantity,
+    budget: &mut Budget,
+) -> Outcome {
+    let result = match operator {
+        Operator::Plus | Operator::Minus => sum(operator, left, right, budget)?,
+        Operator::Times | Operator::Divide => product(operator, left, right, budget)?,
         _ => return Err(EvaluationError::Operands { operation: operator.as_str() }),
     };
-    let value = number::within_range(value)?;
-    Ok(Some(Item::Quantity(Box::new(Quantity { value, ..left.clone() }))))
+    let Some(quantity) = result else { return Ok(None) };
+    let value = number::within_range(quantity.value)?;
+    Ok(Some(Item::Quantity(Box::new(Quantity { value, ..quantity }))))
+}
+
+/// In the smaller unit of the two; `None` if they do not convert.
+fn sum(
+    operator: Operator,
+    left: &Quantity,
+    right: &Quantity,
+    budget: &mut Budget,
+) -> Result<Option<Quantity>, EvaluationError> {
+    let both = if left.has_unit_of(right) {
+        Some((left.clone(), right.clone()))
+    } else {
+        left.in_smaller_unit(right, budget)?
+    };
+    Ok(both.map(|(left, right)| {
+        let value = match operator {
+            Operator::Minus => left.value - right.value,
+            _ => left.value + right.value,
+        };
+        Quantity { value, ..left }
+    }))
+}
+
+/// `None` for a division by zero, and for units that are not multiplied.
+fn product(
+    operator: Operator,
+    left: &Quantity,
+    right: &Quantity,
+    budget: &mut Budget,
+) -> Result<Option<Quantity>, EvaluationError> {
+    let Some(unit) = left.unit_with(right, operator, budget)? else {
+        return Ok(None);
+    };
+    let value = match operator {
+        Operator::Times => Some(&left.value * &right.value),
+        _ => number::divide(&left.value, &right.value),
+    };
+    Ok(value.map(|value| Quantity { value, unit, kind: UnitKind::Ucum }))
 }
 
 fn moved(

@@ -4,14 +4,18 @@ use regex::Regex;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 
 use super::arithmetic::rounded;
-use super::compare::is_among;
-use super::convert::convert;
+use super::boundary::{boundary, precision};
+use super::compare::{are_comparable, is_among};
+use super::convert::{convert, value_of};
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope, are_distinct, is_subset};
 use super::function::Function;
 use super::item::{Item, boolean_of};
+use super::math;
 use super::program::Program;
+use super::reflect::TypeInfo;
 use super::stack::{Stack, integer, push, replace, single, tail};
+use super::temporal::Temporal;
 use super::text;
 use super::types::FhirType;
 
@@ -178,6 +182,59 @@ impl<'d> Evaluation<'d> {
                 let joined = text::join(tail(out, start), &separator, &mut self.budget)?;
                 replace(Some(joined), start, out)
             }
+            Function::Now | Function::Today | Function::TimeOfDay => {
+                let instant = self.environment.instant;
+                let instant = instant.ok_or(EvaluationError::NoInstant { operation: name })?;
+                let now = Temporal::of_instant(instant);
+                let result = match function {
+                    Function::Now => Item::DateTime(now),
+                    Function::Today => Item::Date(now.to_date()),
+                    _ => Item::Time(now.to_time()),
+                };
+                replace(Some(result), start, out)
+            }
+            // What it would write is data, and data never reaches a log.
+            Function::Trace => Ok(()),
+            Function::Type => {
+                let types: Vec<TypeInfo> =
+                    tail(out, start).iter().filter_map(TypeInfo::of).collect();
+                out.truncate(start);
+                types.into_iter().try_for_each(|known| push(Item::Type(known), out))
+            }
+            Function::Resolve => self.resolve(start, out),
+            Function::Sort => self.sort(arguments, scope, start, out),
+            Function::CheckModifiers => self.check_modifiers(arguments, scope, start, out),
+            Function::GetValue => {
+                let value = single(tail(out, start), name)?.map(value_of).transpose()?.flatten();
+                replace(value, start, out)
+            }
+            Function::LowBoundary | Function::HighBoundary => {
+                let digits = self.argument(arguments, scope, out)?;
+                let (item, digits) = (single(tail(out, start), name)?, integer(&digits, name)?);
+                let found = item.map(|item| boundary(function, item, digits)).transpose()?;
+                replace(found.flatten(), start, out)
+            }
+            Function::Precision => {
+                let found = single(tail(out, start), name)?.map(precision).transpose()?;
+                replace(found.flatten().map(Item::Integer), start, out)
+            }
+            Function::Comparable => {
+                let other = self.argument(arguments, scope, out)?;
+                let comparable = match (single(tail(out, start), name)?, single(&other, name)?) {
+                    (Some(left), Some(right)) => {
+                        Some(are_comparable(left, right, &mut self.budget)?)
+                    }
+                    _ => None,
+                };
+                replace(Item::boolean(comparable), start, out)
+            }
+            Function::Sqrt | Function::Exp | Function::Ln | Function::Log | Function::Power => {
+                self.budget.spend(math::STEPS)?;
+                let other = self.argument(arguments, scope, out)?;
+                let (item, other) = (single(tail(out, start), name)?, single(&other, name)?);
+                let found = item.map(|item| math::apply(function, item, other)).transpose()?;
+                replace(found.flatten(), start, out)
+            }
             _ => {
                 let mut texts = Vec::with_capacity(arguments.len());
                 for argument in arguments {
@@ -204,7 +261,7 @@ impl<'d> Evaluation<'d> {
     }
 
     /// The values of the arguments, taken off the stack.
-    fn argument(
+    pub(super) fn argument(
         &mut self,
         arguments: &[Program],
         scope: Scope<'_, 'd>,

@@ -9,7 +9,6 @@ use super::error::EvaluationError;
 use super::item::{Item, Scalar};
 use super::number;
 use super::program::Budget;
-use super::quantity::Quantity;
 use super::temporal::Temporal;
 use crate::model::Node;
 
@@ -86,12 +85,13 @@ pub(super) fn items_equal(
         return Ok(left.compare(&right).map(Ordering::is_eq));
     }
     if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return Ok(compare_quantities(left, right).map(Ordering::is_eq));
+        return Ok(left.compare(right, budget)?.map(Ordering::is_eq));
     }
     Ok(Some(match (&left, &right) {
         (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,
         (Scalar::Integer(left), Scalar::Integer(right)) => left == right,
         (Scalar::Complex(left), Scalar::Complex(right)) => nodes_equal(left, right, budget)?,
+        (Scalar::Type(left), Scalar::Type(right)) => left == right,
         (Scalar::Nothing, Scalar::Nothing) => true,
         _ => match (texts(&left, &right), numbers(&left, &right)) {
             (Some((left, right)), _) => left == right,
@@ -118,9 +118,8 @@ pub(super) fn items_equivalent(
         return Ok(equal_to_fewer_digits(&one, &other));
     }
     if let (Scalar::Quantity(one), Scalar::Quantity(other)) = (&one, &other) {
-        return Ok(one
-            .in_one_unit(other)
-            .is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
+        let values = one.in_larger_unit(other, budget)?;
+        return Ok(values.is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
     }
     Ok(items_equal(left, right, budget)?.unwrap_or(false))
 }
@@ -130,6 +129,7 @@ pub(super) fn order(
     left: &Item<'_>,
     right: &Item<'_>,
     operation: &'static str,
+    budget: &mut Budget,
 ) -> Result<Option<Ordering>, EvaluationError> {
     let (left, right) = (left.scalar()?, right.scalar()?);
     if let Some((left, right)) = temporals(&left, &right) {
@@ -139,7 +139,7 @@ pub(super) fn order(
         return Ok(Some(left.cmp(right)));
     }
     if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return Ok(compare_quantities(left, right));
+        return left.compare(right, budget);
     }
     if matches!(left, Scalar::Nothing) || matches!(right, Scalar::Nothing) {
         return Ok(None);
@@ -151,8 +151,18 @@ pub(super) fn order(
     }
 }
 
-fn compare_quantities(left: &Quantity, right: &Quantity) -> Option<Ordering> {
-    left.in_one_unit(right).map(|(left, right)| left.cmp(&right))
+/// Are both quantities, with units that convert?
+pub(super) fn are_comparable(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    budget: &mut Budget,
+) -> Result<bool, EvaluationError> {
+    match (left.scalar()?, right.scalar()?) {
+        (Scalar::Quantity(left), Scalar::Quantity(right)) => {
+            Ok(left.in_one_unit(&right, budget)?.is_some())
+        }
+        _ => Err(EvaluationError::Operands { operation: "comparable" }),
+    }
 }
 
 fn texts<'a>(left: &'a Scalar<'_>, right: &'a Scalar<'_>) -> Option<(&'a str, &'a str)> {

@@ -85,10 +85,12 @@ pub enum PathProblem {
         nearest: Vec<String>,
     },
     /// No such environment variable.
-    #[error("there is no variable `%{name}`")]
+    #[error("there is no variable `%{name}`{}", Suggestion(nearest))]
     UnknownVariable {
         /// Name as written.
         name: String,
+        /// What it might have meant, best first.
+        nearest: Vec<String>,
     },
     /// FHIRPath, but not done here.
     #[error("`{name}` is not supported: {reason}")]
@@ -115,6 +117,14 @@ pub enum PathProblem {
         operation: String,
         /// Type of what it is applied to.
         operand: String,
+    },
+    /// An argument that the function does not know.
+    #[error("`{function}` takes one of {}", accepted.join(", "))]
+    Format {
+        /// Function's name.
+        function: String,
+        /// What it knows.
+        accepted: &'static [&'static str],
     },
     /// A regular expression that does not compile.
     #[error("this is no valid regular expression")]
@@ -163,6 +173,22 @@ pub enum EvaluationError {
     /// A regular expression that was computed does not compile.
     #[error("`{operation}` was given an invalid regular expression")]
     Pattern {
+        /// Function.
+        operation: &'static str,
+    },
+    /// `encode` and its like were given a format that they do not know.
+    #[error("`{operation}` was given a format that it does not know")]
+    Format {
+        /// Function.
+        operation: &'static str,
+    },
+    /// An element has an extension that changes its meaning, and `checkModifiers` was not told of
+    /// it.
+    #[error("`checkModifiers` found a modifier extension that it was not told of")]
+    UnknownModifier,
+    /// The time of the change was asked for, and its record has none.
+    #[error("`{operation}` is the time of the change, and the record has no timestamp")]
+    NoInstant {
         /// Function.
         operation: &'static str,
     },

@@ -85,6 +85,11 @@ impl<'d> Evaluation<'d> {
                 keep_keys(start, out);
                 Ok(())
             }
+            Program::RefersTo { input, target } => {
+                let start = out.len();
+                self.run(input, scope, out)?;
+                self.refers_to(*target, start, out)
+            }
             Program::Indexed { input, index } => self.indexed(input, index, scope, out),
             Program::Negative(operand) => {
                 let start = out.len();
@@ -207,7 +212,7 @@ fn apply(
         Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
             match (single(left, name)?, single(right, name)?) {
                 (Some(left), Some(right)) => {
-                    order(left, right, name)?.map(|found| match operator {
+                    order(left, right, name, budget)?.map(|found| match operator {
                         Operator::Less => found == Ordering::Less,
                         Operator::LessOrEqual => found != Ordering::Greater,
                         Operator::Greater => found == Ordering::Greater,

@@ -9,28 +9,42 @@
 //! `evaluate`.
 
 mod arithmetic;
+mod boundary;
+mod calendar;
 mod call;
 mod compare;
 mod compile;
 mod convert;
+mod encode;
 mod error;
 mod evaluate;
 mod function;
 mod item;
 mod lexer;
+mod literal;
+mod math;
+mod member;
+mod modifiers;
 mod navigate;
 mod number;
 mod program;
 mod quantity;
+mod reference;
+mod reflect;
+mod sort;
 mod stack;
 mod static_type;
 mod syntax;
 mod temporal;
 mod text;
+mod type_name;
 mod types;
+mod units;
 
 use std::fmt;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use self::compile::Compiler;
 use self::evaluate::{Evaluation, Scope};
@@ -39,8 +53,10 @@ use self::static_type::{StaticType, Types};
 use crate::model::Node;
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
+pub use self::function::{refused, supported};
 pub use self::item::{Item, SystemType, convert_to_boolean};
-pub use self::quantity::Quantity;
+pub use self::quantity::{Quantity, UnitKind};
+pub use self::reflect::TypeInfo;
 pub use self::temporal::{Precision, Temporal};
 pub use self::types::FhirType;
 
@@ -68,13 +84,21 @@ pub const MAX_NUMBER_DIGITS: usize = 400;
 pub struct Environment<'d> {
     /// `%resource`.
     pub resource: &'d Node,
+    /// `now()`: when the change was made. Without it, who asks for it gets an error.
+    pub instant: Option<DateTime<Utc>>,
 }
 
 impl<'d> Environment<'d> {
     /// The surroundings of a resource.
     #[must_use]
     pub const fn of(resource: &'d Node) -> Self {
-        Self { resource }
+        Self { resource, instant: None }
+    }
+
+    /// The same at this time.
+    #[must_use]
+    pub const fn at(self, instant: Option<DateTime<Utc>>) -> Self {
+        Self { instant, ..self }
     }
 }
 

@@ -43,6 +43,11 @@ pub(super) enum Program {
         input: Box<Program>,
         target: Option<FhirType>,
     },
+    /// `resolve() is Type`, told by the reference alone.
+    RefersTo {
+        input: Box<Program>,
+        target: FhirType,
+    },
     Indexed {
         input: Box<Program>,
         index: Box<Program>,

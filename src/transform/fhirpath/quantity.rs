@@ -1,18 +1,21 @@
 //! Quantities: a decimal and a unit.
-//!
-//! Units are compared as written, and converted within time, mass, length and volume by the
-//! factors below. There is no full UCUM: of other pairs of units nothing is claimed, and the
-//! comparison is empty.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use bigdecimal::BigDecimal;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
 
+use super::calendar::CalendarUnit;
 use super::error::EvaluationError;
 use super::number;
-use super::temporal::CalendarUnit;
+use super::program::Budget;
+use super::syntax::Operator;
+use super::units;
 use crate::model::Node;
+
+/// What two conversions of units cost.
+const STEPS_PER_CONVERSION: u32 = 50;
 
 /// A number with a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +24,22 @@ pub struct Quantity {
     pub value: BigDecimal,
     /// UCUM code, a calendar unit in the singular, or a unit in words.
     pub unit: String,
-    /// Is it a calendar unit (`4 days`)? Only those are written without quotes.
-    pub calendar: bool,
+    /// What kind of unit it is.
+    pub kind: UnitKind,
+}
+
+/// Which units a quantity's unit belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitKind {
+    /// UCUM, as a literal writes it: `4 'mg'`.
+    Ucum,
+    /// A calendar unit: `4 days`.
+    Calendar,
+    /// UCUM, as an element of a document has it. Its `a` and `mo` are years and months to
+    /// whoever asks for these.
+    Recorded,
+    /// Another system of units: only equal codes are the same.
+    Foreign,
 }
 
 impl Quantity {
@@ -34,76 +51,126 @@ impl Quantity {
         };
         let text = |name: &&str| object.get(name).and_then(|unit| unit.as_str());
         let unit = text(&"code").or_else(|| text(&"unit")).unwrap_or("1");
-        Ok(Some(Self {
-            value: number::parse_decimal(value.as_str())?,
-            unit: unit.to_owned(),
-            calendar: false,
-        }))
+        let kind = match text(&"system") {
+            None | Some("http://unitsofmeasure.org") => UnitKind::Recorded,
+            Some(_) => UnitKind::Foreign,
+        };
+        let value = number::parse_decimal(value.as_str())?;
+        Ok(Some(Self { value, unit: unit.to_owned(), kind }))
+    }
+
+    /// A number without a unit.
+    pub(super) fn plain(value: BigDecimal) -> Self {
+        Self { value, unit: "1".to_owned(), kind: UnitKind::Ucum }
+    }
+
+    /// Is the unit written in the same way, and does it mean the same?
+    pub(super) fn has_unit_of(&self, other: &Self) -> bool {
+        self.unit == other.unit
+            && (self.kind == UnitKind::Calendar) == (other.kind == UnitKind::Calendar)
+    }
+
+    /// Which is more; `None` if the units do not convert.
+    pub(super) fn compare(
+        &self,
+        other: &Self,
+        budget: &mut Budget,
+    ) -> Result<Option<Ordering>, EvaluationError> {
+        let values = self.in_one_unit(other, budget)?;
+        Ok(values.map(|(left, right)| left.cmp(&right)))
     }
 
     /// Both values in one unit; `None` if the units do not convert.
-    pub(super) fn in_one_unit(&self, other: &Self) -> Option<(BigDecimal, BigDecimal)> {
-        if self.unit == other.unit && self.calendar == other.calendar {
-            return Some((self.value.clone(), other.value.clone()));
+    pub(super) fn in_one_unit(
+        &self,
+        other: &Self,
+        budget: &mut Budget,
+    ) -> Result<Option<(BigDecimal, BigDecimal)>, EvaluationError> {
+        if self.has_unit_of(other) {
+            return Ok(Some((self.value.clone(), other.value.clone())));
         }
-        let (left, right) = (factor(&self.unit)?, factor(&other.unit)?);
-        (left.0 == right.0).then(|| (&self.value * power(left.1), &other.value * power(right.1)))
+        budget.spend(STEPS_PER_CONVERSION)?;
+        Ok(units::in_one_unit(self, other))
     }
 
-    /// The unit it moves dates by. UCUM's `a` and `mo` are not calendar units.
-    pub(super) fn calendar_unit(&self) -> Option<CalendarUnit> {
-        Some(match self.unit.as_str() {
-            "year" => CalendarUnit::Year,
-            "month" => CalendarUnit::Month,
-            "week" | "wk" => CalendarUnit::Week,
-            "day" | "d" => CalendarUnit::Day,
-            "hour" | "h" => CalendarUnit::Hour,
-            "minute" | "min" => CalendarUnit::Minute,
-            "second" | "s" => CalendarUnit::Second,
-            "millisecond" | "ms" => CalendarUnit::Millisecond,
-            _ => return None,
+    /// Both in the larger of their units, a calendar's year and month taken for UCUM's; `None` if
+    /// the units do not convert.
+    pub(super) fn in_larger_unit(
+        &self,
+        other: &Self,
+        budget: &mut Budget,
+    ) -> Result<Option<(BigDecimal, BigDecimal)>, EvaluationError> {
+        if self.has_unit_of(other) {
+            return Ok(Some((self.value.clone(), other.value.clone())));
+        }
+        budget.spend(2 * STEPS_PER_CONVERSION)?;
+        Ok(units::in_larger_unit(self, other)
+            .or_else(|| units::in_larger_unit(&self.in_ucum(), &other.in_ucum())))
+    }
+
+    /// Both in the smaller of their units; `None` if they do not convert by a factor alone.
+    pub(super) fn in_smaller_unit(
+        &self,
+        other: &Self,
+        budget: &mut Budget,
+    ) -> Result<Option<(Self, Self)>, EvaluationError> {
+        budget.spend(STEPS_PER_CONVERSION)?;
+        Ok(units::in_smaller_unit(self, other))
+    }
+
+    /// The unit of the product or the quotient; `None` if there is none.
+    pub(super) fn unit_with(
+        &self,
+        other: &Self,
+        operator: Operator,
+        budget: &mut Budget,
+    ) -> Result<Option<String>, EvaluationError> {
+        budget.spend(STEPS_PER_CONVERSION)?;
+        let (left, right) = (self.in_ucum(), other.in_ucum());
+        if left.kind == UnitKind::Foreign || right.kind == UnitKind::Foreign {
+            return Ok(None);
+        }
+        Ok(match operator {
+            Operator::Times => units::multiplied(&left.unit, &right.unit),
+            _ => units::divided(&left.unit, &right.unit),
         })
+    }
+
+    /// With UCUM's unit for a calendar's.
+    fn in_ucum(&self) -> Self {
+        let unit = match self.calendar_unit() {
+            Some(unit) if self.kind == UnitKind::Calendar => unit.ucum().to_owned(),
+            _ => self.unit.clone(),
+        };
+        let kind = match self.kind {
+            UnitKind::Foreign => UnitKind::Foreign,
+            _ => UnitKind::Ucum,
+        };
+        Self { value: self.value.clone(), unit, kind }
+    }
+
+    /// The unit it moves dates by. UCUM's `a` and `mo` are not calendar units, but what a
+    /// document has recorded in them is.
+    pub(super) fn calendar_unit(&self) -> Option<CalendarUnit> {
+        match self.kind {
+            UnitKind::Calendar => CalendarUnit::named(&self.unit),
+            UnitKind::Recorded => CalendarUnit::of_ucum(&self.unit),
+            UnitKind::Ucum => {
+                let lasting = |unit: &CalendarUnit| unit.seconds().is_some();
+                CalendarUnit::of_ucum(&self.unit).filter(lasting)
+            }
+            UnitKind::Foreign => None,
+        }
     }
 }
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value.to_plain_string();
-        if self.calendar {
+        if self.kind == UnitKind::Calendar {
             write!(f, "{value} {}", self.unit)
         } else {
             write!(f, "{value} '{}'", self.unit)
         }
     }
-}
-
-/// What is measured, and the unit as a multiple (mantissa, power of ten) of the smallest one.
-fn factor(unit: &str) -> Option<(char, (u32, i64))> {
-    Some(match unit {
-        "ms" | "millisecond" => ('t', (1, 0)),
-        "s" | "second" => ('t', (1, 3)),
-        "min" | "minute" => ('t', (6, 4)),
-        "h" | "hour" => ('t', (36, 5)),
-        "d" | "day" => ('t', (864, 5)),
-        "wk" | "week" => ('t', (6048, 5)),
-        "ng" => ('m', (1, -9)),
-        "ug" => ('m', (1, -6)),
-        "mg" => ('m', (1, -3)),
-        "g" => ('m', (1, 0)),
-        "kg" => ('m', (1, 3)),
-        "um" => ('l', (1, -6)),
-        "mm" => ('l', (1, -3)),
-        "cm" => ('l', (1, -2)),
-        "m" => ('l', (1, 0)),
-        "km" => ('l', (1, 3)),
-        "uL" => ('v', (1, -6)),
-        "mL" | "ml" => ('v', (1, -3)),
-        "dL" | "dl" => ('v', (1, -1)),
-        "L" | "l" => ('v', (1, 0)),
-        _ => return None,
-    })
-}
-
-fn power((mantissa, exponent): (u32, i64)) -> BigDecimal {
-    BigDecimal::new(mantissa.into(), -exponent)
 }

@@ -5,6 +5,7 @@
 //! refused by [`compile`](super::compile).
 
 use super::MAX_EXPRESSION_DEPTH;
+use super::calendar::CalendarUnit;
 use super::error::PathProblem;
 use super::lexer::{Lexer, Symbol, Token};
 
@@ -29,11 +30,10 @@ pub(super) enum SyntaxNode {
     Date(String),
     DateTime(String),
     Time(String),
-    /// Number and unit; a calendar unit is written without quotes.
+    /// Number and unit; a calendar unit in the singular.
     Quantity {
         value: String,
         unit: String,
-        calendar: bool,
     },
     This,
     Index,
@@ -123,6 +123,11 @@ impl Operator {
             Self::WholeDivide => "div",
             Self::Modulo => "mod",
         }
+    }
+
+    /// `*` or `/`: those that make a new unit of two.
+    pub(super) const fn multiplies(self) -> bool {
+        matches!(self, Self::Times | Self::Divide)
     }
 
     /// The larger, the tighter it binds. `is` and `as` have 8, a sign 11.
@@ -372,16 +377,16 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<Syntax, Fault> {
         let (at, token) = self.advance()?;
         let Token::Number(value) = token else { return Err(self.unexpected("a number")) };
-        let (unit, calendar) = match &self.token {
-            Token::String(unit) => (unit.clone(), false),
-            Token::Word(word) => match calendar_unit(word) {
-                Some(unit) => (unit.to_owned(), true),
+        let unit = match &self.token {
+            Token::String(unit) => unit.clone(),
+            Token::Word(word) => match CalendarUnit::named(word) {
+                Some(unit) => unit.name().to_owned(),
                 None => return Ok(Syntax { at, node: SyntaxNode::Number(value) }),
             },
             _ => return Ok(Syntax { at, node: SyntaxNode::Number(value) }),
         };
         self.advance()?;
-        Ok(Syntax { at, node: SyntaxNode::Quantity { value, unit, calendar } })
+        Ok(Syntax { at, node: SyntaxNode::Quantity { value, unit } })
     }
 
     /// A name, or a function and its arguments.
@@ -422,11 +427,4 @@ impl Parser<'_> {
             name.push('.');
         }
     }
-}
-
-/// The singular of a calendar unit's word.
-pub(super) fn calendar_unit(word: &str) -> Option<&'static str> {
-    const UNITS: [&str; 8] =
-        ["year", "month", "week", "day", "hour", "minute", "second", "millisecond"];
-    UNITS.into_iter().find(|unit| word.strip_suffix('s').unwrap_or(word) == *unit)
 }

@@ -6,11 +6,12 @@ use regex::Regex;
 use sonic_rs::JsonValueTrait as _;
 
 use super::MAX_TEXT_BYTES;
-use super::compile::pattern as compiled;
+use super::encode;
 use super::error::EvaluationError;
 use super::evaluate::Outcome;
 use super::function::Function;
 use super::item::Item;
+use super::literal::pattern as compiled;
 use super::program::Budget;
 use super::stack::{Stack, integer, push, single};
 
@@ -121,6 +122,16 @@ pub(super) fn apply<'d>(
             let replaced = replace_matches(&*regex(budget)?, &subject, &second)?;
             budget.spend_on_text(replaced.len())?;
             Item::String(replaced.into())
+        }
+        Function::LastIndexOf => Item::Integer(match subject.rsplit_once(&*first) {
+            Some((before, _)) => characters(before),
+            None => -1,
+        }),
+        Function::Encode | Function::Decode | Function::Escape | Function::Unescape => {
+            match encode::apply(function, &subject, &first, budget)? {
+                Some(text) => Item::String(text.into()),
+                None => return Ok(()),
+            }
         }
         Function::Split => {
             return subject
