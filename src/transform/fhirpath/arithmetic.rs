@@ -1,14 +1,17 @@
 //! `+ - * / div mod &` and the sign.
 
+use std::borrow::Cow;
+
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive as _, Zero as _};
 
 use super::MAX_NUMBER_DIGITS;
+use super::calendar::CalendarUnit;
 use super::error::EvaluationError;
 use super::function::Function;
 use super::item::{Item, Scalar};
 use super::number;
 use super::program::Budget;
-use super::quantity::{Quantity, UnitKind};
+use super::quantity::Quantity;
 use super::syntax::Operator;
 use super::temporal::Temporal;
 
@@ -38,22 +41,23 @@ pub(super) fn arithmetic(
             Ok(integers(operator, *left, *right).map(Item::Integer))
         }
         (Scalar::Date(date), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *date, amount)?.map(Item::Date))
+            Ok(moved(operator, *date, amount, |_| true)?.map(Item::Date))
         }
         (Scalar::DateTime(date), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *date, amount)?.map(Item::DateTime))
+            Ok(moved(operator, *date, amount, |_| true)?.map(Item::DateTime))
         }
         (Scalar::Time(time), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *time, amount)?.map(|time| Item::Time(time.of_day())))
+            let later = moved(operator, *time, amount, CalendarUnit::is_of_day)?;
+            Ok(later.map(|time| Item::Time(time.of_day())))
         }
         (Scalar::Quantity(left), Scalar::Quantity(right)) => {
             quantities(operator, left, right, budget)
         }
-        (Scalar::Quantity(left), right) if operator.multiplies() => match right.as_decimal() {
+        (Scalar::Quantity(left), right) => match right.as_decimal() {
             Some(right) => quantities(operator, left, &Quantity::plain(right.into_owned()), budget),
             None => Err(operands),
         },
-        (left, Scalar::Quantity(right)) if operator.multiplies() => match left.as_decimal() {
+        (left, Scalar::Quantity(right)) => match left.as_decimal() {
             Some(left) => quantities(operator, &Quantity::plain(left.into_owned()), right, budget),
             None => Err(operands),
         },
@@ -90,9 +94,10 @@ pub(super) fn rounded(
 ) -> Result<Item<'static>, EvaluationError> {
     let operation = function.name();
     let value = match item.scalar()? {
-        Scalar::Quantity(quantity) if function == Function::Abs => {
+        Scalar::Quantity(quantity) => {
             let quantity = quantity.into_owned();
-            let value = quantity.value.abs();
+            let value = rounded(function, &Item::Decimal(quantity.value), digits)?;
+            let value = value.scalar()?.as_decimal().map_or_else(BigDecimal::zero, Cow::into_owned);
             return Ok(Item::Quantity(Box::new(Quantity { value, ..quantity })));
         }
         Scalar::Integer(value) if function == Function::Abs => {
@@ -171,7 +176,7 @@ fn quantities(
 ) -> Outcome {
     let result = match operator {
         Operator::Plus | Operator::Minus => sum(operator, left, right, budget)?,
-        Operator::Times | Operator::Divide => product(operator, left, right, budget)?,
+        Operator::Times | Operator::Divide => Quantity::product(operator, left, right, budget)?,
         _ => return Err(EvaluationError::Operands { operation: operator.as_str() }),
     };
     let Some(quantity) = result else { return Ok(None) };
@@ -200,30 +205,14 @@ fn sum(
     }))
 }
 
-/// `None` for a division by zero, and for units that are not multiplied.
-fn product(
-    operator: Operator,
-    left: &Quantity,
-    right: &Quantity,
-    budget: &mut Budget,
-) -> Result<Option<Quantity>, EvaluationError> {
-    let Some(unit) = left.unit_with(right, operator, budget)? else {
-        return Ok(None);
-    };
-    let value = match operator {
-        Operator::Times => Some(&left.value * &right.value),
-        _ => number::divide(&left.value, &right.value),
-    };
-    Ok(value.map(|value| Quantity { value, unit, kind: UnitKind::Ucum }))
-}
-
 fn moved(
     operator: Operator,
     from: Temporal,
     amount: &Quantity,
+    applies: impl Fn(&CalendarUnit) -> bool,
 ) -> Result<Option<Temporal>, EvaluationError> {
     let operands = EvaluationError::Operands { operation: operator.as_str() };
-    let unit = amount.calendar_unit().ok_or(operands)?;
+    let unit = amount.calendar_unit().filter(|unit| applies(unit)).ok_or(operands)?;
     let thousandths = (&amount.value * BigDecimal::from(1000)).to_i64();
     let thousandths = match operator {
         Operator::Plus => thousandths,

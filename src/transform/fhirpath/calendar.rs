@@ -65,6 +65,11 @@ impl CalendarUnit {
         }
     }
 
+    /// Does it move a time of day?
+    pub(super) const fn is_of_day(&self) -> bool {
+        matches!(self, Self::Hour | Self::Minute | Self::Second | Self::Millisecond)
+    }
+
     /// How long it lasts; `None` if that depends on the year.
     pub(super) fn seconds(self) -> Option<BigDecimal> {
         Some(match self {

@@ -35,6 +35,17 @@ impl<'d> Evaluation<'d> {
             Function::Select => self.select(arguments, scope, start, out),
             Function::Repeat => self.repeat(arguments, scope, start, out),
             Function::Aggregate => self.aggregate(arguments, scope, start, out),
+            Function::RepeatAll => self.repeat_all(arguments, scope, start, out),
+            Function::Coalesce => {
+                out.truncate(start);
+                for argument in arguments {
+                    self.run(argument, scope, out)?;
+                    if out.len() > start {
+                        break;
+                    }
+                }
+                Ok(())
+            }
             Function::Iif => self.iif(arguments, scope, start, out),
             Function::Exists => {
                 if !arguments.is_empty() {
@@ -153,15 +164,21 @@ impl<'d> Evaluation<'d> {
                 out.truncate(start);
                 keys.into_iter().try_for_each(|key| push(Item::String(key.into()), out))
             }
-            Function::To(target) => {
+            Function::To(target) | Function::ConvertsTo(target) => {
+                let unit = self.argument(arguments, scope, out)?;
+                let unit = text::of_items(&unit, name)?;
                 let item = single(tail(out, start), name)?;
-                let converted = item.map(|item| convert(item, target)).transpose()?.flatten();
-                replace(converted, start, out)
-            }
-            Function::ConvertsTo(target) => {
-                let item = single(tail(out, start), name)?;
-                let converts = item.map(|item| convert(item, target)).transpose()?;
-                replace(converts.map(|found| Item::Boolean(found.is_some())), start, out)
+                let is_given = item.is_some();
+                let mut converted = item.map(|item| convert(item, target)).transpose()?.flatten();
+                if let (Some(Item::Quantity(quantity)), Some(unit)) = (&converted, &unit) {
+                    let found = quantity.in_unit(unit, &mut self.budget)?;
+                    converted = found.map(|found| Item::Quantity(Box::new(found)));
+                }
+                let result = match function {
+                    Function::To(_) => converted,
+                    _ => is_given.then_some(Item::Boolean(converted.is_some())),
+                };
+                replace(result, start, out)
             }
             Function::Abs
             | Function::Ceiling
@@ -221,9 +238,7 @@ impl<'d> Evaluation<'d> {
             Function::Comparable => {
                 let other = self.argument(arguments, scope, out)?;
                 let comparable = match (single(tail(out, start), name)?, single(&other, name)?) {
-                    (Some(left), Some(right)) => {
-                        Some(are_comparable(left, right, &mut self.budget)?)
-                    }
+                    (Some(left), Some(right)) => are_comparable(left, right, &mut self.budget)?,
                     _ => None,
                 };
                 replace(Item::boolean(comparable), start, out)
@@ -338,6 +353,25 @@ impl<'d> Evaluation<'d> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// As `repeat`, also of what was found before; the bounds end what would never end.
+    fn repeat_all(
+        &mut self,
+        projection: &[Program],
+        scope: Scope<'_, 'd>,
+        start: usize,
+        out: &mut Stack<'d>,
+    ) -> Outcome {
+        let end = out.len();
+        let mut at = start;
+        while let Some(item) = out.get(at).cloned() {
+            let scope = Scope { this: &item, ..scope };
+            self.arguments(projection, scope, out)?;
+            at += 1;
+        }
+        out.drain(start..end);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Equality, equivalence and order of items.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use bigdecimal::{BigDecimal, Zero as _};
@@ -9,6 +10,7 @@ use super::error::EvaluationError;
 use super::item::{Item, Scalar};
 use super::number;
 use super::program::Budget;
+use super::quantity::Quantity;
 use super::temporal::Temporal;
 use crate::model::Node;
 
@@ -84,8 +86,8 @@ pub(super) fn items_equal(
     if let Some((left, right)) = temporals(&left, &right) {
         return Ok(left.compare(&right).map(Ordering::is_eq));
     }
-    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return Ok(left.compare(right, budget)?.map(Ordering::is_eq));
+    if let Some((left, right)) = quantities(&left, &right) {
+        return Ok(left.compare(&right, budget)?.map(Ordering::is_eq));
     }
     Ok(Some(match (&left, &right) {
         (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,
@@ -117,8 +119,8 @@ pub(super) fn items_equivalent(
     if let Some((one, other)) = numbers(&one, &other) {
         return Ok(equal_to_fewer_digits(&one, &other));
     }
-    if let (Scalar::Quantity(one), Scalar::Quantity(other)) = (&one, &other) {
-        let values = one.in_larger_unit(other, budget)?;
+    if let Some((one, other)) = quantities(&one, &other) {
+        let values = one.in_larger_unit(&other, budget)?;
         return Ok(values.is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
     }
     Ok(items_equal(left, right, budget)?.unwrap_or(false))
@@ -138,8 +140,8 @@ pub(super) fn order(
     if let (Scalar::Integer(left), Scalar::Integer(right)) = (&left, &right) {
         return Ok(Some(left.cmp(right)));
     }
-    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return left.compare(right, budget);
+    if let Some((left, right)) = quantities(&left, &right) {
+        return left.compare(&right, budget);
     }
     if matches!(left, Scalar::Nothing) || matches!(right, Scalar::Nothing) {
         return Ok(None);
@@ -151,17 +153,37 @@ pub(super) fn order(
     }
 }
 
-/// Are both quantities, with units that convert?
+/// Have both units that convert? `None` if one is no quantity.
 pub(super) fn are_comparable(
     left: &Item<'_>,
     right: &Item<'_>,
     budget: &mut Budget,
-) -> Result<bool, EvaluationError> {
-    match (left.scalar()?, right.scalar()?) {
+) -> Result<Option<bool>, EvaluationError> {
+    let (left, right) = (left.scalar()?, right.scalar()?);
+    if numbers(&left, &right).is_some() {
+        return Ok(Some(true));
+    }
+    let Some((left, right)) = quantities(&left, &right) else { return Ok(None) };
+    Ok(Some(left.in_one_unit(&right, budget)?.is_some()))
+}
+
+/// Two quantities; a number beside a quantity is one without a unit.
+fn quantities<'a>(
+    left: &'a Scalar<'_>,
+    right: &'a Scalar<'_>,
+) -> Option<(Cow<'a, Quantity>, Cow<'a, Quantity>)> {
+    let plain = |number: Cow<'_, BigDecimal>| Cow::Owned(Quantity::plain(number.into_owned()));
+    match (left, right) {
         (Scalar::Quantity(left), Scalar::Quantity(right)) => {
-            Ok(left.in_one_unit(&right, budget)?.is_some())
+            Some((Cow::Borrowed(&**left), Cow::Borrowed(&**right)))
         }
-        _ => Err(EvaluationError::Operands { operation: "comparable" }),
+        (Scalar::Quantity(left), number) => {
+            Some((Cow::Borrowed(&**left), number.as_decimal().map(plain)?))
+        }
+        (number, Scalar::Quantity(right)) => {
+            Some((number.as_decimal().map(plain)?, Cow::Borrowed(&**right)))
+        }
+        _ => None,
     }
 }
 

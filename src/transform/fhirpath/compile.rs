@@ -50,6 +50,10 @@ impl Compiler {
                 let (index, _) = self.compile(index, this)?;
                 Ok((Program::Indexed { input: Box::new(input), index: Box::new(index) }, types))
             }
+            SyntaxNode::Descending(key) => {
+                let (key, types) = self.compile(key, this)?;
+                Ok((Program::Descending(Box::new(key)), types))
+            }
             SyntaxNode::Negative(operand) => {
                 let (operand, types) = self.compile(operand, this)?;
                 Ok((Program::Negative(Box::new(operand)), types))
@@ -158,7 +162,7 @@ impl Compiler {
         let mut argument_types = Vec::with_capacity(arguments.len());
         for argument in arguments {
             // What `repeat` finds is searched again, and may be of other types.
-            let (program, found) = if function == Function::Repeat {
+            let (program, found) = if matches!(function, Function::Repeat | Function::RepeatAll) {
                 let (_, once) = self.compile(argument, inner)?;
                 self.compile(argument, &inner.clone().or(once))
                     .or_else(|_| self.compile(argument, inner))?

@@ -91,6 +91,7 @@ impl<'d> Evaluation<'d> {
                 self.refers_to(*target, start, out)
             }
             Program::Indexed { input, index } => self.indexed(input, index, scope, out),
+            Program::Descending(key) => self.run(key, scope, out),
             Program::Negative(operand) => {
                 let start = out.len();
                 self.run(operand, scope, out)?;

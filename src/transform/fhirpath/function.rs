@@ -15,6 +15,7 @@ pub(super) enum Function {
     Ceiling,
     CheckModifiers,
     Children,
+    Coalesce,
     Combine,
     Comparable,
     Contains,
@@ -55,6 +56,7 @@ pub(super) enum Function {
     Power,
     Precision,
     Repeat,
+    RepeatAll,
     Replace,
     ReplaceMatches,
     Resolve,
@@ -100,7 +102,7 @@ const fn of(name: &'static str, function: Function, least: usize, most: usize) -
 }
 
 /// All functions but those that take a type.
-pub(super) const FUNCTIONS: [Signature; 93] = [
+pub(super) const FUNCTIONS: [Signature; 95] = [
     of("abs", Function::Abs, 0, 0),
     of("aggregate", Function::Aggregate, 1, 2),
     of("all", Function::All, 1, 1),
@@ -111,6 +113,7 @@ pub(super) const FUNCTIONS: [Signature; 93] = [
     of("ceiling", Function::Ceiling, 0, 0),
     of("checkModifiers", Function::CheckModifiers, 1, 20),
     of("children", Function::Children, 0, 0),
+    of("coalesce", Function::Coalesce, 1, 20),
     of("combine", Function::Combine, 1, 1),
     of("comparable", Function::Comparable, 1, 1),
     of("contains", Function::Contains, 1, 1),
@@ -119,7 +122,7 @@ pub(super) const FUNCTIONS: [Signature; 93] = [
     of("convertsToDateTime", Function::ConvertsTo(SystemType::DateTime), 0, 0),
     of("convertsToDecimal", Function::ConvertsTo(SystemType::Decimal), 0, 0),
     of("convertsToInteger", Function::ConvertsTo(SystemType::Integer), 0, 0),
-    of("convertsToQuantity", Function::ConvertsTo(SystemType::Quantity), 0, 0),
+    of("convertsToQuantity", Function::ConvertsTo(SystemType::Quantity), 0, 1),
     of("convertsToString", Function::ConvertsTo(SystemType::String), 0, 0),
     of("convertsToTime", Function::ConvertsTo(SystemType::Time), 0, 0),
     of("count", Function::Count, 0, 0),
@@ -159,6 +162,7 @@ pub(super) const FUNCTIONS: [Signature; 93] = [
     of("power", Function::Power, 1, 1),
     of("precision", Function::Precision, 0, 0),
     of("repeat", Function::Repeat, 1, 1),
+    of("repeatAll", Function::RepeatAll, 1, 1),
     of("replace", Function::Replace, 2, 2),
     of("replaceMatches", Function::ReplaceMatches, 2, 2),
     of("resolve", Function::Resolve, 0, 0),
@@ -183,7 +187,7 @@ pub(super) const FUNCTIONS: [Signature; 93] = [
     of("today", Function::Today, 0, 0),
     of("toDecimal", Function::To(SystemType::Decimal), 0, 0),
     of("toInteger", Function::To(SystemType::Integer), 0, 0),
-    of("toQuantity", Function::To(SystemType::Quantity), 0, 0),
+    of("toQuantity", Function::To(SystemType::Quantity), 0, 1),
     of("toString", Function::To(SystemType::String), 0, 0),
     of("toTime", Function::To(SystemType::Time), 0, 0),
     of("trace", Function::Trace, 1, 2),
@@ -241,6 +245,7 @@ impl Function {
                 | Self::All
                 | Self::Exists
                 | Self::Repeat
+                | Self::RepeatAll
                 | Self::Iif
                 | Self::Aggregate
                 | Self::Sort

@@ -17,9 +17,6 @@ pub(super) const STEPS: u32 = 500;
 /// Digits that are computed with, so that 28 are right.
 const WORKING_DIGITS: u64 = 60;
 
-/// Digits of a result that is not exact.
-const DIGITS: u64 = 28;
-
 /// No power of ten above this is a number that is computed with.
 const LARGEST_EXPONENT: i64 = 400;
 
@@ -84,10 +81,10 @@ fn working(value: &BigDecimal) -> BigDecimal {
 fn rounded(value: BigDecimal) -> BigDecimal {
     if value.is_zero() {
         BigDecimal::zero()
-    } else if value.digits() <= DIGITS {
+    } else if value.digits() <= number::DIGITS.get() {
         value
     } else {
-        value.with_prec(DIGITS).normalized()
+        number::rounded(&value).normalized()
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) enum Program {
         input: Box<Program>,
         index: Box<Program>,
     },
+    /// A key of `sort` whose order is turned round.
+    Descending(Box<Program>),
     Negative(Box<Program>),
     Positive(Box<Program>),
     Binary {

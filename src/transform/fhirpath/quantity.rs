@@ -17,6 +17,9 @@ use crate::model::Node;
 /// What two conversions of units cost.
 const STEPS_PER_CONVERSION: u32 = 50;
 
+/// The code system that a document may have calendar units of.
+const CALENDAR_UNITS: &str = "http://hl7.org/fhirpath/CodeSystem/calendar-units";
+
 /// A number with a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantity {
@@ -53,6 +56,7 @@ impl Quantity {
         let unit = text(&"code").or_else(|| text(&"unit")).unwrap_or("1");
         let kind = match text(&"system") {
             None | Some("http://unitsofmeasure.org") => UnitKind::Recorded,
+            Some(CALENDAR_UNITS) => UnitKind::Calendar,
             Some(_) => UnitKind::Foreign,
         };
         let value = number::parse_decimal(value.as_str())?;
@@ -118,26 +122,51 @@ impl Quantity {
         Ok(units::in_smaller_unit(self, other))
     }
 
-    /// The unit of the product or the quotient; `None` if there is none.
-    pub(super) fn unit_with(
+    /// With the unit called so; `None` if it does not convert.
+    pub(super) fn in_unit(
         &self,
-        other: &Self,
-        operator: Operator,
+        unit: &str,
         budget: &mut Budget,
-    ) -> Result<Option<String>, EvaluationError> {
+    ) -> Result<Option<Self>, EvaluationError> {
         budget.spend(STEPS_PER_CONVERSION)?;
-        let (left, right) = (self.in_ucum(), other.in_ucum());
-        if left.kind == UnitKind::Foreign || right.kind == UnitKind::Foreign {
-            return Ok(None);
-        }
-        Ok(match operator {
-            Operator::Times => units::multiplied(&left.unit, &right.unit),
-            _ => units::divided(&left.unit, &right.unit),
-        })
+        Ok(units::converted(self, unit))
+    }
+
+    /// `left * right` or `left / right`. `None` for a division by zero, and for units that are
+    /// not multiplied: those of other systems, and calendar units with any unit but `1`.
+    pub(super) fn product(
+        operator: Operator,
+        left: &Self,
+        right: &Self,
+        budget: &mut Budget,
+    ) -> Result<Option<Self>, EvaluationError> {
+        budget.spend(STEPS_PER_CONVERSION)?;
+        let is_product = operator == Operator::Times;
+        let (unit, kind) = match (left, right) {
+            (known, one) if one.is_plain() => (Some(known.unit.clone()), known.kind),
+            (one, known) if is_product && one.is_plain() => (Some(known.unit.clone()), known.kind),
+            _ if !left.multiplies() || !right.multiplies() => (None, UnitKind::Ucum),
+            _ if is_product => (units::multiplied(&left.unit, &right.unit), UnitKind::Ucum),
+            _ => (units::divided(&left.unit, &right.unit), UnitKind::Ucum),
+        };
+        let value = if is_product {
+            Some(number::within_range(&left.value * &right.value)?)
+        } else {
+            number::divide(&left.value, &right.value)
+        };
+        Ok(value.zip(unit).map(|(value, unit)| Self { value, unit, kind }))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.unit == "1" && self.multiplies()
+    }
+
+    const fn multiplies(&self) -> bool {
+        matches!(self.kind, UnitKind::Ucum | UnitKind::Recorded)
     }
 
     /// With UCUM's unit for a calendar's.
-    fn in_ucum(&self) -> Self {
+    pub(super) fn in_ucum(&self) -> Self {
         let unit = match self.calendar_unit() {
             Some(unit) if self.kind == UnitKind::Calendar => unit.ucum().to_owned(),
             _ => self.unit.clone(),
@@ -168,7 +197,8 @@ impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value.to_plain_string();
         if self.kind == UnitKind::Calendar {
-            write!(f, "{value} {}", self.unit)
+            let plural = if self.value == BigDecimal::from(1) { "" } else { "s" };
+            write!(f, "{value} {}{plural}", self.unit)
         } else {
             write!(f, "{value} '{}'", self.unit)
         }

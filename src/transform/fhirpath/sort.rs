@@ -1,4 +1,5 @@
-//! `sort`: stable, by keys; `-` before a key turns its order round.
+//! `sort`: stable, by keys. `desc` behind a key turns its order round. So does `-` before it, as
+//! the specification once had it; there, what has no key still comes first.
 
 use std::cmp::Ordering;
 
@@ -8,6 +9,14 @@ use super::function::Function;
 use super::item::Item;
 use super::program::{Budget, Program};
 use super::stack::{Stack, single};
+
+/// The order of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Ascending,
+    Descending,
+    Negated,
+}
 
 /// An item and the values of its keys.
 struct Entry<'d> {
@@ -24,18 +33,13 @@ impl<'d> Evaluation<'d> {
         start: usize,
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let descending: Vec<bool> =
-            arguments.iter().map(|key| matches!(key, Program::Negative(_))).collect();
+        let directions: Vec<Direction> = arguments.iter().map(|key| ordered(key).0).collect();
         let mut entries = Vec::with_capacity(out.len().saturating_sub(start));
-        for (index, item) in out.split_off(start).into_iter().enumerate() {
-            let scope = Scope { this: &item, index: Some(index), ..scope };
+        for item in out.split_off(start) {
+            let scope = Scope { this: &item, index: None, ..scope };
             let mut keys = Vec::with_capacity(arguments.len());
             for key in arguments {
-                let key = match key {
-                    Program::Negative(key) => key,
-                    key => key,
-                };
-                self.run(key, scope, out)?;
+                self.run(ordered(key).1, scope, out)?;
                 let found = out.split_off(start);
                 keys.push(single(&found, Function::Sort.name())?.cloned());
             }
@@ -44,9 +48,18 @@ impl<'d> Evaluation<'d> {
             }
             entries.push(Entry { item, keys });
         }
-        let sorted = merge_sort(entries, &descending, &mut self.budget)?;
+        let sorted = merge_sort(entries, &directions, &mut self.budget)?;
         out.extend(sorted.into_iter().map(|entry| entry.item));
         Ok(())
+    }
+}
+
+/// A key without what is said of its order.
+fn ordered(key: &Program) -> (Direction, &Program) {
+    match key {
+        Program::Descending(key) => (Direction::Descending, key),
+        Program::Negative(key) => (Direction::Negated, key),
+        key => (Direction::Ascending, key),
     }
 }
 
@@ -54,7 +67,7 @@ impl<'d> Evaluation<'d> {
 /// of partial dates does.
 fn merge_sort<'d>(
     entries: Vec<Entry<'d>>,
-    descending: &[bool],
+    directions: &[Direction],
     budget: &mut Budget,
 ) -> Outcome<Vec<Entry<'d>>> {
     let mut runs: Vec<Vec<Entry<'d>>> = entries.into_iter().map(|entry| vec![entry]).collect();
@@ -63,7 +76,7 @@ fn merge_sort<'d>(
         let mut pairs = runs.into_iter();
         while let Some(left) = pairs.next() {
             merged.push(match pairs.next() {
-                Some(right) => merge(left, right, descending, budget)?,
+                Some(right) => merge(left, right, directions, budget)?,
                 None => left,
             });
         }
@@ -75,13 +88,13 @@ fn merge_sort<'d>(
 fn merge<'d>(
     left: Vec<Entry<'d>>,
     right: Vec<Entry<'d>>,
-    descending: &[bool],
+    directions: &[Direction],
     budget: &mut Budget,
 ) -> Outcome<Vec<Entry<'d>>> {
     let mut merged = Vec::with_capacity(left.len() + right.len());
     let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
     while let (Some(one), Some(other)) = (left.peek(), right.peek()) {
-        let later = compare(one, other, descending, budget)? == Ordering::Greater;
+        let later = compare(one, other, directions, budget)? == Ordering::Greater;
         merged.extend(if later { right.next() } else { left.next() });
     }
     merged.extend(left);
@@ -89,11 +102,11 @@ fn merge<'d>(
     Ok(merged)
 }
 
-/// Nothing comes before anything. What cannot be told apart stays in its order.
+/// Nothing is lower than anything. What cannot be told apart stays in its order.
 fn compare(
     left: &Entry<'_>,
     right: &Entry<'_>,
-    descending: &[bool],
+    directions: &[Direction],
     budget: &mut Budget,
 ) -> Outcome<Ordering> {
     for (at, keys) in left.keys.iter().zip(&right.keys).enumerate() {
@@ -105,7 +118,11 @@ fn compare(
             (left, right) => left.is_some().cmp(&right.is_some()),
         };
         if ordering != Ordering::Equal {
-            let turned = descending.get(at) == Some(&true);
+            let turned = match directions.get(at) {
+                Some(Direction::Descending) => true,
+                Some(Direction::Negated) => keys.0.is_some() && keys.1.is_some(),
+                Some(Direction::Ascending) | None => false,
+            };
             return Ok(if turned { ordering.reverse() } else { ordering });
         }
     }

@@ -177,7 +177,10 @@ pub(super) fn result_types(function: Function, input: Types, arguments: Vec<Type
         | Function::Trace
         | Function::Where => input,
         Function::Union | Function::Combine => input.or(arguments.next().unwrap_or(Types::Unknown)),
-        Function::Select | Function::Repeat => arguments.next().unwrap_or(Types::Unknown),
+        Function::Coalesce => arguments.reduce(Types::or).unwrap_or(Types::Unknown),
+        Function::Select | Function::Repeat | Function::RepeatAll => {
+            arguments.next().unwrap_or(Types::Unknown)
+        }
         Function::Iif => arguments.skip(1).reduce(Types::or).unwrap_or(Types::Unknown),
         Function::Extension => FhirType::named("Extension").map_or(Types::Unknown, Types::fhir),
         Function::Aggregate | Function::Children | Function::Descendants | Function::Power => {

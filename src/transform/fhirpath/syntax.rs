@@ -53,6 +53,8 @@ pub(super) enum SyntaxNode {
         input: Box<Syntax>,
         index: Box<Syntax>,
     },
+    /// A key of `sort` before `desc`.
+    Descending(Box<Syntax>),
     Negative(Box<Syntax>),
     Positive(Box<Syntax>),
     Binary {
@@ -123,11 +125,6 @@ impl Operator {
             Self::WholeDivide => "div",
             Self::Modulo => "mod",
         }
-    }
-
-    /// `*` or `/`: those that make a new unit of two.
-    pub(super) const fn multiplies(self) -> bool {
-        matches!(self, Self::Times | Self::Divide)
     }
 
     /// The larger, the tighter it binds. `is` and `as` have 8, a sign 11.
@@ -401,7 +398,8 @@ impl Parser<'_> {
         let mut arguments = Vec::new();
         if !self.accept(Symbol::CloseParenthesis)? {
             loop {
-                arguments.push(self.expression(0)?);
+                let argument = self.expression(0)?;
+                arguments.push(if name == "sort" { self.ordered(argument)? } else { argument });
                 if !self.accept(Symbol::Comma)? {
                     break;
                 }
@@ -409,6 +407,22 @@ impl Parser<'_> {
             self.expect(Symbol::CloseParenthesis, "`,` or `)`")?;
         }
         Ok(Syntax { at, node: SyntaxNode::Function { input, name, arguments } })
+    }
+
+    /// `asc` or `desc` behind a key.
+    fn ordered(&mut self, key: Syntax) -> Result<Syntax, Fault> {
+        let descending = match &self.token {
+            Token::Word(word) if word == "desc" => true,
+            Token::Word(word) if word == "asc" => false,
+            _ => return Ok(key),
+        };
+        let (at, _) = self.advance()?;
+        let key = if descending {
+            Syntax { at, node: SyntaxNode::Descending(Box::new(key)) }
+        } else {
+            key
+        };
+        Ok(key)
     }
 
     /// `Patient`, `FHIR.Patient`, `System.String`.

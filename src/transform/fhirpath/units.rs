@@ -6,7 +6,9 @@
 
 use bigdecimal::num_bigint::BigInt;
 use bigdecimal::{BigDecimal, Zero as _};
-use octofhir_ucum::{Dimension, Number, SpecialKind, evaluate, parse_expression};
+use octofhir_ucum::{
+    Dimension, Number, SpecialKind, evaluate, parse_expression, simplify_expression,
+};
 
 use super::calendar::CalendarUnit;
 use super::number;
@@ -129,32 +131,44 @@ pub(super) fn in_smaller_unit(left: &Quantity, right: &Quantity) -> Option<(Quan
     }
 }
 
+/// With another unit; `None` if it does not convert. A calendar's units convert among themselves
+/// first, as those of UCUM do.
+pub(super) fn converted(from: &Quantity, unit: &str) -> Option<Quantity> {
+    let calendar = CalendarUnit::named(unit);
+    let kind = if calendar.is_some() { UnitKind::Calendar } else { UnitKind::Ucum };
+    let unit = calendar.map_or_else(|| unit.to_owned(), |known| known.name().to_owned());
+    let target = Quantity { value: BigDecimal::from(1), unit, kind };
+    if from.has_unit_of(&target) {
+        return Some(Quantity { value: from.value.clone(), ..target });
+    }
+    let own = match (from.kind, kind) {
+        (UnitKind::Foreign, _) => return None,
+        (UnitKind::Calendar, UnitKind::Ucum) => {
+            let unit = CalendarUnit::of_ucum(&target.unit)?.name().to_owned();
+            Quantity { unit, kind: UnitKind::Calendar, ..target.clone() }
+        }
+        (UnitKind::Ucum | UnitKind::Recorded, UnitKind::Calendar) => target.in_ucum(),
+        _ => target.clone(),
+    };
+    let (one, other) = measures(from, &own)?;
+    Some(Quantity { value: other.of_base_units(&one.in_base_units(&from.value)?)?, ..target })
+}
+
 /// The unit of a product; `None` if there is none.
 pub(super) fn multiplied(left: &str, right: &str) -> Option<String> {
-    let unit = match (left, right) {
-        ("1", unit) | (unit, "1") => unit.to_owned(),
-        _ => format!("{}.{}", grouped(left), grouped(right)),
-    };
-    is_valid(&unit).then_some(unit)
+    simplified(&format!("({left}).({right})"))
 }
 
 /// The unit of a quotient; `None` if there is none.
 pub(super) fn divided(left: &str, right: &str) -> Option<String> {
-    let unit = match (left, right) {
-        _ if left == right => "1".to_owned(),
-        (unit, "1") => unit.to_owned(),
-        _ => format!("{}/{}", grouped(left), grouped(right)),
-    };
-    is_valid(&unit).then_some(unit)
+    simplified(&format!("({left})/({right})"))
 }
 
-/// A dot and a slash bind alike in UCUM, from left to right.
-fn grouped(unit: &str) -> String {
-    if unit.contains(['.', '/']) { format!("({unit})") } else { unit.to_owned() }
-}
-
-fn is_valid(unit: &str) -> bool {
-    Measure::of_ucum(unit).is_some()
+/// In its shortest form.
+fn simplified(unit: &str) -> Option<String> {
+    Measure::of_ucum(unit)?;
+    let short = simplify_expression(unit).ok()?;
+    Measure::of_ucum(&short).map(|_| short)
 }
 
 #[cfg(test)]
@@ -195,10 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn products_of_units_are_grouped_so_that_they_mean_what_was_multiplied() {
-        assert_eq!(multiplied("m", "s").as_deref(), Some("m.s"));
-        assert_eq!(divided("g", "m/s").as_deref(), Some("g/(m/s)"));
-        assert_eq!(divided("m", "m").as_deref(), Some("1"));
+    fn the_unit_of_a_product_is_as_short_as_can_be() {
+        assert_eq!(multiplied("cm", "cm").as_deref(), Some("cm2"));
+        assert_eq!(multiplied("m/s", "s").as_deref(), Some("m"));
+        assert_eq!(divided("g", "m").as_deref(), Some("g.m-1"));
+        assert_eq!(divided("m/s", "m/s").as_deref(), Some("1"));
         assert_eq!(multiplied("Cel", "m"), None);
     }
 }
