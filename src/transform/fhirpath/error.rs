@@ -231,26 +231,12 @@ pub(super) fn nearest<'a>(
     extra.into_iter().chain(ranked.into_iter().map(|(_, found)| found.to_owned())).take(3).collect()
 }
 
-/// Levenshtein's distance. Long names are not compared: nobody misspells them by a letter.
+/// How many letters to change, two neighbours changing places included. Long names are not
+/// compared: nobody misspells them by a letter.
 fn distance(left: &str, right: &str) -> usize {
     const LONGEST: usize = 64;
     if left.len() > LONGEST || right.len() > LONGEST {
         return usize::MAX;
     }
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (number, letter) in left.chars().enumerate() {
-        let mut diagonal = number;
-        let mut last = number + 1;
-        for (cell, other) in row.iter_mut().skip(1).zip(&right) {
-            let substituted = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            last = substituted.min(last + 1).min(*cell + 1);
-            *cell = last;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = number + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    strsim::osa_distance(left, right)
 }

@@ -4,8 +4,10 @@
 //! grammar are a library's; the values are multiplied here, so that they keep their digits. A
 //! text that is no UCUM measures nothing, which is never an error: documents have such units.
 
+use std::num::NonZeroU64;
+
 use bigdecimal::num_bigint::BigInt;
-use bigdecimal::{BigDecimal, Zero as _};
+use bigdecimal::{BigDecimal, RoundingMode, Zero as _};
 use octofhir_ucum::{
     Dimension, Number, SpecialKind, evaluate, parse_expression, simplify_expression,
 };
@@ -16,6 +18,9 @@ use super::quantity::{Quantity, UnitKind};
 
 /// Longest unit that is looked at, in bytes. UCUM's own examples have at most 40.
 const MAX_UNIT_BYTES: usize = 128;
+
+/// Digits of a value that was multiplied with a rounded factor.
+const CERTAIN_DIGITS: NonZeroU64 = NonZeroU64::new(24).expect("not zero");
 
 /// What a unit measures. `(value * scale + offset) * factor` is the value in base units.
 struct Measure {
@@ -59,6 +64,11 @@ impl Measure {
         self.dimension == other.dimension && self.arbitrary == other.arbitrary
     }
 
+    /// Has its factor fewer digits than it was rounded to?
+    fn is_exact(&self) -> bool {
+        self.factor.digits() < number::DIGITS.get() - 1
+    }
+
     fn in_base_units(&self, value: &BigDecimal) -> Option<BigDecimal> {
         number::within_range((value * &self.scale + &self.offset) * &self.factor).ok()
     }
@@ -100,7 +110,16 @@ fn measures(left: &Quantity, right: &Quantity) -> Option<(Measure, Measure)> {
 /// Both values in base units; `None` if the units do not convert.
 pub(super) fn in_one_unit(left: &Quantity, right: &Quantity) -> Option<(BigDecimal, BigDecimal)> {
     let (one, other) = measures(left, right)?;
-    Some((one.in_base_units(&left.value)?, other.in_base_units(&right.value)?))
+    let (left, right) = (one.in_base_units(&left.value)?, other.in_base_units(&right.value)?);
+    if one.is_exact() && other.is_exact() {
+        return Some((left, right));
+    }
+    Some((to_certain_digits(&left), to_certain_digits(&right)))
+}
+
+/// The digits that are right though a factor (5/9 of a degree) was rounded.
+fn to_certain_digits(value: &BigDecimal) -> BigDecimal {
+    value.with_precision_round(CERTAIN_DIGITS, RoundingMode::HalfUp)
 }
 
 /// Both values in the larger of the two units; `None` if they do not convert.
