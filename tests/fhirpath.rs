@@ -315,6 +315,8 @@ fn what_is_not_supported_is_refused_when_it_is_compiled() {
         ("code.text.substring()", "takes 1 to 2 arguments, found 0"),
         ("code.startsWith('x')", "does not apply to CodeableConcept"),
         ("code.lowBoundary()", "does not apply to CodeableConcept"),
+        ("code.resolve()", "does not apply to CodeableConcept"),
+        ("code.where(resolve() is Patient)", "does not apply to CodeableConcept"),
         ("code.text.matches('(')", "regular expression"),
         ("code.text.encode('rot13')", "one of base64, hex, urlbase64"),
         ("%resourse", "did you mean `resource`"),

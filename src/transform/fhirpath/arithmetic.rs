@@ -47,7 +47,7 @@ pub(super) fn arithmetic(
             Ok(moved(operator, *date, amount, |_| true)?.map(Item::DateTime))
         }
         (Scalar::Time(time), Scalar::Quantity(amount)) => {
-            let later = moved(operator, *time, amount, CalendarUnit::is_of_day)?;
+            let later = moved(operator, *time, amount, |unit| unit.is_of_day())?;
             Ok(later.map(|time| Item::Time(time.of_day())))
         }
         (Scalar::Quantity(left), Scalar::Quantity(right)) => {

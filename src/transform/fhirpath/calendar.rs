@@ -66,7 +66,7 @@ impl CalendarUnit {
     }
 
     /// Does it move a time of day?
-    pub(super) const fn is_of_day(&self) -> bool {
+    pub(super) const fn is_of_day(self) -> bool {
         matches!(self, Self::Hour | Self::Minute | Self::Second | Self::Millisecond)
     }
 

@@ -3,19 +3,13 @@
 use regex::Regex;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 
-use super::arithmetic::rounded;
-use super::boundary::{boundary, precision};
-use super::compare::{are_comparable, is_among};
-use super::convert::{convert, value_of};
+use super::compare::is_among;
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope, are_distinct, is_subset};
 use super::function::Function;
 use super::item::{Item, boolean_of};
-use super::math;
 use super::program::Program;
-use super::reflect::TypeInfo;
 use super::stack::{Stack, integer, push, replace, single, tail};
-use super::temporal::Temporal;
 use super::text;
 use super::types::FhirType;
 
@@ -164,92 +158,38 @@ impl<'d> Evaluation<'d> {
                 out.truncate(start);
                 keys.into_iter().try_for_each(|key| push(Item::String(key.into()), out))
             }
-            Function::To(target) | Function::ConvertsTo(target) => {
-                let unit = self.argument(arguments, scope, out)?;
-                let unit = text::of_items(&unit, name)?;
-                let item = single(tail(out, start), name)?;
-                let is_given = item.is_some();
-                let mut converted = item.map(|item| convert(item, target)).transpose()?.flatten();
-                if let (Some(Item::Quantity(quantity)), Some(unit)) = (&converted, &unit) {
-                    let found = quantity.in_unit(unit, &mut self.budget)?;
-                    converted = found.map(|found| Item::Quantity(Box::new(found)));
-                }
-                let result = match function {
-                    Function::To(_) => converted,
-                    _ => is_given.then_some(Item::Boolean(converted.is_some())),
-                };
-                replace(result, start, out)
-            }
-            Function::Abs
-            | Function::Ceiling
-            | Function::Floor
-            | Function::Truncate
-            | Function::Round => {
-                let end = out.len();
-                self.arguments(arguments, scope, out)?;
-                let digits = integer(tail(out, end), name)?;
-                out.truncate(end);
-                let item = single(tail(out, start), name)?;
-                let result = item.map(|item| rounded(function, item, digits)).transpose()?;
-                replace(result, start, out)
-            }
             Function::Join => {
                 let separator = self.argument(arguments, scope, out)?;
                 let separator = text::of_items(&separator, name)?.unwrap_or_default();
                 let joined = text::join(tail(out, start), &separator, &mut self.budget)?;
                 replace(Some(joined), start, out)
             }
-            Function::Now | Function::Today | Function::TimeOfDay => {
-                let instant = self.environment.instant;
-                let instant = instant.ok_or(EvaluationError::NoInstant { operation: name })?;
-                let now = Temporal::of_instant(instant);
-                let result = match function {
-                    Function::Now => Item::DateTime(now),
-                    Function::Today => Item::Date(now.to_date()),
-                    _ => Item::Time(now.to_time()),
-                };
-                replace(Some(result), start, out)
-            }
             // What it would write is data, and data never reaches a log.
             Function::Trace => Ok(()),
-            Function::Type => {
-                let types: Vec<TypeInfo> =
-                    tail(out, start).iter().filter_map(TypeInfo::of).collect();
-                out.truncate(start);
-                types.into_iter().try_for_each(|known| push(Item::Type(known), out))
-            }
             Function::Resolve => self.resolve(start, out),
             Function::Sort => self.sort(arguments, scope, start, out),
             Function::CheckModifiers => self.check_modifiers(arguments, scope, start, out),
-            Function::GetValue => {
-                let value = single(tail(out, start), name)?.map(value_of).transpose()?.flatten();
-                replace(value, start, out)
-            }
-            Function::LowBoundary | Function::HighBoundary => {
-                let digits = self.argument(arguments, scope, out)?;
-                let (item, digits) = (single(tail(out, start), name)?, integer(&digits, name)?);
-                let found = item.map(|item| boundary(function, item, digits)).transpose()?;
-                replace(found.flatten(), start, out)
-            }
-            Function::Precision => {
-                let found = single(tail(out, start), name)?.map(precision).transpose()?;
-                replace(found.flatten().map(Item::Integer), start, out)
-            }
-            Function::Comparable => {
-                let other = self.argument(arguments, scope, out)?;
-                let comparable = match (single(tail(out, start), name)?, single(&other, name)?) {
-                    (Some(left), Some(right)) => are_comparable(left, right, &mut self.budget)?,
-                    _ => None,
-                };
-                replace(Item::boolean(comparable), start, out)
-            }
-            Function::Sqrt | Function::Exp | Function::Ln | Function::Log | Function::Power => {
-                self.budget.spend(math::STEPS)?;
-                let other = self.argument(arguments, scope, out)?;
-                let (item, other) = (single(tail(out, start), name)?, single(&other, name)?);
-                let found = item.map(|item| math::apply(function, item, other)).transpose()?;
-                replace(found.flatten(), start, out)
-            }
+            Function::Abs
+            | Function::Ceiling
+            | Function::Comparable
+            | Function::ConvertsTo(_)
+            | Function::Exp
+            | Function::Floor
+            | Function::GetValue
+            | Function::HighBoundary
+            | Function::Ln
+            | Function::Log
+            | Function::LowBoundary
+            | Function::Now
+            | Function::Power
+            | Function::Precision
+            | Function::Round
+            | Function::Sqrt
+            | Function::TimeOfDay
+            | Function::To(_)
+            | Function::Today
+            | Function::Truncate
+            | Function::Type => self.compute(function, arguments, scope, start, out),
             _ => {
                 let mut texts = Vec::with_capacity(arguments.len());
                 for argument in arguments {
@@ -266,7 +206,7 @@ impl<'d> Evaluation<'d> {
     }
 
     /// Appends the values of the arguments.
-    fn arguments(
+    pub(super) fn arguments(
         &mut self,
         arguments: &[Program],
         scope: Scope<'_, 'd>,

@@ -151,6 +151,7 @@ impl Compiler {
         check_count(at, name, arguments, signature.least, signature.most)?;
         let function = signature.function;
         if function.is_on_text() && types.are_objects()
+            || function == Function::Resolve && types.are_objects() && !types.may_refer()
             || function.is_on_values() && types.are_objects() && !types.may_be_quantities()
         {
             let operand = types.names();
@@ -213,7 +214,11 @@ impl Compiler {
             && name == "resolve"
             && arguments.is_empty()
         {
-            let (input, _) = self.input(input.as_deref(), this)?;
+            let (input, types) = self.input(input.as_deref(), this)?;
+            if types.are_objects() && !types.may_refer() {
+                let (operation, operand) = (name.clone(), types.names());
+                return Err((resolved.at, PathProblem::Operand { operation, operand }));
+            }
             let program = Program::RefersTo { input: Box::new(input), target };
             return Ok((program, Types::system(SystemType::Boolean)));
         }

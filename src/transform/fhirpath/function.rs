@@ -203,6 +203,7 @@ pub(super) const FUNCTIONS: [Signature; 95] = [
 /// Functions whose argument names a type or a profile.
 pub(super) const TYPED: [&str; 5] = ["as", "conformsTo", "getReferenceKey", "is", "ofType"];
 
+const LATER: &str = "it is of a later draft than the FHIRPath of R4; use `select` and `$this`";
 const NO_CDA: &str = "it is for CDA documents";
 const NO_FACTORY: &str = "rows are made of what documents hold, not of new resources";
 const NO_PROFILES: &str = "it needs the profiles, and rows are made of the document alone";
@@ -210,7 +211,8 @@ const NO_SERVER: &str = "it needs a server to ask, and rows are made of the docu
 const NO_TERMINOLOGY: &str = "it needs a terminology server";
 
 /// Functions that FHIRPath or FHIR defines and that are refused, with the reason.
-pub(super) const REFUSED: [(&str, &str); 12] = [
+pub(super) const REFUSED: [(&str, &str); 13] = [
+    ("defineVariable", LATER),
     ("elementDefinition", NO_PROFILES),
     ("expand", NO_TERMINOLOGY),
     ("hasTemplateIdOf", NO_CDA),

@@ -12,7 +12,7 @@ use super::item::{Item, Scalar};
 use super::number;
 
 /// What an evaluation of one costs: a few hundred multiplications of 60 digits.
-pub(super) const STEPS: u32 = 500;
+pub(super) const STEPS: u32 = 5_000;
 
 /// Digits that are computed with, so that 28 are right.
 const WORKING_DIGITS: u64 = 60;
@@ -68,7 +68,7 @@ pub(super) fn apply(
 fn whole_power(base: i64, exponent: u32) -> Option<i64> {
     match base {
         0 | 1 => Some(if exponent == 0 { 1 } else { base }),
-        -1 => Some(if exponent % 2 == 0 { 1 } else { -1 }),
+        -1 => Some(if exponent.is_multiple_of(2) { 1 } else { -1 }),
         _ => base.checked_pow(exponent),
     }
 }

@@ -14,6 +14,7 @@ mod calendar;
 mod call;
 mod compare;
 mod compile;
+mod compute;
 mod convert;
 mod encode;
 mod error;

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use bigdecimal::BigDecimal;
+use bigdecimal::{BigDecimal, One as _};
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
 
 use super::calendar::CalendarUnit;
@@ -197,7 +197,7 @@ impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.value.to_plain_string();
         if self.kind == UnitKind::Calendar {
-            let plural = if self.value == BigDecimal::from(1) { "" } else { "s" };
+            let plural = if self.value.is_one() { "" } else { "s" };
             write!(f, "{value} {}{plural}", self.unit)
         } else {
             write!(f, "{value} '{}'", self.unit)

@@ -64,11 +64,11 @@ impl<'d> Evaluation<'d> {
 
     /// `#id` is the contained resource of that id, `#` the one that contains.
     fn contained(&mut self, id: &str) -> Outcome<Option<&'d Node>> {
-        let container = self.environment.resource;
+        let whole = self.environment.resource;
         if id.is_empty() {
-            return Ok(Some(container));
+            return Ok(Some(whole));
         }
-        let Some(contained) = container.get("contained").and_then(|all| all.as_array()) else {
+        let Some(contained) = whole.get("contained").and_then(|all| all.as_array()) else {
             return Ok(None);
         };
         for node in contained {

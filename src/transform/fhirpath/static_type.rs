@@ -115,6 +115,14 @@ impl Types {
         }
     }
 
+    /// May one of them be a reference?
+    pub(super) fn may_refer(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::OneOf(types) => types.iter().any(|known| known.name() == "Reference"),
+        }
+    }
+
     /// May one of them be a quantity?
     pub(super) fn may_be_quantities(&self) -> bool {
         match self {
@@ -144,8 +152,9 @@ pub(super) fn arithmetic_types(operator: Operator, left: &Types, right: &Types) 
     };
     Types::system(match (operator, left, right) {
         (Operator::Divide, Integer | Decimal, Integer | Decimal) => Decimal,
-        (Operator::WholeDivide, Integer | Decimal, Integer | Decimal) => Integer,
-        (_, Integer, Integer) => Integer,
+        (Operator::WholeDivide, Integer | Decimal, Integer | Decimal) | (_, Integer, Integer) => {
+            Integer
+        }
         (_, Integer | Decimal, Integer | Decimal) => Decimal,
         (
             Operator::Plus | Operator::Minus,
