@@ -219,7 +219,7 @@ impl Temporal {
             };
             self.plus_millis(millis)?
         };
-        Some(Self { local, ..*self })
+        (1..=9999).contains(&local.year()).then_some(Self { local, ..*self })
     }
 
     /// FHIRPath counts a year as 365 days and a month as 30 where a partial date is moved by a
@@ -241,9 +241,15 @@ impl Temporal {
                 self.local.checked_sub_days(Days::new(days.unsigned_abs()))
             }
             Precision::Day => self.local.checked_add_days(Days::new(days.unsigned_abs())),
-            Precision::Hour => self.local.checked_add_signed(TimeDelta::hours(millis / 3_600_000)),
-            Precision::Minute => self.local.checked_add_signed(TimeDelta::minutes(millis / 60_000)),
-            Precision::Second => self.local.checked_add_signed(TimeDelta::milliseconds(millis)),
+            Precision::Hour => {
+                self.local.checked_add_signed(TimeDelta::try_hours(millis / 3_600_000)?)
+            }
+            Precision::Minute => {
+                self.local.checked_add_signed(TimeDelta::try_minutes(millis / 60_000)?)
+            }
+            Precision::Second => {
+                self.local.checked_add_signed(TimeDelta::try_milliseconds(millis)?)
+            }
         }
     }
 
