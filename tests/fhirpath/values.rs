@@ -16,7 +16,8 @@ const OBSERVATION: &str = r##"{"resourceType":"Observation","id":"o1","status":"
   "valueQuantity":{"value":1.50,"system":"http://unitsofmeasure.org","code":"g"},
   "component":[{"valueQuantity":{"value":3,"system":"http://unitsofmeasure.org","code":"a"}},
                {"valueQuantity":{"value":2,"system":"http://example.org","code":"tab"}},
-               {"valueQuantity":{"value":2,"unit":"heaped spoons"}}]}"##;
+               {"valueQuantity":{"value":2,"unit":"heaped spoons"}},
+               {"valueQuantity":{"value":2,"unit":"days"}}]}"##;
 
 #[track_caller]
 fn observed(expression: &str, expected: &[&str]) {
@@ -29,7 +30,8 @@ fn a_reference_resolves_to_what_is_contained_and_to_nothing_else() {
     observed("subject.resolve().ofType(Patient).birthDate", &["1974-03-01"]);
     observed("hasMember.resolve().id", &["o1"]);
     observed("performer.resolve()", &[]);
-    observed("'#p'.select($this).resolve().type().name", &["Patient"]);
+    observed("'#p'.resolve().type().name", &["Patient"]);
+    observed("('#p' | '#gone' | 'Patient/1').resolve().id", &["p"]);
 }
 
 #[test]
@@ -69,6 +71,8 @@ fn years_of_the_calendar_are_those_of_ucum_only_roughly() {
     observed("component[0].value = 3 years", &["true"]);
     observed("component[0].value = 3 'a'", &["true"]);
     observed("effective + component[0].value", &["2027-02-28"]);
+    observed("effective + component[3].value", &["2024-03-02"]);
+    observed("component[3].value = 2 days", &["true"]);
 }
 
 #[test]

@@ -131,11 +131,13 @@ impl Compiler {
             };
             return self.type_test(input, mode, test, this);
         }
-        let literal = input.filter(|input| matches!(input.node, SyntaxNode::String(_)));
-        if let (Some(literal), "resolve") = (literal, name) {
+        if let (Some(input), "resolve") = (input, name)
+            && let SyntaxNode::String(reference) = &input.node
+            && !reference.starts_with('#')
+        {
             let name = name.to_owned();
             let reason = "only what is contained in the document is looked for";
-            return Err((literal.at, PathProblem::Unsupported { name, reason }));
+            return Err((input.at, PathProblem::Unsupported { name, reason }));
         }
         let (input, types) = self.input(input, this)?;
         if name == "getReferenceKey" {

@@ -95,7 +95,10 @@ fn element_types(element: &Element) -> Types {
 }
 
 fn unknown_element(types: &Types, known: &[StaticType], name: &str) -> PathProblem {
-    let is_resource = |known: &StaticType| matches!(known, StaticType::Fhir(fhir) if fhir.kind() == TypeKind::Resource);
+    let is_resource = |known: &StaticType| match known {
+        StaticType::Fhir(fhir) => fhir.kind() == TypeKind::Resource,
+        StaticType::System(_) | StaticType::Info => false,
+    };
     if name == RESOURCE_TYPE && known.iter().any(is_resource) {
         return resource_type();
     }

@@ -183,7 +183,9 @@ impl Quantity {
     pub(super) fn calendar_unit(&self) -> Option<CalendarUnit> {
         match self.kind {
             UnitKind::Calendar => CalendarUnit::named(&self.unit),
-            UnitKind::Recorded => CalendarUnit::of_ucum(&self.unit),
+            UnitKind::Recorded => {
+                CalendarUnit::of_ucum(&self.unit).or_else(|| CalendarUnit::named(&self.unit))
+            }
             UnitKind::Ucum => {
                 let lasting = |unit: &CalendarUnit| unit.seconds().is_some();
                 CalendarUnit::of_ucum(&self.unit).filter(lasting)

@@ -40,6 +40,7 @@ fn written_type(syntax: &Syntax) -> Option<String> {
     }
 }
 
+/// The type of that name, or the two of that name.
 pub(super) fn named(at: usize, name: &str) -> Result<TypeTest, Fault> {
     let (fhir, system) = if let Some(system) = name.strip_prefix("System.") {
         (None, SystemType::named(system))
