@@ -92,7 +92,6 @@ pub(super) fn rounded(
     item: &Item<'_>,
     digits: Option<i64>,
 ) -> Result<Item<'static>, EvaluationError> {
-    let operation = function.name();
     let value = match item.scalar()? {
         Scalar::Quantity(quantity) => {
             let quantity = quantity.into_owned();
@@ -106,7 +105,7 @@ pub(super) fn rounded(
         Scalar::Integer(value) if function != Function::Round => return Ok(Item::Integer(value)),
         scalar => match scalar.as_decimal() {
             Some(value) => value.into_owned(),
-            None => return Err(EvaluationError::Operands { operation }),
+            None => return Err(EvaluationError::Operands { operation: function.name() }),
         },
     };
     let mode = match function {

@@ -6,7 +6,7 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 use super::compare::is_among;
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope, are_distinct, is_subset};
-use super::function::Function;
+use super::function::{Function, Signature};
 use super::item::{Item, boolean_of};
 use super::program::Program;
 use super::stack::{Stack, integer, push, replace, single, tail};
@@ -16,14 +16,14 @@ use super::types::FhirType;
 impl<'d> Evaluation<'d> {
     pub(super) fn call(
         &mut self,
-        function: Function,
+        signature: &'static Signature,
         arguments: &[Program],
         pattern: Option<&Regex>,
         scope: Scope<'_, 'd>,
         start: usize,
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let name = function.name();
+        let Signature { name, function, .. } = *signature;
         match function {
             Function::Where => self.filter(arguments, scope, start, out),
             Function::Select => self.select(arguments, scope, start, out),
@@ -189,7 +189,7 @@ impl<'d> Evaluation<'d> {
             | Function::To(_)
             | Function::Today
             | Function::Truncate
-            | Function::Type => self.compute(function, arguments, scope, start, out),
+            | Function::Type => self.compute(signature, arguments, scope, start, out),
             _ => {
                 let mut texts = Vec::with_capacity(arguments.len());
                 for argument in arguments {
@@ -200,7 +200,7 @@ impl<'d> Evaluation<'d> {
                     return replace(None, start, out);
                 };
                 out.truncate(start);
-                text::apply(function, subject, &texts, pattern, &mut self.budget, out)
+                text::apply(signature, subject, &texts, pattern, &mut self.budget, out)
             }
         }
     }

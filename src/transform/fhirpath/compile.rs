@@ -193,7 +193,7 @@ impl Compiler {
         }
         let types = result_types(function, types, argument_types);
         let input = Box::new(input);
-        Ok((Program::Call { input, function, arguments: programs, pattern }, types))
+        Ok((Program::Call { input, signature, arguments: programs, pattern }, types))
     }
 
     fn input(&self, input: Option<&Syntax>, this: &Types) -> Result<Compiled, Fault> {

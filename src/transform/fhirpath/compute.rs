@@ -6,7 +6,7 @@ use super::compare::are_comparable;
 use super::convert::{convert, value_of};
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope};
-use super::function::Function;
+use super::function::{Function, Signature};
 use super::item::Item;
 use super::math;
 use super::program::Program;
@@ -19,13 +19,13 @@ impl<'d> Evaluation<'d> {
     /// Replaces what is on the stack from `start` on by the function's value.
     pub(super) fn compute(
         &mut self,
-        function: Function,
+        signature: &'static Signature,
         arguments: &[Program],
         scope: Scope<'_, 'd>,
         start: usize,
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let name = function.name();
+        let Signature { name, function, .. } = *signature;
         match function {
             Function::Now | Function::Today | Function::TimeOfDay => {
                 let instant = self.environment.instant;

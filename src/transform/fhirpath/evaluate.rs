@@ -61,10 +61,10 @@ impl<'d> Evaluation<'d> {
                 _ => Ok(()),
             },
             Program::Navigate { from, steps } => self.navigate(from, steps, scope, out),
-            Program::Call { input, function, arguments, pattern } => {
+            Program::Call { input, signature, arguments, pattern } => {
                 let start = out.len();
                 self.run(input, scope, out)?;
-                self.call(*function, arguments, pattern.as_ref(), scope, start, out)
+                self.call(signature, arguments, pattern.as_ref(), scope, start, out)
             }
             Program::TypeTest { input, test, mode } => {
                 let start = out.len();

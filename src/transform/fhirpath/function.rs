@@ -102,7 +102,7 @@ const fn of(name: &'static str, function: Function, least: usize, most: usize) -
 }
 
 /// All functions but those that take a type.
-pub(super) const FUNCTIONS: [Signature; 95] = [
+pub(super) static FUNCTIONS: [Signature; 95] = [
     of("abs", Function::Abs, 0, 0),
     of("aggregate", Function::Aggregate, 1, 2),
     of("all", Function::All, 1, 1),
@@ -232,7 +232,7 @@ pub(super) const REFUSED_VARIABLES: [(&str, &str); 3] =
     [("factory", NO_FACTORY), ("server", NO_SERVER), ("terminologies", NO_TERMINOLOGY)];
 
 impl Function {
-    /// Its name, for messages.
+    /// Its name, for messages. It is looked for; where there is a [`Signature`], that has it.
     pub(super) fn name(self) -> &'static str {
         let signature = FUNCTIONS.iter().find(|signature| signature.function == self);
         signature.map_or("function", |signature| signature.name)

@@ -29,12 +29,12 @@ pub(super) fn apply(
     item: &Item<'_>,
     argument: Option<&Item<'_>>,
 ) -> Outcome<Option<Item<'static>>> {
-    let operands = EvaluationError::Operands { operation: function.name() };
+    let operands = || EvaluationError::Operands { operation: function.name() };
     let own = item.scalar()?;
     if let Scalar::Nothing = own {
         return Ok(None);
     }
-    let value = own.as_decimal().ok_or(operands)?;
+    let value = own.as_decimal().ok_or_else(operands)?;
     let other = match argument {
         None => None,
         Some(argument) => Some(argument.scalar()?),
@@ -48,7 +48,7 @@ pub(super) fn apply(
     }
     let other = match &other {
         None | Some(Scalar::Nothing) => None,
-        Some(other) => Some(other.as_decimal().ok_or(operands)?),
+        Some(other) => Some(other.as_decimal().ok_or_else(operands)?),
     };
     let result = match (function, other) {
         (Function::Sqrt, _) => value.sqrt(),

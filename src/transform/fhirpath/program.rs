@@ -5,7 +5,7 @@ use regex::Regex;
 use sonic_rs::JsonContainerTrait as _;
 
 use super::error::EvaluationError;
-use super::function::Function;
+use super::function::Signature;
 use super::item::{Item, SystemType};
 use super::syntax::Operator;
 use super::types::{Element, FhirType};
@@ -30,7 +30,8 @@ pub(super) enum Program {
     },
     Call {
         input: Box<Program>,
-        function: Function,
+        /// Of the table, so that its name need not be looked up.
+        signature: &'static Signature,
         arguments: Vec<Program>,
         pattern: Option<Regex>,
     },

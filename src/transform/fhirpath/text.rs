@@ -9,7 +9,7 @@ use super::MAX_TEXT_BYTES;
 use super::encode;
 use super::error::EvaluationError;
 use super::evaluate::Outcome;
-use super::function::Function;
+use super::function::{Function, Signature};
 use super::item::Item;
 use super::literal::pattern as compiled;
 use super::program::Budget;
@@ -68,14 +68,14 @@ pub(super) fn join(
 
 /// Appends the result of a function on text. An argument that is empty makes it empty.
 pub(super) fn apply<'d>(
-    function: Function,
+    signature: &'static Signature,
     subject: Cow<'d, str>,
     arguments: &[Vec<Item<'d>>],
     pattern: Option<&Regex>,
     budget: &mut Budget,
     out: &mut Stack<'d>,
 ) -> Outcome {
-    let name = function.name();
+    let Signature { name, function, .. } = *signature;
     budget.spend_on_text(subject.len())?;
     if function == Function::Substring {
         return substring(&subject, arguments, out);
