@@ -62,6 +62,19 @@ fn quantities_compare_by_ucum_whatever_their_unit() {
 }
 
 #[test]
+fn a_quantity_that_is_a_bound_is_neither_more_nor_less_than_another() {
+    let below = r#"{"resourceType":"Observation","valueQuantity":
+        {"value":5.5,"comparator":"<","system":"http://unitsofmeasure.org","code":"mmol/L"}}"#;
+    let on = |expression| results(expression, Some("Observation"), below);
+    for expression in ["value > 5 'mmol/L'", "value = 5.5 'mmol/L'", "value.ofType(Quantity) * 2"] {
+        assert_eq!(on(expression), Ok(vec![]), "{expression}");
+    }
+    assert_eq!(on("value.ofType(Quantity).value > 5"), Ok(vec!["true".to_owned()]));
+    assert_eq!(on("value = value"), Ok(vec!["true".to_owned()]));
+    assert_eq!(on("(value | value).count()"), Ok(vec!["1".to_owned()]));
+}
+
+#[test]
 fn years_of_the_calendar_are_those_of_ucum_only_roughly() {
     yields("1 year = 1 'a'", &[]);
     yields("1 year ~ 1 'a'", &["true"]);

@@ -82,12 +82,20 @@ pub(super) fn items_equal(
     budget: &mut Budget,
 ) -> Result<Option<bool>, EvaluationError> {
     budget.spend(1)?;
+    let (left_item, right_item) = (left, right);
     let (left, right) = (left.scalar()?, right.scalar()?);
     if let Some((left, right)) = temporals(&left, &right) {
         return Ok(left.compare(&right).map(Ordering::is_eq));
     }
     if let Some((left, right)) = quantities(&left, &right) {
-        return Ok(left.compare(&right, budget)?.map(Ordering::is_eq));
+        let equal = left.compare(&right, budget)?.map(Ordering::is_eq);
+        return match (equal, left_item.node(), right_item.node()) {
+            (None, Some(left), Some(right)) => {
+                // What cannot be compared may still be the very same.
+                Ok(nodes_equal(left, right, budget)?.then_some(true))
+            }
+            (equal, ..) => Ok(equal),
+        };
     }
     Ok(Some(match (&left, &right) {
         (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,

@@ -43,6 +43,8 @@ pub enum UnitKind {
     Recorded,
     /// Another system of units: only equal codes are the same.
     Foreign,
+    /// The value is a bound (`< 5`), which says too little to compare or compute with.
+    Bound,
 }
 
 impl Quantity {
@@ -55,6 +57,7 @@ impl Quantity {
         let text = |name: &&str| object.get(name).and_then(|unit| unit.as_str());
         let unit = text(&"code").or_else(|| text(&"unit")).unwrap_or("1");
         let kind = match text(&"system") {
+            _ if text(&"comparator").is_some() => UnitKind::Bound,
             None | Some("http://unitsofmeasure.org") => UnitKind::Recorded,
             Some(CALENDAR_UNITS) => UnitKind::Calendar,
             Some(_) => UnitKind::Foreign,
@@ -71,6 +74,8 @@ impl Quantity {
     /// Is the unit written in the same way, and does it mean the same?
     pub(super) fn has_unit_of(&self, other: &Self) -> bool {
         self.unit == other.unit
+            && self.kind != UnitKind::Bound
+            && other.kind != UnitKind::Bound
             && (self.kind == UnitKind::Calendar) == (other.kind == UnitKind::Calendar)
     }
 
@@ -143,8 +148,12 @@ impl Quantity {
         budget.spend(STEPS_PER_CONVERSION)?;
         let is_product = operator == Operator::Times;
         let (unit, kind) = match (left, right) {
-            (known, one) if one.is_plain() => (Some(known.unit.clone()), known.kind),
-            (one, known) if is_product && one.is_plain() => (Some(known.unit.clone()), known.kind),
+            (known, one) if known.kind != UnitKind::Bound && one.is_plain() => {
+                (Some(known.unit.clone()), known.kind)
+            }
+            (one, known) if is_product && known.kind != UnitKind::Bound && one.is_plain() => {
+                (Some(known.unit.clone()), known.kind)
+            }
             _ if !left.multiplies() || !right.multiplies() => (None, UnitKind::Ucum),
             _ if is_product => (units::multiplied(&left.unit, &right.unit), UnitKind::Ucum),
             _ => (units::divided(&left.unit, &right.unit), UnitKind::Ucum),
@@ -172,8 +181,8 @@ impl Quantity {
             _ => self.unit.clone(),
         };
         let kind = match self.kind {
-            UnitKind::Foreign => UnitKind::Foreign,
-            _ => UnitKind::Ucum,
+            UnitKind::Ucum | UnitKind::Calendar | UnitKind::Recorded => UnitKind::Ucum,
+            other => other,
         };
         Self { value: self.value.clone(), unit, kind }
     }
@@ -190,7 +199,7 @@ impl Quantity {
                 let lasting = |unit: &CalendarUnit| unit.seconds().is_some();
                 CalendarUnit::of_ucum(&self.unit).filter(lasting)
             }
-            UnitKind::Foreign => None,
+            UnitKind::Foreign | UnitKind::Bound => None,
         }
     }
 }

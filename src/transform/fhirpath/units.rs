@@ -87,7 +87,9 @@ fn decimal(factor: Number) -> Option<BigDecimal> {
 
 /// What each of two quantities measures, if they can be compared.
 fn measures(left: &Quantity, right: &Quantity) -> Option<(Measure, Measure)> {
-    if left.kind == UnitKind::Foreign || right.kind == UnitKind::Foreign {
+    let converts =
+        |quantity: &Quantity| !matches!(quantity.kind, UnitKind::Foreign | UnitKind::Bound);
+    if !converts(left) || !converts(right) {
         return None;
     }
     let is_calendar = |quantity: &Quantity| quantity.kind == UnitKind::Calendar;
@@ -161,7 +163,7 @@ pub(super) fn converted(from: &Quantity, unit: &str) -> Option<Quantity> {
         return Some(Quantity { value: from.value.clone(), ..target });
     }
     let own = match (from.kind, kind) {
-        (UnitKind::Foreign, _) => return None,
+        (UnitKind::Foreign | UnitKind::Bound, _) => return None,
         (UnitKind::Calendar, UnitKind::Ucum) => {
             let unit = CalendarUnit::of_ucum(&target.unit)?.name().to_owned();
             Quantity { unit, kind: UnitKind::Calendar, ..target.clone() }
