@@ -82,30 +82,28 @@ pub(super) fn items_equal(
     budget: &mut Budget,
 ) -> Result<Option<bool>, EvaluationError> {
     budget.spend(1)?;
-    let (left_item, right_item) = (left, right);
-    let (left, right) = (left.scalar()?, right.scalar()?);
-    if let Some((left, right)) = temporals(&left, &right) {
-        return Ok(left.compare(&right).map(Ordering::is_eq));
+    let (one, other) = (left.scalar()?, right.scalar()?);
+    if let Some((one, other)) = temporals(&one, &other) {
+        return Ok(one.compare(&other).map(Ordering::is_eq));
     }
-    if let Some((left, right)) = quantities(&left, &right) {
-        let equal = left.compare(&right, budget)?.map(Ordering::is_eq);
-        return match (equal, left_item.node(), right_item.node()) {
+    if let Some((one, other)) = quantities(&one, &other) {
+        return match (one.compare(&other, budget)?, left.node(), right.node()) {
+            // What cannot be compared may still be the very same.
             (None, Some(left), Some(right)) => {
-                // What cannot be compared may still be the very same.
                 Ok(nodes_equal(left, right, budget)?.then_some(true))
             }
-            (equal, ..) => Ok(equal),
+            (ordering, ..) => Ok(ordering.map(Ordering::is_eq)),
         };
     }
-    Ok(Some(match (&left, &right) {
-        (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,
-        (Scalar::Integer(left), Scalar::Integer(right)) => left == right,
-        (Scalar::Complex(left), Scalar::Complex(right)) => nodes_equal(left, right, budget)?,
-        (Scalar::Type(left), Scalar::Type(right)) => left == right,
+    Ok(Some(match (&one, &other) {
+        (Scalar::Boolean(one), Scalar::Boolean(other)) => one == other,
+        (Scalar::Integer(one), Scalar::Integer(other)) => one == other,
+        (Scalar::Complex(one), Scalar::Complex(other)) => nodes_equal(one, other, budget)?,
+        (Scalar::Type(one), Scalar::Type(other)) => one == other,
         (Scalar::Nothing, Scalar::Nothing) => true,
-        _ => match (texts(&left, &right), numbers(&left, &right)) {
-            (Some((left, right)), _) => left == right,
-            (None, Some((left, right))) => left == right,
+        _ => match (texts(&one, &other), numbers(&one, &other)) {
+            (Some((one, other)), _) => one == other,
+            (None, Some((one, other))) => one == other,
             (None, None) => false,
         },
     }))
