@@ -48,6 +48,7 @@ fn change(document: &str) -> Change {
     let document = Document::parse(document.as_bytes(), DocumentLimits::default()).expect("JSON");
     let text = |member| document.text(member).expect("a resource").into();
     Change {
+        timestamp: None,
         resource: ResourceKey { resource_type: text("resourceType"), id: text("id") },
         operation: Operation::Upsert { version: Version::new(7).expect("positive"), document },
         origin: Origin { source: TopicPartition::new("changes", 0), offset: Offset(0), index: 0 },

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use chrono::Utc;
 use serde_json::json;
 
 use super::opened::Opened;
@@ -64,7 +65,7 @@ fn values(expression: &str, document: &Document) -> Result<(), Failure> {
     let root = document.root();
     let focus = Item::resource(root);
     let mut items = Vec::new();
-    path.evaluate(Environment::of(root), focus, &mut items)
+    path.evaluate(Environment::of(root).at(Some(Utc::now())), focus, &mut items)
         .map_err(|error| Failure::failed(error.to_string()))?;
     let values: Vec<String> = items.iter().map(json_of).collect();
     println!("[{}]", values.join(","));
@@ -87,7 +88,7 @@ fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>>
     let mut record = Record {
         source: TopicPartition::new("explain", 0),
         offset: Offset(0),
-        timestamp: None,
+        timestamp: Some(Utc::now().timestamp_millis()),
         key: None,
         value: Some(bytes.into()),
         headers: Vec::new(),

@@ -72,6 +72,9 @@ pub struct Change {
     pub operation: Operation,
     /// Where the change came from first.
     pub origin: Origin,
+    /// When its record was made, milliseconds since the epoch: what `now()` is in rules. A replayed
+    /// change keeps that of its letter, so that it makes the same rows.
+    pub timestamp: Option<i64>,
 }
 
 impl Change {

@@ -62,7 +62,8 @@ impl<'d> Scalar<'d> {
             | Item::Date(_)
             | Item::DateTime(_)
             | Item::Time(_)
-            | Item::Quantity(_) => item.text().map(Self::Text),
+            | Item::Quantity(_)
+            | Item::Type(_) => item.text().map(Self::Text),
         }
     }
 

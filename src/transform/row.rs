@@ -13,6 +13,7 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use chrono::DateTime;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -26,10 +27,11 @@ pub(super) fn row_sets(
     version: Version,
     document: &Document,
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
+    let instant = change.timestamp.and_then(DateTime::from_timestamp_millis);
     let mut run = Run {
         change,
         version,
-        environment: Environment::of(document.root()),
+        environment: Environment::of(document.root()).at(instant),
         rows: vec![Vec::new(); program.tables],
         rows_left: MAX_ROWS,
         found: Vec::new(),

@@ -62,10 +62,10 @@ impl<'d> Evaluation<'d> {
                 _ => Ok(()),
             },
             Program::Navigate { from, steps } => self.navigate(from, steps, scope, out),
-            Program::Call { input, function, arguments, pattern } => {
+            Program::Call { input, signature, arguments, pattern } => {
                 let start = out.len();
                 self.run(input, scope, out)?;
-                self.call(*function, arguments, pattern.as_ref(), scope, start, out)
+                self.call(signature, arguments, pattern.as_ref(), scope, start, out)
             }
             Program::TypeTest { input, test, mode } => {
                 let start = out.len();
@@ -86,7 +86,13 @@ impl<'d> Evaluation<'d> {
                 keep_keys(start, out);
                 Ok(())
             }
+            Program::RefersTo { input, target } => {
+                let start = out.len();
+                self.run(input, scope, out)?;
+                self.refers_to(*target, start, out)
+            }
             Program::Indexed { input, index } => self.indexed(input, index, scope, out),
+            Program::Descending(key) => self.run(key, scope, out),
             Program::Negative(operand) => {
                 let start = out.len();
                 self.run(operand, scope, out)?;
@@ -208,7 +214,7 @@ fn apply(
         Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
             match (single(left, name)?, single(right, name)?) {
                 (Some(left), Some(right)) => {
-                    order(left, right, name)?.map(|found| match operator {
+                    order(left, right, name, budget)?.map(|found| match operator {
                         Operator::Less => found == Ordering::Less,
                         Operator::LessOrEqual => found != Ordering::Greater,
                         Operator::Greater => found == Ordering::Greater,

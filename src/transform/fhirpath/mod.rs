@@ -9,29 +9,44 @@
 //! `evaluate`.
 
 mod arithmetic;
+mod boundary;
+mod calendar;
 mod call;
 mod compare;
 mod compile;
+mod compute;
 mod convert;
+mod encode;
 mod error;
 mod evaluate;
 mod function;
 mod item;
 mod lexer;
+mod literal;
+mod math;
+mod member;
+mod modifiers;
 mod navigate;
 mod number;
 mod program;
 mod quantity;
+mod reference;
+mod reflect;
+mod sort;
 mod stack;
 mod static_type;
 mod syntax;
 mod temporal;
 mod text;
+mod type_name;
 mod types;
+mod units;
 mod variables;
 
 use std::fmt;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use self::compile::Compiler;
 use self::evaluate::{Evaluation, Scope};
@@ -40,8 +55,10 @@ use self::static_type::{StaticType, Types};
 use crate::model::Node;
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
+pub use self::function::{refused, supported};
 pub use self::item::{Item, SystemType, convert_to_boolean};
-pub use self::quantity::Quantity;
+pub use self::quantity::{Quantity, UnitKind};
+pub use self::reflect::TypeInfo;
 pub use self::temporal::{Precision, Temporal};
 pub use self::types::FhirType;
 pub use self::variables::{Variables, primitive};
@@ -73,13 +90,21 @@ pub struct Environment<'d> {
     /// `%rowIndex`, for expressions compiled with [`Variables::of_views`]: the place of what is
     /// evaluated on in the nearest iteration, from 0; 0 outside of any.
     pub row_index: u32,
+    /// `now()`: when the change was made. Without it, who asks for it gets an error.
+    pub instant: Option<DateTime<Utc>>,
 }
 
 impl<'d> Environment<'d> {
     /// The surroundings of a resource.
     #[must_use]
     pub const fn of(resource: &'d Node) -> Self {
-        Self { resource, row_index: 0 }
+        Self { resource, row_index: 0, instant: None }
+    }
+
+    /// The same at this time.
+    #[must_use]
+    pub const fn at(self, instant: Option<DateTime<Utc>>) -> Self {
+        Self { instant, ..self }
     }
 }
 

@@ -6,6 +6,7 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
 use super::evaluate::{Evaluation, Outcome, Scope};
 use super::item::{Item, no_value, resource_type};
 use super::program::{Program, Step};
+use super::reference::literal;
 use super::stack::{Stack, push};
 use super::types::{Element, FhirType, TypeKind};
 use crate::model::Node;
@@ -42,7 +43,10 @@ impl<'d> Evaluation<'d> {
     fn walk(&mut self, from: &Item<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
         self.budget.spend(1)?;
         let Some((step, rest)) = steps.split_first() else { return push(from.clone(), out) };
-        let Item::Node { node, sidecar, fhir_type } = from else { return Ok(()) };
+        let Item::Node { node, sidecar, fhir_type } = from else {
+            return element_of_computed(from, step)
+                .map_or(Ok(()), |item| self.walk(&item, rest, out));
+        };
         // The id and the extensions of a primitive are beside it.
         let owner = if node.is_object() { *node } else { sidecar.unwrap_or(*node) };
         let (element, name) = match (step, fhir_type) {
@@ -129,14 +133,25 @@ impl<'d> Evaluation<'d> {
     }
 }
 
+/// A quantity that was computed has a value and a unit, a type its name.
+fn element_of_computed<'d>(item: &Item<'d>, step: &Step) -> Option<Item<'d>> {
+    let name = match step {
+        Step::Known(element) => element.name,
+        Step::Named(name) => name,
+    };
+    match (item, name) {
+        (Item::Quantity(quantity), "value") => Some(Item::Decimal(quantity.value.clone())),
+        (Item::Quantity(quantity), "unit") => Some(Item::String(quantity.unit.clone().into())),
+        (Item::Type(info), name) => info.element(name).map(|text| Item::String(text.into())),
+        _ => None,
+    }
+}
+
 /// The id that a literal reference to a resource ends with.
 pub(super) fn reference_key(reference: &Node, target: Option<FhirType>) -> Option<&str> {
     let text = reference.as_object()?.get(&"reference")?.as_str()?;
-    let text = text.split_once("/_history/").map_or(text, |(resource, _)| resource);
-    let (before, id) = text.rsplit_once('/')?;
-    let named = FhirType::named(before.rsplit('/').next()?)?;
-    let fits = named.kind() == TypeKind::Resource && target.is_none_or(|asked| named.is_a(asked));
-    (fits && !id.is_empty()).then_some(id)
+    let (named, id) = literal(text)?;
+    target.is_none_or(|asked| named.is_a(asked)).then_some(id)
 }
 
 /// The value of an element, what is beside it, and its type.

@@ -5,7 +5,7 @@ use regex::Regex;
 use sonic_rs::JsonContainerTrait as _;
 
 use super::error::EvaluationError;
-use super::function::Function;
+use super::function::Signature;
 use super::item::{Item, SystemType};
 use super::syntax::Operator;
 use super::types::{Element, FhirType};
@@ -31,7 +31,8 @@ pub(super) enum Program {
     },
     Call {
         input: Box<Program>,
-        function: Function,
+        /// Of the table, so that its name need not be looked up.
+        signature: &'static Signature,
         arguments: Vec<Program>,
         pattern: Option<Regex>,
     },
@@ -44,10 +45,17 @@ pub(super) enum Program {
         input: Box<Program>,
         target: Option<FhirType>,
     },
+    /// `resolve() is Type`, told by the reference alone.
+    RefersTo {
+        input: Box<Program>,
+        target: FhirType,
+    },
     Indexed {
         input: Box<Program>,
         index: Box<Program>,
     },
+    /// A key of `sort` whose order is turned round.
+    Descending(Box<Program>),
     Negative(Box<Program>),
     Positive(Box<Program>),
     Binary {

@@ -4,6 +4,8 @@
 //! possibly none, or a refusal. What one document may make is bounded in rows and bytes, because
 //! selects side by side multiply.
 
+use chrono::DateTime;
+
 use super::program::{
     ColumnProgram, Count, Expression, Iteration, Managed, SelectProgram, ViewProgram,
 };
@@ -64,7 +66,8 @@ impl<'d> Run<'d> {
         version: &Value,
     ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
         let program = self.program;
-        let environment = Environment::of(document.root());
+        let instant = self.change.timestamp.and_then(DateTime::from_timestamp_millis);
+        let environment = Environment::of(document.root()).at(instant);
         let focus = Item::resource(document.root());
         for condition in &program.conditions {
             if !self.holds(condition, &focus, environment)? {

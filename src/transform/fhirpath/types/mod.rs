@@ -93,6 +93,11 @@ impl FhirType {
         false
     }
 
+    /// The type that it specialises.
+    pub(super) fn parent(self) -> Option<Self> {
+        self.definition().parent
+    }
+
     pub(super) fn kind(self) -> TypeKind {
         self.definition().kind
     }
@@ -121,6 +126,12 @@ impl FhirType {
             .types
             .iter()
             .any(|definition| definition.elements.iter().any(|candidate| candidate.name == element))
+    }
+
+    /// All types that specialise it, itself included.
+    pub(super) fn specialisations(self) -> impl Iterator<Item = Self> {
+        let all = (0..TABLE.types.len()).filter_map(|number| u16::try_from(number).ok());
+        all.map(Self).filter(move |candidate| candidate.is_a(self))
     }
 
     /// All names, for suggestions.
