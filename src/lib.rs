@@ -2,6 +2,7 @@
 //!
 //! The modules are read in the order a record travels; see ARCHITECTURE.md.
 
+pub mod application;
 pub mod broker;
 pub mod cli;
 pub mod dead_letter;
@@ -16,3 +17,5 @@ pub mod source;
 pub mod telemetry;
 pub mod topology;
 pub mod transform;
+
+pub use application::Application;

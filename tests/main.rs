@@ -9,6 +9,7 @@ mod decode;
 mod dependencies;
 mod docker;
 mod docs;
+mod embedding;
 mod fhirpath;
 mod hl7_examples;
 mod pipeline;

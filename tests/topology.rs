@@ -138,7 +138,6 @@ fn missing_sections_are_named_and_nothing_that_follows_from_them() {
         [
             "t.yaml#/name: is required",
             "t.yaml#/source: is required",
-            "t.yaml#/transform: is required",
             "t.yaml#/sink/url: is required",
         ]
     );

@@ -1,9 +1,8 @@
 //! `rowcast check`: everything that can be known to be wrong before the first record.
 
-use super::opened::Opened;
 use super::{Failure, TopologyArguments};
 use crate::plan::{SchemaProblem, Severity};
-use crate::transform::Transformer as _;
+use crate::topology::BrokerChoice;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
@@ -16,20 +15,19 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
-    let opened = Opened::load(&arguments.topology)?;
-    opened.warn();
-    let tables: usize = opened.rules.catalog().roots.iter().map(|root| root.tables.len()).sum();
-    eprintln!(
-        "topology {}: {} rules files, {tables} tables",
-        opened.topology.name,
-        opened.topology.rules.len()
-    );
-    opened.broker().await?;
+    let application = super::open(&arguments.topology)?;
+    let topology = application.topology();
+    let tables: usize = application.catalog().roots.iter().map(|root| root.tables.len()).sum();
+    eprintln!("topology {}: {} rules files, {tables} tables", topology.name, topology.rules.len());
+    // Kafka's client judges its properties without contacting anybody
+    if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {
+        application.broker().await?;
+    }
     if arguments.offline {
         return Ok(());
     }
     // the identity matters for writing only
-    let sink = opened.sink("check").await?;
+    let sink = application.sink("check").await?;
     let problems = sink.check_schema().await?;
     refuse(&problems)?;
     eprintln!("schema: fits");
@@ -38,6 +36,17 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
 
 /// Says what is wrong with the live schema, with the DDL that mends it; warnings alone let pass.
 pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(refusal(problems));
+    }
+    for problem in problems {
+        eprintln!("warning: {problem}");
+    }
+    Ok(())
+}
+
+/// A live schema that does not fit.
+pub(super) fn refusal(problems: &[SchemaProblem]) -> Failure {
     let mut errors = Vec::new();
     let mut mending = Vec::new();
     for problem in problems {
@@ -51,9 +60,6 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
             mending.push(ddl);
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
     let advice = format!("this DDL would mend it:\n\n{}\n", mending.join("\n"));
-    Err(Failure::configuration(&errors).advising(advice))
+    Failure::configuration(&errors).advising(advice)
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::opened::Opened;
 use super::table::table;
 use super::{Failure, Output};
+use crate::application::Application;
 use crate::error::{Cause, Refusal, messages};
 use crate::model::{
     Catalog, Change, Document, DocumentLimits, Header, Offset, Operation, Record, ResourceRows,
@@ -53,9 +53,8 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::usage("give --topology, or --path"));
     };
     let settings = arguments.settings.clone();
-    let opened = Opened::load(&super::TopologyArguments { topology, settings })?;
-    opened.warn();
-    rows(&opened, bytes, arguments.output)
+    let application = super::open(&super::TopologyArguments { topology, settings })?;
+    rows(&application, bytes, arguments.output)
 }
 
 fn values(expression: &str, document: &Document) -> Result<(), Failure> {
@@ -83,7 +82,7 @@ fn json_of(item: &Item<'_>) -> String {
 }
 
 /// The changes of the file, read as a record of the ingest topic would be.
-fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>> {
+fn changes(application: &Application, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>> {
     let mut record = Record {
         source: TopicPartition::new("explain", 0),
         offset: Offset(0),
@@ -92,29 +91,29 @@ fn changes(opened: &Opened, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>>
         value: Some(bytes.into()),
         headers: Vec::new(),
     };
-    match opened.decoder().decode(&record) {
+    match application.decoder().decode(&record) {
         Err(error) if error.cause() == Cause::MissingVersion => {
             eprintln!("note: the resource has no version; explained as version 1");
             record.headers.push(Header::text(HEADER_VERSION, "1"));
-            opened.decoder().decode(&record).map_err(|error| Box::new(error.into()))
+            application.decoder().decode(&record).map_err(|error| Box::new(error.into()))
         }
         decoded => decoded.map_err(|error| Box::new(error.into())),
     }
 }
 
-fn rows(opened: &Opened, bytes: Vec<u8>, output: Output) -> Result<(), Failure> {
+fn rows(application: &Application, bytes: Vec<u8>, output: Output) -> Result<(), Failure> {
     let refused = |refusal: Box<Refusal>| Failure::failed(format!("refused: {refusal}"));
     let mut rows = Vec::new();
-    for change in changes(opened, bytes).map_err(refused)? {
+    for change in changes(application, bytes).map_err(refused)? {
         match change.operation {
             Operation::Delete { .. } => eprintln!("note: a delete; it removes the resource's rows"),
             Operation::Upsert { .. } => {
-                rows.extend(opened.rules.transform(&change).map_err(refused)?);
+                rows.extend(application.rules().transform(&change).map_err(refused)?);
             }
         }
     }
-    let catalog = opened.rules.catalog();
-    let statements = statements(opened, &rows);
+    let catalog = application.catalog();
+    let statements = statements(application, &rows);
     match output {
         Output::Json => print_json(catalog, &rows, &statements),
         Output::Table => print_tables(catalog, &rows, &statements),
@@ -123,12 +122,12 @@ fn rows(opened: &Opened, bytes: Vec<u8>, output: Output) -> Result<(), Failure> 
 }
 
 /// The statements that would write the rows, as they would run after the guard let them through.
-fn statements(opened: &Opened, rows: &[ResourceRows]) -> Vec<String> {
+fn statements(application: &Application, rows: &[ResourceRows]) -> Vec<String> {
     let mut texts = Vec::new();
     for resource in rows {
-        let Some(root) = opened.rules.catalog().roots.get(resource.root) else { continue };
+        let Some(root) = application.catalog().roots.get(resource.root) else { continue };
         let Some(sets) = &resource.row_sets else { continue };
-        let statements = RootStatements::new(opened.dialect(), root, |_| None);
+        let statements = RootStatements::new(application.dialect(), root, |_| None);
         let rows_of = |table: usize| -> usize {
             sets.iter().filter(|set| set.table == table).map(|set| set.rows.len()).sum()
         };

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use super::check;
+use crate::application::ApplicationError;
 use crate::broker::BrokerError;
 use crate::error::{ErrorClass, messages};
 use crate::problem::Problem;
@@ -92,6 +94,20 @@ impl From<SinkError> for Failure {
         match error.class() {
             ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
             ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),
+        }
+    }
+}
+
+impl From<ApplicationError> for Failure {
+    fn from(error: ApplicationError) -> Self {
+        match error {
+            ApplicationError::Configuration(problems) => Self::problems(&problems),
+            ApplicationError::Broker(error) => error.into(),
+            ApplicationError::Sink(error) => error.into(),
+            ApplicationError::Schema(problems) => check::refusal(&problems),
+            error @ (ApplicationError::Http { .. } | ApplicationError::Run(_)) => {
+                Self::failed(messages(&error).join(": "))
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::application::Application;
 use crate::topology::Setting;
 
 mod check;
@@ -15,7 +16,6 @@ mod explain;
 mod failure;
 mod feed;
 mod offsets;
-mod opened;
 mod produce;
 mod run;
 mod schema;
@@ -80,6 +80,22 @@ struct TopologyArguments {
     /// Override one setting, e.g. --set sink.connections=4. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<Setting>,
+}
+
+/// Opens the topology, everything known that can be known without a connection.
+fn load(arguments: &TopologyArguments) -> Result<Application, Failure> {
+    let application = Application::load_with(&arguments.topology, &arguments.settings)?;
+    application.check()?;
+    Ok(application)
+}
+
+/// The same, its warnings said on stderr.
+fn open(arguments: &TopologyArguments) -> Result<Application, Failure> {
+    let application = load(arguments)?;
+    for warning in application.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(application)
 }
 
 /// How a command prints what it found.

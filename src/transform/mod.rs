@@ -12,9 +12,13 @@ mod error;
 pub mod fhirpath;
 mod identity;
 mod row;
+mod rows;
 pub mod rules;
+mod several;
 
+pub use rows::Rows;
 pub use rules::RuleSet;
+pub use several::Transformers;
 
 /// Makes rows of documents. The rules document is one implementation; a program that embeds
 /// rowcast may bring its own.
