@@ -21,6 +21,7 @@ mod run;
 mod schema;
 mod table;
 mod topology;
+mod values;
 
 pub use failure::Failure;
 

@@ -9,6 +9,7 @@ use crate::model::{Catalog, Change, ResourceRows};
 
 mod cast;
 mod error;
+mod explain;
 pub mod fhirpath;
 mod identity;
 mod row;
@@ -16,6 +17,7 @@ mod rows;
 pub mod rules;
 mod several;
 
+pub use explain::{Absence, Filling, Note, RootExplanation, TableExplanation, Why};
 pub use rows::Rows;
 pub use rules::RuleSet;
 pub use several::Transformers;
@@ -33,4 +35,10 @@ pub trait Transformer: Send + Sync {
     /// # Errors
     /// A [`Refusal`] of stage `transform`; the same document will always be refused again.
     fn transform(&self, change: &Change) -> Result<Vec<ResourceRows>, Box<Refusal>>;
+
+    /// The same rows with reasons, for people: one [`RootExplanation`] for each root of the
+    /// change's resource type. Of a transformer that does not say more, the rows alone.
+    fn explain(&self, change: &Change) -> Vec<RootExplanation> {
+        explain::plain(self.catalog(), change, self.transform(change))
+    }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Transformer;
+use super::{RootExplanation, Transformer};
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, ResourceRows};
 
@@ -49,5 +49,14 @@ impl Transformer for Transformers {
             all.extend(rows.map(|rows| ResourceRows { root: first + rows.root, ..rows }));
         }
         Ok(all)
+    }
+
+    fn explain(&self, change: &Change) -> Vec<RootExplanation> {
+        let mut all = Vec::new();
+        for (first, part) in &self.parts {
+            let explained = part.explain(change).into_iter();
+            all.extend(explained.map(|of| RootExplanation { root: first + of.root, ..of }));
+        }
+        all
     }
 }

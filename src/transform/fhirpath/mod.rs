@@ -27,6 +27,7 @@ mod static_type;
 mod syntax;
 mod temporal;
 mod text;
+mod trail;
 mod types;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use self::error::{EvaluationError, PathError, PathProblem};
 pub use self::item::{Item, SystemType, convert_to_boolean};
 pub use self::quantity::Quantity;
 pub use self::temporal::{Precision, Temporal};
+pub use self::trail::{Trail, TrailStep};
 pub use self::types::FhirType;
 
 /// Longest expression, in bytes. The longest search parameter of FHIR has about 5,000.

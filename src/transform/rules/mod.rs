@@ -22,7 +22,7 @@ pub(super) use program::{
     ChildProgram, ColumnProgram, Condition, Fill, Maximum, PathColumn, RootProgram, TableProgram,
 };
 
-use super::{Transformer, row};
+use super::{RootExplanation, Transformer, explain, row};
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, Operation, ResourceRows};
 use crate::problem::{Problem, Schema};
@@ -81,5 +81,15 @@ impl Transformer for RuleSet {
             rows.push(ResourceRows { root, row_sets });
         }
         Ok(rows)
+    }
+
+    fn explain(&self, change: &Change) -> Vec<RootExplanation> {
+        let Operation::Upsert { version, document } = &change.operation else { return Vec::new() };
+        let roots = self.by_type.get(&change.resource.resource_type);
+        let explain = |&root: &usize| {
+            let rule = &self.catalog.roots[root].rule;
+            explain::trace(root, rule, &self.programs[root], change, *version, document)
+        };
+        roots.into_iter().flatten().map(explain).collect()
     }
 }
