@@ -484,6 +484,11 @@ fn the_checked_in_schema_of_rules_is_the_generated_one() {
 }
 
 #[test]
+fn the_checked_in_schema_of_cases_is_the_generated_one() {
+    is_checked_in("cases.schema.json", &rowcast::cli::cases_schema(), "src/cli/cases/file.rs");
+}
+
+#[test]
 fn the_checked_in_topologies_are_valid() {
     for name in ["clinical.yaml", "demo.yaml"] {
         let text = fs::read_to_string(repository().join("topology").join(name)).expect(name);

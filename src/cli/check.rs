@@ -1,6 +1,8 @@
 //! `rowcast check`: everything that can be known to be wrong before the first record.
 
-use super::{Failure, TopologyArguments};
+use std::path::PathBuf;
+
+use super::{Failure, Output, TopologyArguments, cases};
 use crate::plan::{SchemaProblem, Severity};
 use crate::topology::BrokerChoice;
 
@@ -12,6 +14,12 @@ pub(super) struct Arguments {
     /// Look at files only; do not connect to the database.
     #[arg(long)]
     offline: bool,
+    /// Run golden cases as well: files or folders; default: `cases` beside the topology file.
+    #[arg(long, value_name = "PATH", num_args = 0..)]
+    cases: Option<Vec<PathBuf>>,
+    /// How to print the cases' results.
+    #[arg(long, value_enum, default_value = "table", requires = "cases")]
+    output: Output,
 }
 
 pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
@@ -23,15 +31,31 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {
         application.broker().await?;
     }
+    let failed = match &arguments.cases {
+        None => 0,
+        Some(paths) if paths.is_empty() => {
+            let beside = arguments.topology.topology.with_file_name("cases");
+            cases::run(&application, &[beside], arguments.output)?
+        }
+        Some(paths) => cases::run(&application, paths, arguments.output)?,
+    };
     if arguments.offline {
-        return Ok(());
+        return held(failed);
     }
     // the identity matters for writing only
     let sink = application.sink("check").await?;
     let problems = sink.check_schema().await?;
     refuse(&problems)?;
     eprintln!("schema: fits");
-    Ok(())
+    held(failed)
+}
+
+fn held(failed_cases: usize) -> Result<(), Failure> {
+    match failed_cases {
+        0 => Ok(()),
+        1 => Err(Failure::failed("1 case does not hold")),
+        many => Err(Failure::failed(format!("{many} cases do not hold"))),
+    }
 }
 
 /// Says what is wrong with the live schema, with the DDL that mends it; warnings alone let pass.

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::application::Application;
 use crate::topology::Setting;
 
+mod cases;
 mod check;
 mod dead_letters;
 mod demo;
@@ -23,12 +24,15 @@ mod table;
 mod topology;
 mod values;
 
+pub use cases::schema as cases_schema;
 pub use failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
   rowcast demo                                            a small hospital, start to end, in a folder of its own
   rowcast check --topology clinical.yaml                  rules, topology and the live schema
+  rowcast check --topology clinical.yaml --offline --cases  golden cases: changes, and the rows they must become
+  rowcast explain --topology clinical.yaml patient.json   what a resource becomes, and why
   rowcast schema --topology clinical.yaml | psql ...      create the tables
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
   rowcast dead-letters list --topology clinical.yaml      what was refused, and why
