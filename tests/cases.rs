@@ -242,3 +242,16 @@ fn a_folder_without_cases_is_a_problem() {
     assert_eq!(empty.status.code(), Some(78));
     assert!(stderr(&empty).contains("holds no case"), "{}", stderr(&empty));
 }
+
+#[test]
+fn the_case_in_the_documentation_holds() {
+    let page = std::fs::read_to_string(topology("../docs/cases.md")).expect("the page");
+    let case = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("case.json");
+    std::fs::write(&file, case.expect("a case")).expect("written");
+    let topology = topology("example/topology.yaml");
+    let mut command = Rowcast::command(&["check", "--offline", "--topology"]);
+    let output = command.arg(topology).arg("--cases").arg(file).output().expect("rowcast runs");
+    assert!(output.status.success(), "{}{}", stdout(&output), stderr(&output));
+}

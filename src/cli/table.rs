@@ -70,11 +70,16 @@ mod tests {
 
     #[test]
     fn a_terminal_too_narrow_gets_a_block_for_each_row() {
-        let rows = [cells(&["1", "Ng"]), cells(&["2", "Okafor"])];
-        let shown = aligned_within(&["id", "family"], &rows, Some(12));
-        assert!(shown.contains("row 1 of 2") || shown.contains("row"), "{shown}");
-        assert!(shown.lines().count() > 4, "{shown}");
-        assert!(!shown.lines().any(|line| line.contains("Ng") && line.contains('1')), "{shown}");
+        let long = "a family name of more than thirty characters";
+        let rows = [cells(&["1", "Ng"]), cells(&["2", long])];
+        let shown = aligned_within(&["id", "family"], &rows, Some(30));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines[0].contains("column") && lines[0].contains("row 1 of 2"), "{shown}");
+        assert!(lines[2].contains("id") && lines[2].contains('1'), "{shown}");
+        assert!(lines[3].contains("family") && lines[3].contains("Ng"), "{shown}");
+        assert!(shown.contains("row 2 of 2"), "{shown}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 30), "{shown}");
+        assert!(long.split(' ').all(|word| shown.contains(word)), "nothing is cut: {shown}");
     }
 
     #[test]

@@ -174,7 +174,9 @@ fn one_row(
 
 fn is_same(wanted: &Json, found: &Value) -> bool {
     match found {
-        Value::Double(found) => wanted.as_f64().is_some_and(|wanted| wanted == *found),
+        Value::Double(found) => {
+            wanted.as_f64().is_some_and(|wanted| wanted.total_cmp(found).is_eq())
+        }
         // as text it is compared with its digits and white space
         Value::Json(text) if wanted.as_str() == Some(text) => true,
         found => *wanted == to_json(found),

@@ -242,7 +242,7 @@ impl Reader<'_> {
             headers: Vec::new(),
         };
         if change.contains_key("resourceType") {
-            record.value = Some(self.text(Value::Object(change), raw, "/change"));
+            record.value = Some(self.text(&Value::Object(change), raw, "/change"));
             return Some(record);
         }
         let mut tree = Value::Object(change);
@@ -255,7 +255,7 @@ impl Reader<'_> {
         record.value = match written.value {
             Value::Null => None,
             Value::String(text) => Some(Bytes::from(text)),
-            other => Some(self.text(other, raw.map(RawValue::get), "/change/value")),
+            other => Some(self.text(&other, raw.map(RawValue::get), "/change/value")),
         };
         record.key = written.key.map(Bytes::from);
         record.offset = Offset(written.offset.unwrap_or_default());
@@ -265,12 +265,12 @@ impl Reader<'_> {
     }
 
     /// A document's text: as it stands in the file, or, from YAML, written anew.
-    fn text(&mut self, value: Value, raw: Option<&str>, at: &str) -> Bytes {
+    fn text(&mut self, value: &Value, raw: Option<&str>, at: &str) -> Bytes {
         if let Some(raw) = raw {
             return Bytes::from(raw.to_owned());
         }
         let mut fractions = Vec::new();
-        find_fractions(&value, at, &mut fractions);
+        find_fractions(value, at, &mut fractions);
         for place in fractions {
             self.report(
                 &place,

@@ -75,7 +75,7 @@ fn ends(expression: &str) -> Vec<usize> {
                 depth += 1;
             }
             Token::Symbol(Symbol::CloseParenthesis | Symbol::CloseBracket | Symbol::CloseBrace) => {
-                depth = depth.saturating_sub(1)
+                depth = depth.saturating_sub(1);
             }
             _ if depth > 0 => {}
             Token::Symbol(Symbol::Dot) => ends.push(at),
