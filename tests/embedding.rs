@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use rowcast::application::{Application, ApplicationError};
 use rowcast::error::{Cause, Refusal};
-use rowcast::model::{Catalog, Change, ColumnType, ResourceRows, RootTable, Value};
+use rowcast::model::{
+    Catalog, Change, ColumnType, Offset, Record, ResourceRows, RootTable, TopicPartition, Value,
+};
 use rowcast::transform::fhirpath::Path as FhirPath;
-use rowcast::transform::{Rows, Transformer};
+use rowcast::transform::{Absence, Filling, Rows, Transformer};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 
@@ -98,6 +100,19 @@ fn patient(version: u32, names: &str) -> String {
     )
 }
 
+/// The change of a resource.
+fn change(resource: &str) -> Change {
+    let record = Record {
+        source: TopicPartition::new("t", 0),
+        offset: Offset(0),
+        timestamp: None,
+        key: None,
+        value: Some(resource.to_owned().into()),
+        headers: Vec::new(),
+    };
+    rowcast::source::Decoder::default().decode(&record).expect("a change").remove(0)
+}
+
 #[test]
 fn the_example_writes_the_rows_that_it_promises() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -174,26 +189,35 @@ async fn a_transformer_in_rust_stands_beside_rules() {
 
 #[test]
 fn what_a_transformer_in_rust_cannot_read_is_refused_with_its_place() {
-    use rowcast::model::{Offset, Record, TopicPartition};
     let names = Names::new();
-    let record = Record {
-        source: TopicPartition::new("t", 0),
-        offset: Offset(0),
-        timestamp: None,
-        key: None,
-        value: Some(
-            r#"{"resourceType":"Patient","id":"1","meta":{"versionId":"1"},"gender":["a","b"]}"#
-                .into(),
-        ),
-        headers: Vec::new(),
-    };
-    let changes = rowcast::source::Decoder::default().decode(&record).expect("a change");
-    let refusal = names.transform(&changes[0]).expect_err("two genders");
+    let change = change(&patient(1, "").replace(r#""other""#, r#"["a","b"]"#));
+    let refusal = names.transform(&change).expect_err("two genders");
     assert_eq!(refusal.cause, Cause::MultipleValues);
     assert_eq!(refusal.place.table.as_deref(), Some("named"));
     assert_eq!(refusal.place.path.as_deref(), Some("gender"));
     let rule = refusal.place.rule.as_deref().unwrap_or_default();
     assert!(rule.contains("embedding.rs:"), "{rule}");
+}
+
+#[test]
+fn a_transformer_in_rust_is_explained_by_its_rows() {
+    let names = Names::new();
+    let explained = |text: &str| {
+        let mut explained = names.explain(&change(text));
+        assert_eq!(explained.len(), 1);
+        explained.remove(0)
+    };
+    let made = explained(&patient(1, r#"{"family":"Ng"}"#));
+    assert_eq!(made.tables[1].rows.len(), 1);
+    assert_eq!(made.tables[0].columns.last(), Some(&Filling::Code));
+    assert_eq!(made.tables[0].columns.first(), Some(&Filling::Managed));
+    let none = explained(&patient(1, ""));
+    assert!(none.is_filtered());
+    assert_eq!(none.tables[0].absences, [Absence::NotMade]);
+    let refused = explained(&patient(1, "").replace(r#""other""#, r#"["a","b"]"#));
+    assert!(!refused.is_filtered());
+    assert_eq!(refused.refusals[0].cause, Cause::MultipleValues);
+    assert_eq!(refused.tables[0].absences, [Absence::Refused]);
 }
 
 #[test]

@@ -107,7 +107,9 @@ impl Application {
         let mut filled: HashMap<String, &str> = HashMap::new();
         for root in roots {
             for table in &root.tables {
-                if let Some(first) = filled.insert(table.name.to_string(), &root.rule) {
+                // databases differ in whether case counts
+                let name = table.name.to_string().to_lowercase();
+                if let Some(first) = filled.insert(name, &root.rule) {
                     let message = format!("`{}` is filled by {first} already", table.name);
                     problems.push(Problem::new(&*root.rule, "", message));
                 }

@@ -17,7 +17,7 @@ mod rows;
 pub mod rules;
 mod several;
 
-pub use explain::{Absence, Filling, Note, RootExplanation, TableExplanation, Why};
+pub use explain::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplanation, Why};
 pub use rows::Rows;
 pub use rules::RuleSet;
 pub use several::Transformers;

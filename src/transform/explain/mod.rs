@@ -13,11 +13,14 @@ use super::fhirpath::TrailStep;
 use super::rules::{MultipleStrategy, OverflowStrategy, PartialDate};
 use crate::error::Refusal;
 use crate::model::{
-    Catalog, Change, ColumnSource, Operation, ResourceRows, RootTable, Row, Table, TableIndex,
-    Value,
+    Catalog, Change, ColumnSource, Operation, ResourceRows, RootTable, Row, RowSet, Table,
+    TableIndex, Value,
 };
 
 pub(super) use trace::trace;
+
+/// Rows of a table whose cells are noted upon: what anybody reads, and a bound on memory.
+pub const MAX_NOTED_ROWS: usize = 1_000;
 
 /// What one transformer makes of one upsert below one root.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub struct TableExplanation {
     pub columns: Vec<Filling>,
     /// Its rows. Where there are refusals, what they leave.
     pub rows: Vec<Row>,
-    /// What is not obvious about a cell.
+    /// What is not obvious about a cell, of the first [`MAX_NOTED_ROWS`] rows.
     pub notes: Vec<Note>,
     /// Why it has no rows, or fewer than one might think.
     pub absences: Vec<Absence>,
@@ -176,11 +179,12 @@ pub(super) fn plain(
 }
 
 impl RootExplanation {
-    /// Rows without reasons; `None` if the transformer made none at this version.
-    fn of(
+    /// Rows without reasons, or what refused them; `None` if the transformer made none at this
+    /// version.
+    pub(in crate::transform) fn of(
         index: usize,
         root: &RootTable,
-        made: Option<Result<Vec<crate::model::RowSet>, Refusal>>,
+        made: Option<Result<Vec<RowSet>, Refusal>>,
     ) -> Self {
         let mut tables: Vec<TableExplanation> =
             root.tables.iter().map(|table| TableExplanation::of(&root.rule, table)).collect();

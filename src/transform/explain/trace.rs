@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Absence, Filling, Note, RootExplanation, TableExplanation, Why};
+use super::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplanation, Why};
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Value, Version};
 use crate::transform::cast::Scalar;
@@ -150,6 +150,7 @@ impl<'p, 'd> Trace<'p, 'd> {
         let mut own_id = Value::Uuid(id);
         for (index, column) in table.columns.iter().enumerate() {
             let (value, why) = match self.run.value(column, focus, id, parent) {
+                Ok(value) if place >= MAX_NOTED_ROWS => (value, None),
                 Ok(value) => {
                     let why = self.why(table.index, index, column, focus, &value);
                     (value, why)
@@ -163,7 +164,8 @@ impl<'p, 'd> Trace<'p, 'd> {
                 own_id = value.clone();
             }
             row.push(value);
-            let note = why.map(|why| Note { row: place, column: index, why });
+            let note = why.filter(|_| place < MAX_NOTED_ROWS);
+            let note = note.map(|why| Note { row: place, column: index, why });
             self.met(table.index).explanation.notes.extend(note);
         }
         self.met(table.index).explanation.rows.push(row);
