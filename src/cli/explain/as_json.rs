@@ -90,7 +90,7 @@ fn column(declared: &Column, filling: &Filling) -> Json {
             Filling::Managed => "managed",
             Filling::Constant => "constant",
             Filling::Code => "code",
-            Filling::Path { .. } => "path",
+            Filling::Path { .. } | Filling::Expression(_) => "path",
         },
         "expression": path.filter(|path| !path.is_empty()),
         "rule": rule,

@@ -99,6 +99,7 @@ fn origin(column: &Column, filling: &Filling) -> (String, String) {
         Filling::Managed => path,
         Filling::Constant => "constant".to_owned(),
         Filling::Code => "code".to_owned(),
+        Filling::Expression(expression) => expression.to_string(),
         Filling::Path { expression, strategy, delimiter, maximum, default, partial_date } => {
             let mut from = expression.clone();
             match strategy {

@@ -57,6 +57,8 @@ pub enum Filling {
     Constant,
     /// A transformer written in Rust.
     Code,
+    /// An expression of which no more is known, a view's for example.
+    Expression(Arc<str>),
     /// A path of the rules.
     Path {
         /// The expression.
@@ -221,14 +223,7 @@ impl TableExplanation {
     fn of(rule: &Arc<str>, table: &Table) -> Self {
         let filling = |source: &ColumnSource| match source {
             ColumnSource::Rule { path, .. } if path.is_empty() => Filling::Code,
-            ColumnSource::Rule { path, .. } => Filling::Path {
-                expression: path.to_string(),
-                strategy: MultipleStrategy::Error,
-                delimiter: "".into(),
-                maximum: None,
-                default: Value::Null,
-                partial_date: PartialDate::Start,
-            },
+            ColumnSource::Rule { path, .. } => Filling::Expression(Arc::clone(path)),
             ColumnSource::Id
             | ColumnSource::Version
             | ColumnSource::SourceResourceId
