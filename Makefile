@@ -47,6 +47,10 @@ proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-exa
 mutations: ## breaks the guarantees one by one and sees the proof fail (tests/mutations.sh --help)
 	@tests/mutations.sh $(MUTATIONS)
 
+.PHONY: fuzz
+fuzz: ## looks for inputs that break expressions, documents or rules (fuzz/run.sh; FUZZ="SECONDS TARGET")
+	@fuzz/run.sh $(FUZZ)
+
 .PHONY: schema
 schema: ## prints the tables for TOPOLOGY=topology/demo.yaml
 	@$(CARGO) run --quiet -- schema --topology $(TOPOLOGY)

@@ -241,13 +241,13 @@ impl Cause {
                 "The header `path` names the expression. Mend the rule or the document, then replay."
             }
             Self::MultipleValues => {
-                "Narrow the path (`first()`, `where(...)`) or choose another strategy, then replay."
+                "Narrow the path (`first()`, `where(...)`) or choose another strategy, in a view `collection`, then replay."
             }
             Self::TypeMismatch => {
                 "The headers name rule, column and path. Choose another column type or mend the document."
             }
             Self::ValueTooLong => {
-                "Widen the column, or set `maximumSize` with `TRUNCATE`, then replay."
+                "Widen the column and its `maximumSize` or `ansi/type`, or let it `TRUNCATE`, then replay."
             }
             Self::ConstraintNotNull => {
                 "Relax the column or give the rule a path that always yields a value."

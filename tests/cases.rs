@@ -204,6 +204,26 @@ fn digits_are_kept_in_json_and_asked_for_in_yaml() {
 }
 
 #[test]
+fn a_case_of_a_view_lists_its_rows() {
+    let view = json!({ "resourceType": "ViewDefinition", "name": "families",
+        "resource": "Patient", "status": "active",
+        "select": [{ "forEach": "name", "column": [{ "name": "family", "path": "family" }] }] });
+    let pipeline = Pipeline::embedded(&view.to_string(), "");
+    let file = pipeline.path("cases.json");
+    let change = patient(json!({ "name": [{ "family": "Ng" }, { "family": "Okafor" }] }));
+    let cases = json!([
+        { "change": change, "rows": { "families": [{ "family": "Ng" }, { "family": "Okafor" }] } },
+        { "change": patient(json!({})), "rows": {} },
+    ]);
+    std::fs::write(&file, cases.to_string()).expect("written");
+    pipeline.expect(&["check", "--offline", "--cases", &file]);
+    let fewer = json!({ "change": change, "rows": { "families": [{ "family": "Ng" }] } });
+    std::fs::write(&file, fewer.to_string()).expect("written");
+    let output = pipeline.command(&["check", "--offline", "--cases", &file]);
+    assert!(stdout(&output).contains("families: expected 1 rows, found 2"), "{}", stdout(&output));
+}
+
+#[test]
 fn results_for_programs_are_an_object_a_line() {
     let cases = json!([
         { "name": "good", "change": { "key": "Patient/1" }, "deleted": true },

@@ -222,6 +222,29 @@ fn sql_is_printed_when_asked_for_and_always_for_programs() {
 }
 
 #[test]
+fn a_view_is_explained_by_its_rows_and_expressions() {
+    let view = json!({ "resourceType": "ViewDefinition", "name": "given_names",
+        "resource": "Patient", "status": "active", "select": [
+            { "column": [{ "name": "patient_id", "path": "getResourceKey()" }] },
+            { "forEach": "name.given", "column": [{ "name": "given", "path": "$this" }] } ] });
+    let pipeline = Pipeline::embedded(&view.to_string(), "");
+    let file = pipeline.path("resource.json");
+    std::fs::write(&file, PATIENT).expect("written");
+    let explained = pipeline.expect(&["explain", "--output", "json", &file]);
+    let explained: Value = serde_json::from_str(&explained).expect("JSON");
+    assert_eq!(explained["outcome"], "written");
+    let tables = explained["tables"].as_array().expect("tables");
+    assert_eq!(tables.len(), 1, "what guards a view is not shown: {tables:?}");
+    let rows = tables[0]["rows"].as_array().expect("rows");
+    let given: Vec<_> = rows.iter().map(|row| &row["given"]).collect();
+    assert_eq!(given, ["Ada", "Bea"]);
+    assert_eq!(tables[0]["parent"], Value::Null);
+    let columns = tables[0]["columns"].as_array().expect("columns");
+    let given = columns.iter().find(|column| column["column"] == "given").expect("given");
+    assert_eq!((&given["from"], &given["expression"]), (&json!("path"), &json!("$this")));
+}
+
+#[test]
 fn what_is_explained_is_what_the_transform_makes() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |folder: &str| -> Vec<(String, String)> {

@@ -9,6 +9,7 @@ use rowcast::model::{
     Change, ColumnType, Document, DocumentLimits, Offset, Operation, Origin, ResourceKey,
     ResourceRows, Row, TableName, TopicPartition, Value, Version,
 };
+use rowcast::sink::DatabaseKind;
 use rowcast::transform::{RuleSet, Transformer};
 use serde_json::json;
 
@@ -545,6 +546,15 @@ fn mistakes_of_meaning_are_named() {
         let problems = load(&rules.to_string()).expect_err(expected);
         assert_eq!(problems.len(), 1, "{problems:#?}");
         assert!(problems[0].contains(expected), "{expected}: {problems:?}");
+    }
+}
+
+#[test]
+fn rowcasts_own_tables_are_nobodys_to_fill() {
+    for (name, _) in DatabaseKind::Sqlite.dialect().bookkeeping_ddl() {
+        let rules = json!({"transformers": [{"resourceType": "Patient", "tableName": name}]});
+        let problems = load(&rules.to_string()).expect_err(name);
+        assert!(problems[0].contains("its own books"), "{problems:?}");
     }
 }
 

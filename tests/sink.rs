@@ -8,6 +8,7 @@ mod fixture;
 mod histories;
 mod schema;
 mod types;
+mod views;
 
 use fixture::{
     catalog, databases, delete, delete_what_is_there, left_out, living_in, named, partition,

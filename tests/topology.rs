@@ -489,6 +489,11 @@ fn the_checked_in_schema_of_cases_is_the_generated_one() {
 }
 
 #[test]
+fn the_checked_in_schema_of_views_is_the_generated_one() {
+    is_checked_in("view.schema.json", &RuleSet::view_schema(), "src/transform/view/document.rs");
+}
+
+#[test]
 fn the_checked_in_topologies_are_valid() {
     for name in ["clinical.yaml", "demo.yaml"] {
         let text = fs::read_to_string(repository().join("topology").join(name)).expect(name);

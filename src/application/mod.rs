@@ -106,7 +106,7 @@ impl Application {
         }
         let mut filled: HashMap<String, &str> = HashMap::new();
         for root in roots {
-            for table in &root.tables {
+            for table in root.declared_tables() {
                 // databases differ in whether case counts
                 let name = table.name.to_string().to_lowercase();
                 if let Some(first) = filled.insert(name, &root.rule) {

@@ -25,7 +25,8 @@ pub(super) struct Arguments {
 pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let application = super::open(&arguments.topology)?;
     let topology = application.topology();
-    let tables: usize = application.catalog().roots.iter().map(|root| root.tables.len()).sum();
+    let tables: usize =
+        application.catalog().roots.iter().map(|root| root.declared_tables().len()).sum();
     eprintln!("topology {}: {} rules files, {tables} tables", topology.name, topology.rules.len());
     // Kafka's client judges its properties without contacting anybody
     if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {

@@ -177,7 +177,8 @@ pub enum Guard {
     /// The resource's row in `rowcast_resource (table_name, source_resource_id, version)`. Then the
     /// root of [`RootTable::tables`] is that table with the columns `source_resource_id` and
     /// `version` (its `table_name` is the plan's business), and its one child is the table that
-    /// the rules name, which holds any number of rows for a resource, none included.
+    /// the rules name, which holds any number of rows for a resource, none included. Such a root
+    /// has no history, and every upsert brings its row of `rowcast_resource`.
     ResourceTable,
 }
 
@@ -190,17 +191,46 @@ pub struct RootTable {
     pub guard: Guard,
     /// The root first, then children, each after its parent.
     pub tables: Vec<Table>,
-    /// Whether every version is appended to `<table>_history` too.
+    /// Whether every version is appended to `<table>_history` too. Never with
+    /// [`Guard::ResourceTable`].
     pub history: bool,
     /// Where the transformer is declared: file and JSON path.
     pub rule: Arc<str>,
 }
 
 impl RootTable {
-    /// The root table itself.
+    /// The root table itself: what holds the guard.
     #[must_use]
     pub fn root(&self) -> &Table {
         &self.tables[0]
+    }
+
+    /// The table that the rules name for this root, and by which everybody knows it: in labels,
+    /// refusals, locks, tombstones.
+    #[must_use]
+    pub fn named_table(&self) -> &Table {
+        self.declared_tables().first().unwrap_or_else(|| self.root())
+    }
+
+    /// The tables that the rules declare and the user's database must have: all of them, but for
+    /// `rowcast_resource`, which is rowcast's own.
+    #[must_use]
+    pub fn declared_tables(&self) -> &[Table] {
+        self.tables.get(self.own_tables()..).unwrap_or_default()
+    }
+
+    /// The table at this place, if the rules declare it.
+    #[must_use]
+    pub fn declared_table(&self, index: TableIndex) -> Option<&Table> {
+        self.declared_tables().get(index.checked_sub(self.own_tables())?)
+    }
+
+    /// How many of [`RootTable::tables`], from the first on, are rowcast's own.
+    const fn own_tables(&self) -> usize {
+        match self.guard {
+            Guard::RootRow => 0,
+            Guard::ResourceTable => 1,
+        }
     }
 
     /// The column that finds a resource's root row: `source_resource_id`, or `id` where the
@@ -219,4 +249,34 @@ impl RootTable {
 pub struct Catalog {
     /// One entry per transformer, in the order of the rules.
     pub roots: Vec<RootTable>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(guard: Guard, tables: &[&str]) -> RootTable {
+        let table =
+            |name: &&str| Table { name: TableName::parse(name), columns: Vec::new(), parent: None };
+        RootTable {
+            resource_type: "Patient".into(),
+            guard,
+            tables: tables.iter().map(table).collect(),
+            history: false,
+            rule: "rules/test.json".into(),
+        }
+    }
+
+    #[test]
+    fn a_view_is_known_by_its_table_and_not_by_what_guards_it() {
+        let view = root(Guard::ResourceTable, &["rowcast_resource", "patient_view"]);
+        assert_eq!(&*view.named_table().name.name, "patient_view");
+        assert_eq!(view.declared_tables(), &view.tables[1..]);
+        assert_eq!(view.declared_table(0), None);
+        assert_eq!(view.declared_table(1), Some(&view.tables[1]));
+        let patients = root(Guard::RootRow, &["patient", "patient_name"]);
+        assert_eq!(&*patients.named_table().name.name, "patient");
+        assert_eq!(patients.declared_tables(), &patients.tables);
+        assert_eq!(patients.declared_table(1), Some(&patients.tables[1]));
+    }
 }

@@ -4,18 +4,18 @@
 //! indexes that removing and rewriting a resource's rows needs, parents before children.
 
 use super::dialect::Dialect;
-use crate::model::{Catalog, Column, RootTable, Table, TableName};
+use crate::model::{Catalog, Column, ColumnSource, Guard, RootTable, Table, TableName};
 
 /// The statements that create all tables of a catalog, in order.
 #[must_use]
 pub fn catalog_ddl(dialect: &dyn Dialect, catalog: &Catalog) -> Vec<String> {
     let mut statements = Vec::new();
     for root in &catalog.roots {
-        for table in &root.tables {
+        for table in root.declared_tables() {
             statements.extend(table_ddl(dialect, root, table, TableKind::Live));
         }
         if root.history {
-            for table in &root.tables {
+            for table in root.declared_tables() {
                 statements.extend(table_ddl(dialect, root, table, TableKind::History));
             }
         }
@@ -42,12 +42,14 @@ impl TableKind {
         }
     }
 
-    /// Its key.
+    /// The unique key of a root's declared tables. Empty where the guard lies elsewhere: a resource
+    /// may have any number of rows there, and two may be alike.
     #[must_use]
-    pub const fn key(self) -> &'static [&'static str] {
-        match self {
-            Self::Live => &["id"],
-            Self::History => &["id", "version"],
+    pub const fn key(self, root: &RootTable) -> &'static [&'static str] {
+        match (root.guard, self) {
+            (Guard::ResourceTable, _) => &[],
+            (Guard::RootRow, Self::Live) => &["id"],
+            (Guard::RootRow, Self::History) => &["id", "version"],
         }
     }
 
@@ -72,11 +74,14 @@ pub fn table_ddl(
         .columns
         .iter()
         .filter(|column| kind.requires(column))
-        .map(|column| format!("  {}", column_ddl(dialect, table, kind, column)))
+        .map(|column| format!("  {}", column_ddl(dialect, root, table, kind, column)))
         .collect();
-    let key: Vec<_> = kind.key().iter().map(|column| quote(column)).collect();
-    lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
-    let parent = table.parent.and_then(|parent| root.tables.get(parent));
+    let key: Vec<_> = kind.key(root).iter().map(|column| quote(column)).collect();
+    if !key.is_empty() {
+        lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
+    }
+    let parent = table.parent.filter(|_| refers_to_parent(table));
+    let parent = parent.and_then(|parent| root.tables.get(parent));
     if let (Some(parent), TableKind::Live) = (parent, kind) {
         lines.push(format!(
             "  FOREIGN KEY ({}) REFERENCES {} ({})",
@@ -93,23 +98,36 @@ pub fn table_ddl(
     statements
 }
 
+/// Whether the rows of a table know their parent's: those of a table that the rules declare on its
+/// own do not.
+fn refers_to_parent(table: &Table) -> bool {
+    table.columns.iter().any(|column| column.source == ColumnSource::ParentReference)
+}
+
 /// The columns of a table that need an index of their own.
 pub(super) fn indexed<'a>(root: &RootTable, table: &'a Table) -> impl Iterator<Item = &'a str> {
     let by_id = table.parent.is_none() && root.resource_column() == "id";
-    table.columns.iter().map(|column| &*column.name).filter(move |name| {
-        (*name == "source_resource_id" && !by_id) || *name == "parent_reference"
-    })
+    let managed = table.columns.iter().filter(move |column| match column.source {
+        ColumnSource::SourceResourceId => !by_id,
+        ColumnSource::ParentReference => true,
+        ColumnSource::Id | ColumnSource::Version | ColumnSource::Rule { .. } => false,
+    });
+    managed.map(|column| &*column.name)
 }
 
 /// A column as CREATE TABLE and ADD COLUMN write it.
 #[must_use]
 pub(super) fn column_ddl(
     dialect: &dyn Dialect,
+    root: &RootTable,
     table: &Table,
     kind: TableKind,
     column: &Column,
 ) -> String {
+    let by_rule = matches!(column.source, ColumnSource::Rule { .. });
     let needed = match &*column.name {
+        // mere data, and nothing refers to it
+        _ if by_rule && root.guard == Guard::ResourceTable => false,
         "id" | "source_resource_id" | "parent_reference" => kind.requires(column),
         "version" => table.parent.is_none() || kind == TableKind::History,
         _ => false,

@@ -8,6 +8,7 @@
 //! always quoted, values always bound.
 
 use super::cell::{BindColumn, BindType};
+use super::found_by::FoundBy;
 use super::schema::LiveColumn;
 use super::statement::Statement;
 use super::target::{Target, TargetColumn};
@@ -58,7 +59,7 @@ pub trait Dialect: Send + Sync {
     fn column_type(&self, column: &Column) -> String;
 
     /// DDL of the bookkeeping tables, with their names.
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2];
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3];
 
     /// DDL of an index on one or several columns.
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String;
@@ -76,7 +77,7 @@ pub trait Dialect: Send + Sync {
     fn locking(&self, table: &str) -> String;
 
     /// Locks a root table for the rest of the transaction, for topics that are not keyed by
-    /// resource. Constant: the tombstones' table name. `None` where the transaction has locked
+    /// resource. Constant: the table's name. `None` where the transaction has locked
     /// everything already.
     fn lock_root(&self, access: Access) -> Option<Statement>;
 
@@ -114,9 +115,9 @@ pub trait Dialect: Send + Sync {
 
     /// Writes root rows where they are newer than what is stored, unless a tombstone says that
     /// the resource is gone. Rows: the table's columns, then the resource and its change's origin
-    /// (topic, partition, offset, index). Constant: the tombstones' table name. Returns the
-    /// resources really written.
-    fn guarded_upsert(&self, target: &Target, resource_column: &str) -> Statement {
+    /// (topic, partition, offset, index). Constant: the table's name. Returns the resources really
+    /// written.
+    fn guarded_upsert(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
         let width = target.columns.len();
         let version = target.place("version").map_or(2, |place| place + 1);
         let mut columns = bind_columns(target);
@@ -127,35 +128,45 @@ pub trait Dialect: Send + Sync {
             BindType::Int8,
             BindType::Int8,
         ]));
+        let constant = self.placeholder(columns.len() + 1);
+        let (names, cells) = (self.names(target), cells(width));
+        // a constant is bound once: what needs it twice has it as a column
+        let (names, cells, rows, name) = match found_by {
+            FoundBy::Column(_) => (names, cells, "s".to_owned(), constant.as_str()),
+            FoundBy::TableNameAndResource => (
+                format!("{}, {names}", self.quote("table_name")),
+                format!("t.name, {cells}"),
+                format!("s CROSS JOIN (SELECT CAST({constant} AS text) AS name) t"),
+                "t.name",
+            ),
+        };
+        let unique = found_by.unique_key();
         let updates: Vec<_> = target
             .columns
             .iter()
-            .filter(|column| &*column.name != "id")
+            .filter(|column| !unique.contains(&&*column.name))
             .map(|column| format!("{0} = excluded.{0}", self.quote(&column.name)))
             .collect();
         let tail = format!(
-            "INSERT INTO {table} AS r ({names}) SELECT {cells} FROM s \
+            "INSERT INTO {table} AS r ({names}) SELECT {cells} FROM {rows} \
              WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone d \
              WHERE d.source_resource_id = s.c{resource} AND d.table_name = {name} \
              AND (d.version >= s.c{version} \
              OR (d.origin_topic = s.c{topic} AND d.origin_partition = s.c{partition} \
              AND (d.origin_offset, d.origin_index) > (s.c{offset}, s.c{index})))) \
-             ON CONFLICT ({id}) DO UPDATE SET {updates} \
+             ON CONFLICT ({unique}) DO UPDATE SET {updates} \
              WHERE r.{stored} < excluded.{stored} \
              RETURNING CAST({key} AS text)",
             table = target.quoted,
-            names = self.names(target),
-            cells = cells(width),
             resource = width + 1,
             topic = width + 2,
             partition = width + 3,
             offset = width + 4,
             index = width + 5,
-            name = self.placeholder(columns.len() + 1),
-            id = self.quote("id"),
+            unique = self.list(unique),
             updates = updates.join(", "),
             stored = self.quote("version"),
-            key = self.quote(resource_column),
+            key = self.quote(found_by.column()),
         );
         self.over_rows("writing rows", columns, 1, &tail).on(&target.label)
     }
@@ -188,34 +199,41 @@ pub trait Dialect: Send + Sync {
         self.over_rows("appending history rows", bind_columns(target), 0, &tail).on(&target.label)
     }
 
-    /// Deletes by one column. Rows: its values.
-    fn delete(&self, target: &Target, column: &str) -> Statement {
+    /// Deletes what is found. Rows: the column's values. Constant: the table's name if that counts.
+    fn delete(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
         let tail = format!(
-            "DELETE FROM {} WHERE {} IN (SELECT c1 FROM s)",
+            "DELETE FROM {} WHERE {} IN (SELECT c1 FROM s){}",
             target.quoted,
-            self.quote(column)
+            self.quote(found_by.column()),
+            self.of_one_table(found_by, "", 2),
         );
-        let columns = vec![target.bind_column(column)];
-        self.over_rows("removing rows", columns, 0, &tail).on(&target.label)
+        let columns = vec![target.bind_column(found_by.column())];
+        let constants = found_by.constants();
+        self.over_rows("removing rows", columns, constants, &tail).on(&target.label)
     }
 
-    /// Locks the root rows that are at or below a version. Rows: resource, version. Returns
-    /// resource and stored version.
-    fn doomed(&self, target: &Target, resource_column: &str) -> Statement {
-        let key = self.quote(resource_column);
+    /// Locks the root rows that are at or below a version. Rows: resource, version. Constant: the
+    /// table's name if that counts. Returns resource and stored version.
+    fn doomed(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
+        let key = self.quote(found_by.column());
         let version = self.quote("version");
+        // CROSS: SQLite then goes through the rows, and never through the table instead
         let tail = format!(
             "SELECT CAST(r.{key} AS text), CAST(r.{version} AS bigint) \
-             FROM s JOIN {table} r ON r.{key} = s.c1 WHERE r.{version} <= s.c2 ORDER BY r.{key}{lock}",
+             FROM s CROSS JOIN {table} r \
+             WHERE r.{key} = s.c1 AND r.{version} <= s.c2{of_one_table} \
+             ORDER BY r.{key}{lock}",
             table = target.quoted,
+            of_one_table = self.of_one_table(found_by, "r.", 3),
             lock = self.locking("r"),
         );
-        let columns = vec![target.bind_column(resource_column), BindColumn::own(BindType::Int8)];
-        self.over_rows("finding rows to remove", columns, 0, &tail).on(&target.label)
+        let columns = vec![target.bind_column(found_by.column()), BindColumn::own(BindType::Int8)];
+        let constants = found_by.constants();
+        self.over_rows("finding rows to remove", columns, constants, &tail).on(&target.label)
     }
 
-    /// Reads what is remembered of deletes without version. Rows: resource. Constant: the
-    /// tombstones' table name. Returns resource, the four parts of the origin, the four parts of
+    /// Reads what is remembered of deletes without version. Rows: resource. Constant: the table's
+    /// name. Returns resource, the four parts of the origin, the four parts of
     /// the refused origin.
     fn memory(&self) -> Statement {
         let tail = format!(
@@ -229,7 +247,7 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Remembers resources as gone at a version. Rows: resource, version. Constant: the
-    /// tombstones' table name. Returns the resources for which that was news.
+    /// table's name. Returns the resources for which that was news.
     fn remember_version(&self) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at) \
@@ -245,8 +263,8 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Remembers deletes without version, at the highest version known and at their origin. Rows:
-    /// resource, version, origin (topic, partition, offset, index). Constant: the tombstones'
-    /// table name.
+    /// resource, version, origin (topic, partition, offset, index). Constant: the
+    /// table's name.
     fn remember_origin(&self) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
@@ -275,7 +293,7 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Remembers that a delete without version was refused. Rows: resource, origin (topic,
-    /// partition, offset, index). Constant: the tombstones' table name.
+    /// partition, offset, index). Constant: the table's name.
     fn remember_refused(&self) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
@@ -295,10 +313,27 @@ pub trait Dialect: Send + Sync {
         self.over_rows("remembering a refused delete", columns, 1, &tail)
     }
 
+    /// What keeps a statement to the rows of one table where several have theirs: the `number`th
+    /// bind is its name.
+    fn of_one_table(&self, found_by: FoundBy<'_>, alias: &str, number: usize) -> String {
+        match found_by {
+            FoundBy::Column(_) => String::new(),
+            FoundBy::TableNameAndResource => {
+                let name = self.quote("table_name");
+                format!(" AND {alias}{name} = {}", self.placeholder(number))
+            }
+        }
+    }
+
     /// The quoted names of a target's columns.
     fn names(&self, target: &Target) -> String {
-        let names: Vec<_> =
-            target.columns.iter().map(|column: &TargetColumn| self.quote(&column.name)).collect();
+        let names: Vec<&str> = target.columns.iter().map(|column| &*column.name).collect();
+        self.list(&names)
+    }
+
+    /// Quoted names, separated by commas.
+    fn list(&self, names: &[&str]) -> String {
+        let names: Vec<_> = names.iter().map(|name| self.quote(name)).collect();
         names.join(", ")
     }
 }

@@ -9,6 +9,7 @@ mod cell;
 mod ddl;
 mod dialect;
 mod fold;
+mod found_by;
 mod history;
 mod postgres;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
 pub use ddl::{TableKind, catalog_ddl, table_ddl};
 pub use dialect::{Accepted, Access, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, fold};
+pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
 pub use postgres::Postgres;
 pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};

@@ -133,7 +133,7 @@ impl Dialect for Postgres {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2] {
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
         [
             (
                 "rowcast_task",
@@ -152,6 +152,13 @@ impl Dialect for Postgres {
                  origin_index bigint,\n  \
                  refused_topic text,\n  refused_partition bigint,\n  refused_offset bigint,\n  \
                  refused_index bigint,\n  \
+                 PRIMARY KEY (table_name, source_resource_id)\n)",
+            ),
+            (
+                "rowcast_resource",
+                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
+                 table_name text NOT NULL,\n  source_resource_id text NOT NULL,\n  \
+                 version bigint NOT NULL,\n  \
                  PRIMARY KEY (table_name, source_resource_id)\n)",
             ),
         ]
@@ -233,8 +240,8 @@ mod tests {
          CAST(\"source_resource_id\" AS text), CAST(\"version\" AS bigint)",
         "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS \
          u(c1, c2)) SELECT CAST(r.\"source_resource_id\" AS text), CAST(r.\"version\" AS \
-         bigint) FROM s JOIN \"fhir\".\"patient\" r ON r.\"source_resource_id\" = s.c1 \
-         WHERE r.\"version\" <= s.c2 ORDER BY r.\"source_resource_id\" FOR UPDATE OF r",
+         bigint) FROM s CROSS JOIN \"fhir\".\"patient\" r WHERE \
+         r.\"source_resource_id\" = s.c1 AND r.\"version\" <= s.c2 ORDER BY r.\"source_resource_id\" FOR UPDATE OF r",
         "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) SELECT \
          d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
          d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
@@ -321,6 +328,44 @@ mod tests {
         "CREATE INDEX ON \"fhir\".\"name_history\" (\"parent_reference\")",
     ];
 
+    /// What it writes for a view, in the order of [`sample::view_texts`].
+    const VIEW_STATEMENTS: [&str; 5] = [
+        "WITH s(c1, c2, c3, c4, c5, c6, c7) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5, u.c6, \
+         u.c7 FROM UNNEST($1::text[], $2::int8[], $3::text[], $4::text[], $5::int8[], \
+         $6::int8[], $7::int8[]) AS u(c1, c2, c3, c4, c5, c6, c7)) INSERT INTO \
+         \"rowcast_resource\" AS r (\"table_name\", \"source_resource_id\", \
+         \"version\") SELECT t.name, s.c1, s.c2 FROM s CROSS JOIN (SELECT CAST($8 AS \
+         text) AS name) t WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone d WHERE \
+         d.source_resource_id = s.c3 AND d.table_name = t.name AND (d.version >= s.c2 \
+         OR (d.origin_topic = s.c4 AND d.origin_partition = s.c5 AND \
+         (d.origin_offset, d.origin_index) > (s.c6, s.c7)))) ON CONFLICT \
+         (\"table_name\", \"source_resource_id\") DO UPDATE SET \"version\" = \
+         excluded.\"version\" WHERE r.\"version\" < excluded.\"version\" RETURNING \
+         CAST(\"source_resource_id\" AS text)",
+        "WITH s(c1, c2, c3) AS (SELECT u.c1, u.c2, u.c3 FROM UNNEST($1::text[], $2::text[], \
+         $3::text[]) AS u(c1, c2, c3)) INSERT INTO \"fhir\".\"Patient_View\" \
+         (\"source_resource_id\", \"id\", \"given\") SELECT s.c1, s.c2, s.c3 FROM s",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"fhir\".\"Patient_View\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s)",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"rowcast_resource\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s) AND \
+         \"table_name\" = $2",
+        "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS u(c1, \
+         c2)) SELECT CAST(r.\"source_resource_id\" AS text), CAST(r.\"version\" AS \
+         bigint) FROM s CROSS JOIN \"rowcast_resource\" r WHERE \
+         r.\"source_resource_id\" = s.c1 AND r.\"version\" <= s.c2 AND \
+         r.\"table_name\" = $3 ORDER BY r.\"source_resource_id\" FOR UPDATE OF r",
+    ];
+
+    const VIEW_DDL: [&str; 2] = [
+        "CREATE TABLE \"fhir\".\"Patient_View\" (\n\
+         \x20\x20\"source_resource_id\" text NOT NULL,\n\
+         \x20\x20\"id\" text,\n\
+         \x20\x20\"given\" text\n\
+         )",
+        "CREATE INDEX ON \"fhir\".\"Patient_View\" (\"source_resource_id\")",
+    ];
+
     #[test]
     fn the_text_of_every_statement_is_as_reviewed() {
         for (text, expected) in sample::texts(&Postgres, 2).iter().zip(STATEMENTS) {
@@ -332,5 +377,11 @@ mod tests {
     fn the_ddl_has_keys_foreign_keys_and_indexes() {
         let catalog = crate::model::Catalog { roots: vec![sample::root()] };
         assert_eq!(crate::plan::catalog_ddl(&Postgres, &catalog), DDL);
+    }
+    #[test]
+    fn a_view_is_guarded_in_a_table_that_many_share() {
+        assert_eq!(sample::view_texts(&Postgres, 2), VIEW_STATEMENTS);
+        let catalog = crate::model::Catalog { roots: vec![sample::view()] };
+        assert_eq!(crate::plan::catalog_ddl(&Postgres, &catalog), VIEW_DDL);
     }
 }

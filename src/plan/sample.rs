@@ -1,4 +1,4 @@
-//! A small root table for the tests of the dialects.
+//! A small root table and a small view for the tests of the dialects.
 
 use super::RootStatements;
 use super::dialect::Dialect;
@@ -49,7 +49,41 @@ pub(super) fn root() -> RootTable {
     }
 }
 
-/// Its statements in a dialect, by what they do.
+/// Patients as rows of a view that brings an `id` of its own.
+pub(super) fn view() -> RootTable {
+    let version = column("version", ColumnType::BigInt, ColumnSource::Version);
+    let resource = column("source_resource_id", ColumnType::String, ColumnSource::SourceResourceId);
+    let guard = Table {
+        name: TableName::parse("rowcast_resource"),
+        columns: vec![resource.clone(), version.clone()],
+        parent: None,
+    };
+    let columns = vec![
+        Column { optional: true, ..version },
+        resource,
+        rule("id", ColumnType::String, None),
+        rule("given", ColumnType::String, None),
+    ];
+    let name = TableName::parse("fhir.Patient_View");
+    RootTable {
+        guard: Guard::ResourceTable,
+        tables: vec![guard, Table { name, columns, parent: Some(0) }],
+        history: false,
+        ..root()
+    }
+}
+
+/// The statements that a view does not share with [`texts`].
+pub(super) fn view_texts(dialect: &dyn Dialect, rows: usize) -> Vec<String> {
+    let root = view();
+    let all = RootStatements::new(dialect, &root, |_| None);
+    let (guard, child) = (&all.tables[0], &all.tables[1]);
+    [&guard.write, &child.write, &child.delete, &guard.delete, &all.doomed]
+        .map(|statement| statement.text(rows).to_string())
+        .to_vec()
+}
+
+/// The statements of [`root`] in a dialect, by what they do.
 pub(super) fn texts(dialect: &dyn Dialect, rows: usize) -> Vec<String> {
     let root = root();
     let all = RootStatements::new(dialect, &root, |_| None);

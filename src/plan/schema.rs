@@ -107,7 +107,7 @@ pub fn compare_root<'a>(
         if root.history { &[TableKind::Live, TableKind::History] } else { &[TableKind::Live] };
     let mut problems = Vec::new();
     for kind in kinds {
-        for table in &root.tables {
+        for table in root.declared_tables() {
             let found = live(&kind.name(table));
             Comparison { dialect, root, table, kind: *kind }.run(found, &mut problems);
         }
@@ -169,11 +169,12 @@ impl Comparison<'_> {
             if let Some(similar) = similar {
                 message = format!("{message}; there is `{}`, but case counts", similar.name);
             }
-            let definition = column_ddl(self.dialect, self.table, self.kind, column);
+            let definition = column_ddl(self.dialect, self.root, self.table, self.kind, column);
             let ddl = format!("ALTER TABLE {} ADD COLUMN {definition}", self.dialect.table(&name));
             return Some(self.problem(Severity::Error, Some(&column.name), message, ddl));
         };
-        if self.dialect.bind_type(column.column_type, found).is_some() {
+        let is_the_databases = found.filled && !self.kind.requires(column);
+        if is_the_databases || self.dialect.bind_type(column.column_type, found).is_some() {
             return None;
         }
         let accepted: Vec<_> = self
@@ -199,10 +200,12 @@ impl Comparison<'_> {
     }
 
     fn key(&self, live: &LiveTable) -> Option<SchemaProblem> {
-        let key = self.kind.key();
-        let has = live.unique.iter().any(|columns| {
-            columns.len() == key.len() && key.iter().all(|name| columns.iter().any(|c| c == name))
-        });
+        let key = self.kind.key(self.root);
+        let has = key.is_empty()
+            || live.unique.iter().any(|columns| {
+                columns.len() == key.len()
+                    && key.iter().all(|name| columns.iter().any(|c| c == name))
+            });
         let columns_there = key.iter().all(|name| live.column(name).is_some());
         (!has && columns_there).then(|| {
             self.problem(

@@ -114,7 +114,7 @@ impl Dialect for Sqlite {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 2] {
+    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
         [
             (
                 "rowcast_task",
@@ -133,6 +133,13 @@ impl Dialect for Sqlite {
                  origin_index INTEGER,\n  \
                  refused_topic TEXT,\n  refused_partition INTEGER,\n  refused_offset INTEGER,\n  \
                  refused_index INTEGER,\n  \
+                 PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
+            ),
+            (
+                "rowcast_resource",
+                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
+                 table_name TEXT NOT NULL,\n  source_resource_id TEXT NOT NULL,\n  \
+                 version INTEGER NOT NULL,\n  \
                  PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
             ),
         ]
@@ -218,8 +225,8 @@ mod tests {
          CONFLICT (\"id\", \"version\") DO NOTHING RETURNING CAST(\"source_resource_id\" \
          AS text), CAST(\"version\" AS bigint)",
         "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) SELECT CAST(r.\"source_resource_id\" \
-         AS text), CAST(r.\"version\" AS bigint) FROM s JOIN \"fhir\".\"patient\" r ON \
-         r.\"source_resource_id\" = s.c1 WHERE r.\"version\" <= s.c2 ORDER BY \
+         AS text), CAST(r.\"version\" AS bigint) FROM s CROSS JOIN \"fhir\".\"patient\" r \
+         WHERE r.\"source_resource_id\" = s.c1 AND r.\"version\" <= s.c2 ORDER BY \
          r.\"source_resource_id\"",
         "WITH s(c1) AS (VALUES (?), (?)) SELECT d.source_resource_id, d.origin_topic, \
          d.origin_partition, d.origin_offset, d.origin_index, d.refused_topic, \
@@ -309,6 +316,41 @@ mod tests {
          (\"parent_reference\")",
     ];
 
+    /// What it writes for a view, in the order of [`sample::view_texts`].
+    const VIEW_STATEMENTS: [&str; 5] = [
+        "WITH s(c1, c2, c3, c4, c5, c6, c7) AS (VALUES (?, ?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, \
+         ?, ?)) INSERT INTO \"rowcast_resource\" AS r (\"table_name\", \
+         \"source_resource_id\", \"version\") SELECT t.name, s.c1, s.c2 FROM s CROSS \
+         JOIN (SELECT CAST(? AS text) AS name) t WHERE NOT EXISTS (SELECT 1 FROM \
+         rowcast_tombstone d WHERE d.source_resource_id = s.c3 AND d.table_name = \
+         t.name AND (d.version >= s.c2 OR (d.origin_topic = s.c4 AND \
+         d.origin_partition = s.c5 AND (d.origin_offset, d.origin_index) > (s.c6, \
+         s.c7)))) ON CONFLICT (\"table_name\", \"source_resource_id\") DO UPDATE SET \
+         \"version\" = excluded.\"version\" WHERE r.\"version\" < \
+         excluded.\"version\" RETURNING CAST(\"source_resource_id\" AS text)",
+        "WITH s(c1, c2, c3) AS (VALUES (?, ?, ?), (?, ?, ?)) INSERT INTO \
+         \"fhir\".\"Patient_View\" (\"source_resource_id\", \"id\", \"given\") SELECT \
+         s.c1, s.c2, s.c3 FROM s",
+        "WITH s(c1) AS (VALUES (?), (?)) DELETE FROM \"fhir\".\"Patient_View\" WHERE \
+         \"source_resource_id\" IN (SELECT c1 FROM s)",
+        "WITH s(c1) AS (VALUES (?), (?)) DELETE FROM \"rowcast_resource\" WHERE \
+         \"source_resource_id\" IN (SELECT c1 FROM s) AND \"table_name\" = ?",
+        "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) SELECT CAST(r.\"source_resource_id\" AS \
+         text), CAST(r.\"version\" AS bigint) FROM s CROSS JOIN \"rowcast_resource\" \
+         r WHERE r.\"source_resource_id\" = s.c1 AND r.\"version\" <= s.c2 AND \
+         r.\"table_name\" = ? ORDER BY r.\"source_resource_id\"",
+    ];
+
+    const VIEW_DDL: [&str; 2] = [
+        "CREATE TABLE \"fhir\".\"Patient_View\" (\n\
+         \x20\x20\"source_resource_id\" TEXT NOT NULL,\n\
+         \x20\x20\"id\" TEXT,\n\
+         \x20\x20\"given\" TEXT\n\
+         )",
+        "CREATE INDEX \"fhir\".\"Patient_View_source_resource_id_idx\" ON \"Patient_View\" \
+         (\"source_resource_id\")",
+    ];
+
     #[test]
     fn the_text_of_every_statement_is_as_reviewed() {
         for (text, expected) in sample::texts(&Sqlite, 2).iter().zip(STATEMENTS) {
@@ -320,5 +362,11 @@ mod tests {
     fn the_ddl_has_keys_foreign_keys_and_indexes() {
         let catalog = crate::model::Catalog { roots: vec![sample::root()] };
         assert_eq!(crate::plan::catalog_ddl(&Sqlite, &catalog), DDL);
+    }
+    #[test]
+    fn a_view_is_guarded_in_a_table_that_many_share() {
+        assert_eq!(sample::view_texts(&Sqlite, 2), VIEW_STATEMENTS);
+        let catalog = crate::model::Catalog { roots: vec![sample::view()] };
+        assert_eq!(crate::plan::catalog_ddl(&Sqlite, &catalog), VIEW_DDL);
     }
 }

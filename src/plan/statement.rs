@@ -1,13 +1,14 @@
 //! A statement: SQL text that stays the same from batch to batch, and how its cells are bound.
 //!
 //! The rows of a statement come first in its text (as the common table expression `s`, columns
-//! `c1`, `c2`, ...), its constants after them, each used once. So the text depends on the tables
+//! `c1`, `c2`, ...), its constants after them, each used once; a statement over rowcast's own tables
+//! brings the name of the table that it is about as a constant. So the text depends on the tables
 //! only, or, where rows are written out as VALUES, on their number as well: then rows go in runs
 //! of a power of two, and the few texts are kept.
 
 use std::sync::{Arc, OnceLock};
 
-use super::cell::BindColumn;
+use super::cell::{BindColumn, Cell};
 
 /// How the rows get into the text.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Statement {
     pub table: Option<Arc<str>>,
     /// The columns of its rows; empty for a statement without rows.
     pub columns: Vec<BindColumn>,
+    table_name: Option<Arc<str>>,
     source: Source,
     most_rows: usize,
 }
@@ -42,6 +44,7 @@ impl Statement {
             attempted,
             table: None,
             columns,
+            table_name: None,
             source: Source::Fixed(text.into()),
             most_rows: usize::MAX,
         }
@@ -62,6 +65,7 @@ impl Statement {
             attempted,
             table: None,
             columns,
+            table_name: None,
             source: Source::Values { tail, texts: Box::default() },
             most_rows: power_of_two_at_most(most.min(1 << (MOST_RUNS - 1))),
         }
@@ -72,6 +76,19 @@ impl Statement {
     pub fn on(mut self, table: &Arc<str>) -> Self {
         self.table = Some(Arc::clone(table));
         self
+    }
+
+    /// The same statement, about the rows of this `table_name` in rowcast's own tables.
+    #[must_use]
+    pub fn about(mut self, table_name: &Arc<str>) -> Self {
+        self.table_name = Some(Arc::clone(table_name));
+        self
+    }
+
+    /// The cells to bind after the rows: the table's name if the statement is about one, then what
+    /// the run gives.
+    pub fn constants<'a>(&'a self, given: &'a [Cell<'a>]) -> impl Iterator<Item = Cell<'a>> {
+        self.table_name.as_deref().map(Cell::Text).into_iter().chain(given.iter().copied())
     }
 
     /// How many of `left` rows go into the next run.

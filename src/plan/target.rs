@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::cell::{BindColumn, BindType};
 use super::dialect::{Access, Dialect};
+use super::found_by::FoundBy;
 use super::schema::LiveTable;
 use super::statement::Statement;
-use crate::model::{ColumnSource, RootTable, Table, TableName};
+use crate::model::{ColumnSource, Guard, RootTable, Table, TableName};
 
 /// A column that is filled.
 #[derive(Debug, Clone)]
@@ -45,7 +46,8 @@ impl TargetColumn {
 pub struct Target {
     /// Its name, quoted.
     pub quoted: String,
-    /// Its name as the rules write it, for refusals and metrics.
+    /// Its name as the rules write it, for refusals and metrics; of `rowcast_resource`, that of the
+    /// table whose rows it guards.
     pub label: Arc<str>,
     /// Its columns.
     pub columns: Vec<TargetColumn>,
@@ -69,22 +71,25 @@ impl Target {
             .enumerate()
             .filter_map(|(position, column)| {
                 let found = live.and_then(|live| live.column(&column.name));
-                if found.is_none() && column.optional {
+                let bind = found.and_then(|found| dialect.bind_type(column.column_type, found));
+                // not there, or a namesake that the database fills in its own way
+                let without = found.is_none_or(|found| found.filled && bind.is_none());
+                if column.optional && without {
                     return None;
                 }
                 Some(TargetColumn {
                     name: Arc::clone(&column.name),
                     position,
-                    bind: found
-                        .and_then(|found| dialect.bind_type(column.column_type, found))
-                        .unwrap_or_else(|| dialect.usual_bind(column.column_type)),
+                    bind: bind.unwrap_or_else(|| dialect.usual_bind(column.column_type)),
                     limit: found.and_then(|found| found.limit),
                     source: column.source.clone(),
                     parent_id_is_managed,
                 })
             })
             .collect();
-        Self { quoted: dialect.table(name), label: name.to_string().into(), columns }
+        let declared = table.parent.is_some() || root.guard == Guard::RootRow;
+        let label = if declared { name } else { &root.named_table().name };
+        Self { quoted: dialect.table(name), label: label.to_string().into(), columns }
     }
 
     /// Place of a column among those filled.
@@ -119,11 +124,13 @@ pub struct TableStatements {
     pub delete: Statement,
 }
 
-/// All statements of one root table and its children.
+/// All statements of one root table and its children. Those over rowcast's own tables bind
+/// `table_name` themselves.
 #[derive(Debug)]
 pub struct RootStatements {
-    /// Under what name tombstones know the root table: resolved with its schema.
-    pub tombstone_name: String,
+    /// Under what name rowcast's own tables and locks know the root: its named table, resolved with
+    /// its schema.
+    pub table_name: Arc<str>,
     /// How the column is bound that finds a resource's root row.
     pub key: BindType,
     /// The root first, then children, each after its parent.
@@ -154,24 +161,27 @@ impl RootStatements {
         root: &RootTable,
         live: impl Fn(&TableName) -> Option<&'a LiveTable>,
     ) -> Self {
-        let key_column = root.resource_column();
+        let named = root.named_table();
+        let table_name: Arc<str> = live(&named.name)
+            .map_or_else(|| named.name.to_string(), |live| format!("{}.{}", live.schema, live.name))
+            .into();
+        let about = |statement: Statement| statement.about(&table_name);
+        let guard = FoundBy::of_guard(root);
         let mut tables: Vec<TableStatements> = Vec::with_capacity(root.tables.len());
         let mut history = Vec::new();
         for table in &root.tables {
             let target = Target::new(dialect, root, table, &table.name, live(&table.name));
-            let is_root = table.parent.is_none();
-            let found_by = if is_root { key_column } else { "source_resource_id" };
-            let write = if is_root {
-                dialect.guarded_upsert(&target, key_column)
+            let (found_by, write) = if table.parent.is_none() {
+                (guard, about(dialect.guarded_upsert(&target, guard)))
             } else {
-                dialect.insert(&target)
+                (FoundBy::Column("source_resource_id"), dialect.insert(&target))
             };
-            let delete = dialect.delete(&target, found_by);
+            let delete = found_by.bound(dialect.delete(&target, found_by), &table_name);
             tables.push(TableStatements { target, write, delete });
             if root.history {
                 let name = table.name.history();
                 let target = Target::new(dialect, root, table, &name, live(&name));
-                let write = dialect.append(&target, found_by);
+                let write = dialect.append(&target, found_by.column());
                 let delete = dialect.delete(&target, found_by);
                 history.push(TableStatements { target, write, delete });
             }
@@ -179,18 +189,16 @@ impl RootStatements {
         let root_target =
             Target::new(dialect, root, root.root(), &root.root().name, live(&root.root().name));
         let label = &root_target.label;
-        let tombstone_name = live(&root.root().name)
-            .map_or_else(|| label.to_string(), |live| format!("{}.{}", live.schema, live.name));
         Self {
-            tombstone_name,
-            key: root_target.bind_column(key_column).bind,
-            lock_shared: dialect.lock_root(Access::Shared),
-            lock_exclusive: dialect.lock_root(Access::Exclusive),
-            doomed: dialect.doomed(&root_target, key_column),
-            memory: dialect.memory(),
-            remember_version: dialect.remember_version().on(label),
-            remember_origin: dialect.remember_origin().on(label),
-            remember_refused: dialect.remember_refused().on(label),
+            key: root_target.bind_column(guard.column()).bind,
+            lock_shared: dialect.lock_root(Access::Shared).map(about),
+            lock_exclusive: dialect.lock_root(Access::Exclusive).map(about),
+            doomed: guard.bound(dialect.doomed(&root_target, guard), &table_name),
+            memory: about(dialect.memory()),
+            remember_version: about(dialect.remember_version()).on(label),
+            remember_origin: about(dialect.remember_origin()).on(label),
+            remember_refused: about(dialect.remember_refused()).on(label),
+            table_name,
             tables,
             history,
         }
@@ -333,6 +341,24 @@ impl TaskStatements {
             ),
             forget_origins: Statement::fixed("forgetting offsets", Vec::new(), forget("origin")),
             forget_refused: Statement::fixed("forgetting offsets", Vec::new(), forget("refused")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Postgres, sample};
+
+    #[test]
+    fn whatever_concerns_a_view_bears_the_name_of_its_table() {
+        let all = RootStatements::new(&Postgres, &sample::view(), |_| None);
+        assert_eq!(&*all.table_name, "fhir.Patient_View");
+        let over_tables = all.tables.iter().flat_map(|table| [&table.write, &table.delete]);
+        let others =
+            [&all.doomed, &all.remember_version, &all.remember_origin, &all.remember_refused];
+        for statement in over_tables.chain(others) {
+            assert_eq!(statement.table.as_deref(), Some("fhir.Patient_View"));
         }
     }
 }

@@ -57,11 +57,6 @@ fn raise(outcomes: &mut Outcomes, index: usize, to: Outcome) {
 }
 
 impl<'a> Part<'a> {
-    /// The constant of the statements over tombstones.
-    pub(super) fn name(&self) -> [Cell<'a>; 1] {
-        [Cell::Text(&self.statements.tombstone_name)]
-    }
-
     fn topic(&self, origin: &Origin) -> &str {
         self.topics.get(&*origin.source.topic).map_or("", String::as_str)
     }
@@ -79,7 +74,7 @@ impl<'a> Part<'a> {
             .map(Entry::id)
             .collect();
         let memory = &self.statements.memory;
-        let found = transaction.run(memory, &single_column(ids), &self.name()).await?;
+        let found = transaction.run(memory, &single_column(ids), &[]).await?;
         let memory: HashMap<&str, &ReplyRow> =
             found.iter().filter_map(|row| Some((row.first()?.text()?, row))).collect();
         let mut refused = Vec::new();
@@ -166,7 +161,7 @@ impl<'a> Part<'a> {
             );
             raise(outcomes, entry.index, Outcome::Written);
         }
-        transaction.run(&self.statements.remember_origin, &rows, &self.name()).await?;
+        transaction.run(&self.statements.remember_origin, &rows, &[]).await?;
         self.remove(transaction, &ids).await
     }
 
@@ -189,7 +184,7 @@ impl<'a> Part<'a> {
             return Ok(());
         }
         let remember = &self.statements.remember_version;
-        let news = transaction.run(remember, &rows, &self.name()).await?;
+        let news = transaction.run(remember, &rows, &[]).await?;
         let news: BTreeSet<&str> = first_texts(&news).collect();
         let versions = gone.iter().map(|(entry, version)| (entry.id(), *version));
         let doomed = self.doomed(transaction, versions).await?;
@@ -227,7 +222,7 @@ impl<'a> Part<'a> {
                 );
             }
         }
-        let written = transaction.run(&root.write, &rows, &self.name()).await?;
+        let written = transaction.run(&root.write, &rows, &[]).await?;
         let written: BTreeSet<&str> = first_texts(&written).collect();
         newest.retain(|entry| {
             matches!(entry.task, Task::Write(..))

@@ -179,8 +179,8 @@ impl Transaction for PostgresTransaction {
         for (place, column) in statement.columns.iter().enumerate() {
             bind_column(&mut arguments, statement, column, rows, place)?;
         }
-        for constant in constants {
-            bind_constant(&mut arguments, *constant).map_err(failed)?;
+        for constant in statement.constants(constants) {
+            bind_constant(&mut arguments, constant).map_err(failed)?;
         }
         let text = statement.text(rows.len());
         answer(statement.attempted, async {

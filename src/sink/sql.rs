@@ -211,7 +211,7 @@ impl SqlSink {
     async fn describe(&self) -> Result<Vec<(TableName, LiveTable)>, SinkError> {
         let mut live = Vec::new();
         for root in &self.catalog.roots {
-            for table in &root.tables {
+            for table in root.declared_tables() {
                 let history = root.history.then(|| table.name.history());
                 for name in [Some(table.name.clone()), history].into_iter().flatten() {
                     if let Some(found) = self.database.describe(&name).await? {

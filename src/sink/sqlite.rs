@@ -214,8 +214,8 @@ impl Transaction for SqliteTransaction {
                 bind(&mut arguments, *cell, column)
                     .map_err(|error| unbindable(statement, Some(column), error))?;
             }
-            for constant in constants {
-                bind(&mut arguments, *constant, &constant_column(*constant))
+            for constant in statement.constants(constants) {
+                bind(&mut arguments, constant, &constant_column(constant))
                     .map_err(|error| unbindable(statement, None, error))?;
             }
             let text = statement.text(run);

@@ -151,7 +151,7 @@ impl Script<'_> {
     /// Rule 7: locks the root tables in the order of their names, before anything of them is read.
     async fn lock(&mut self, parts: &[Part<'_>]) -> Result<(), SinkError> {
         let mut parts: Vec<_> = parts.iter().collect();
-        parts.sort_by_key(|part| &part.statements.tombstone_name);
+        parts.sort_by_key(|part| &part.statements.table_name);
         for part in parts {
             let only_upserts =
                 part.entries.iter().all(|entry| matches!(entry.task, Task::Write(..)));
@@ -159,7 +159,7 @@ impl Script<'_> {
             let lock =
                 if only_upserts { &statements.lock_shared } else { &statements.lock_exclusive };
             if let Some(lock) = lock {
-                self.transaction.run(lock, &Rows::new(0), &part.name()).await?;
+                self.transaction.run(lock, &Rows::new(0), &[]).await?;
             }
         }
         Ok(())
@@ -181,8 +181,7 @@ impl Script<'_> {
             let mut rows = Rows::new(5);
             let id = Cell::Text(&change.resource.id);
             rows.push([id].into_iter().chain(origin_cells(&topic, &change.origin)));
-            let name = [Cell::Text(&statements.tombstone_name)];
-            self.transaction.run(&statements.remember_refused, &rows, &name).await?;
+            self.transaction.run(&statements.remember_refused, &rows, &[]).await?;
         }
         Ok(())
     }

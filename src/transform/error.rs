@@ -22,10 +22,22 @@ pub(super) enum TransformError {
          `multiplePrimitiveStrategy`"
     )]
     MultipleValues { count: usize },
+    #[error(
+        "{count} values where one is expected: narrow the path or make the column a `collection`"
+    )]
+    SeveralValues { count: usize },
+    #[error("a condition yields one boolean, and this yields something else")]
+    NoCondition,
     #[error("the value does not fit the column's type")]
     TypeMismatch(#[source] CastError),
     #[error("the value has more than the {limit} characters of `maximumSize`")]
     ValueTooLong { limit: usize },
+    #[error("the value has more than the {limit} characters of its `ansi/type`")]
+    LongerThanType { limit: usize },
+    #[error("the elements of `repeat` are nested deeper than {limit} levels")]
+    TooDeep { limit: usize },
+    #[error("the document makes rows of more than {limit} bytes")]
+    TooManyBytes { limit: usize },
     #[error("the document makes more than {limit} rows")]
     TooManyRows { limit: usize },
 }
@@ -33,10 +45,14 @@ pub(super) enum TransformError {
 impl TransformError {
     const fn cause(&self) -> Cause {
         match self {
-            Self::Expression(_) | Self::TooManyRows { .. } => Cause::ExpressionError,
-            Self::MultipleValues { .. } => Cause::MultipleValues,
+            Self::Expression(_)
+            | Self::NoCondition
+            | Self::TooDeep { .. }
+            | Self::TooManyBytes { .. }
+            | Self::TooManyRows { .. } => Cause::ExpressionError,
+            Self::MultipleValues { .. } | Self::SeveralValues { .. } => Cause::MultipleValues,
             Self::TypeMismatch(_) => Cause::TypeMismatch,
-            Self::ValueTooLong { .. } => Cause::ValueTooLong,
+            Self::ValueTooLong { .. } | Self::LongerThanType { .. } => Cause::ValueTooLong,
         }
     }
 

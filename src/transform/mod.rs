@@ -12,18 +12,21 @@ mod error;
 mod explain;
 pub mod fhirpath;
 mod identity;
+mod names;
 mod row;
 mod rows;
+mod rule_set;
 pub mod rules;
 mod several;
+pub mod view;
 
 pub use explain::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplanation, Why};
 pub use rows::Rows;
-pub use rules::RuleSet;
+pub use rule_set::RuleSet;
 pub use several::Transformers;
 
-/// Makes rows of documents. The rules document is one implementation; a program that embeds
-/// rowcast may bring its own.
+/// Makes rows of documents. A [`RuleSet`] is one implementation; a program that embeds rowcast may
+/// bring its own.
 pub trait Transformer: Send + Sync {
     /// The tables it fills. Fixed for the life of the transformer.
     fn catalog(&self) -> &Catalog;

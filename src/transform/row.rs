@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
 /// have; without a bound, nested child tables that begin at the resource multiply.
-const MAX_ROWS: usize = 100_000;
+pub(super) const MAX_ROWS: usize = 100_000;
 
 /// The rows of a resource below one root; `None` if the transformer's `where` does not match.
 pub(super) fn row_sets(

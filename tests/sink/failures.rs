@@ -11,7 +11,7 @@ use rowcast::sink::{Keying, Owner, Sink, SinkError};
 
 use super::fixture::{
     TestDatabase, TestSink, catalog, catalog_of, change, databases, delete, delete_what_is_there,
-    named, rule, sink_at, table, upsert,
+    named, rule, shown, sink_at, table, upsert, views,
 };
 use super::{STALE, WRITTEN};
 
@@ -159,32 +159,46 @@ async fn an_id_mapped_from_the_resource_finds_its_rows_whatever_its_type() {
     }
 }
 
+/// Two writers of unkeyed topics meet, one with version 1 and one with deletes of version 2.
+async fn meet(database: &TestDatabase, catalog: Catalog, upsert: impl Fn(&str) -> RowChange) {
+    let bare = database.bare_sink(catalog).await.with_keying(Keying::Unkeyed);
+    bare.execute_ddl(&bare.ddl()).await.unwrap();
+    let sink = Arc::new(TestSink::new(database, bare).await.sink);
+    let mut owners = Vec::new();
+    for number in 0..2 {
+        let partition = TopicPartition::new("unkeyed", number);
+        let epoch = sink.take_over(&partition).await.unwrap().epoch;
+        owners.push(Owner::Task { partition, epoch });
+    }
+    for round in 0..40 {
+        let ids = || (0..40).map(|id| format!("{round}-{id}"));
+        let upserts: Vec<_> = ids().map(|id| upsert(&id)).collect();
+        let deletes: Vec<_> = ids().map(|id| delete(&id, 2, 0)).collect();
+        let upserts: Vec<_> = upserts.iter().collect();
+        let deletes: Vec<_> = deletes.iter().collect();
+        let (added, removed) = tokio::join!(
+            sink.apply(&owners[0], &upserts, None),
+            sink.apply(&owners[1], &deletes, None)
+        );
+        added.unwrap();
+        removed.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn writers_of_unkeyed_topics_leave_no_row_that_was_deleted() {
     for database in databases().await {
-        let bare = database.bare_sink(catalog()).await.with_keying(Keying::Unkeyed);
-        bare.execute_ddl(&bare.ddl()).await.unwrap();
-        let sink = Arc::new(TestSink::new(&database, bare).await.sink);
-        let mut owners = Vec::new();
-        for number in 0..2 {
-            let partition = TopicPartition::new("unkeyed", number);
-            let epoch = sink.take_over(&partition).await.unwrap().epoch;
-            owners.push(Owner::Task { partition, epoch });
-        }
-        for round in 0..40 {
-            let ids = || (0..40).map(|id| format!("{round}-{id}"));
-            let upserts: Vec<_> = ids().map(|id| upsert(&id, 1, 0)).collect();
-            let deletes: Vec<_> = ids().map(|id| delete(&id, 2, 0)).collect();
-            let upserts: Vec<_> = upserts.iter().collect();
-            let deletes: Vec<_> = deletes.iter().collect();
-            let (added, removed) = tokio::join!(
-                sink.apply(&owners[0], &upserts, None),
-                sink.apply(&owners[1], &deletes, None)
-            );
-            added.unwrap();
-            removed.unwrap();
-        }
+        meet(&database, catalog(), |id| upsert(id, 1, 0)).await;
         assert!(database.patients().await.is_empty(), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn writers_of_unkeyed_topics_leave_no_view_row_that_was_deleted() {
+    for database in databases().await {
+        meet(&database, views(&["patient_name"]), |id| shown(id, 1, 0, &["a"])).await;
+        assert!(database.guards().await.is_empty(), "{}", database.name);
+        assert!(database.rows("patient_name", &["name"]).await.is_empty());
     }
 }
 

@@ -1,4 +1,5 @@
-//! Databases to test against, and a small catalog: patients with addresses with lines.
+//! Databases to test against, and two small catalogs: patients with addresses with lines, and views
+//! of patients' names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -141,6 +142,25 @@ impl TestDatabase {
         let columns = ["source_resource_id", "version", "origin_offset", "refused_offset"];
         self.rows("rowcast_tombstone", &columns).await
     }
+
+    /// The guards of views, with the tables' names as the rules write them.
+    pub(crate) async fn guards(&self) -> Vec<String> {
+        let columns = ["table_name", "source_resource_id", "version"];
+        let guards = self.rows("rowcast_resource", &columns).await;
+        let unqualified = guards.iter().map(|guard| guard.split_once('.').unwrap().1.to_owned());
+        unqualified.collect()
+    }
+
+    /// A schema beside the usual one, quoted; SQLite has but one.
+    pub(crate) async fn other_schema(&self) -> String {
+        if !self.is_postgres() {
+            return "main".to_owned();
+        }
+        let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("Clinical {}_{number}", std::process::id());
+        self.execute(&format!("CREATE SCHEMA \"{schema}\"")).await;
+        schema
+    }
 }
 
 /// A sink, and the right to write partition 0 of topic `patients`.
@@ -217,6 +237,36 @@ pub(crate) fn catalog_of(tables: Vec<Table>, history: bool) -> Catalog {
     }
 }
 
+/// The root of a view of patients: its table has `id` and `version` only where a user added them.
+pub(crate) fn view(name: &str, columns: Vec<Column>) -> RootTable {
+    let version = column("version", ColumnType::BigInt, ColumnSource::Version);
+    let resource = column("source_resource_id", ColumnType::String, ColumnSource::SourceResourceId);
+    let guard = Table {
+        name: TableName::parse("rowcast_resource"),
+        columns: vec![resource.clone(), version.clone()],
+        parent: None,
+    };
+    let mut all = vec![column("id", ColumnType::Uuid, ColumnSource::Id), version, resource];
+    all[0].optional = true;
+    all[1].optional = true;
+    all.extend(columns);
+    let table = Table { name: TableName::parse(name), columns: all, parent: Some(0) };
+    RootTable {
+        resource_type: "Patient".into(),
+        guard: Guard::ResourceTable,
+        tables: vec![guard, table],
+        history: false,
+        rule: "rules/view.json".into(),
+    }
+}
+
+/// Views of patients' names; a `name` takes 20 characters.
+pub(crate) fn views(tables: &[&str]) -> Catalog {
+    let mut name = rule("name", ColumnType::String);
+    name.maximum_size = Some(20);
+    Catalog { roots: tables.iter().map(|table| view(table, vec![name.clone()])).collect() }
+}
+
 /// Patients with addresses with lines; `name` takes 20 characters.
 pub(crate) fn catalog() -> Catalog {
     let mut name = rule("name", ColumnType::String);
@@ -277,6 +327,29 @@ pub(crate) fn change(id: &str, offset: i64, operation: RowOperation) -> RowChang
 fn upsert_rows(id: &str, version: i64, offset: i64, rows: ResourceRows) -> RowChange {
     let version = Version::new(version).unwrap();
     change(id, offset, RowOperation::Upsert { version, rows: vec![rows] })
+}
+
+/// A patient with these names in each of the views.
+pub(crate) fn shown_in_all(id: &str, version: i64, offset: i64, views: &[&[&str]]) -> RowChange {
+    let rows_of = |(root, names): (usize, &&[&str])| {
+        let guard = vec![Value::Text(id.to_owned()), Value::Int(version)];
+        let rows = (0..).zip(*names).map(|(at, name)| {
+            let mut row = managed("view", id, version, at);
+            row.push(Value::Text((*name).to_owned()));
+            row
+        });
+        let sets = [vec![guard], rows.collect()];
+        let sets = sets.into_iter().enumerate().map(|(table, rows)| RowSet { table, rows });
+        ResourceRows { root, row_sets: Some(sets.collect()) }
+    };
+    let rows = views.iter().enumerate().map(rows_of).collect();
+    let version = Version::new(version).unwrap();
+    change(id, offset, RowOperation::Upsert { version, rows })
+}
+
+/// A patient with these names in the only view.
+pub(crate) fn shown(id: &str, version: i64, offset: i64, names: &[&str]) -> RowChange {
+    shown_in_all(id, version, offset, &[names])
 }
 
 /// A patient whose name and only city tell its version.

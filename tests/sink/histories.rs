@@ -8,8 +8,18 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rowcast::model::{RowChange, Value};
 
 use super::fixture::{
-    TestSink, delete, delete_what_is_there, left_out, named, sqlite, upsert, with_history,
+    TestDatabase, TestSink, databases, delete, delete_what_is_there, left_out, named, shown,
+    upsert, views, with_history,
 };
+
+/// Whose rows are written: what guards them differs, what must come of a history does not.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    /// Patients, their children and their history.
+    Patients,
+    /// A view, with one row at even versions, two at odd ones, none where `where` does not match.
+    View,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Step {
@@ -105,8 +115,8 @@ fn rank(step: Step) -> (i64, bool) {
     }
 }
 
-/// The version of a resource's rows in the end.
-fn oracle(log: &Log, resource: usize) -> Option<i64> {
+/// The step that a resource's rows come from in the end.
+fn oracle(log: &Log, resource: usize) -> Option<Step> {
     let mut best: Option<Step> = None;
     let mut gone_at = -1;
     for (_, step) in log.iter().filter(|(other, _)| *other == resource) {
@@ -119,27 +129,43 @@ fn oracle(log: &Log, resource: usize) -> Option<i64> {
             best = Some(*step);
         }
     }
-    match best {
-        Some(Step::Upsert(version)) => Some(version),
-        _ => None,
-    }
+    best
 }
 
-fn records(log: &Log, case: usize, first: i64) -> Vec<RowChange> {
+fn shown_at(id: &str, version: i64, offset: i64) -> RowChange {
+    let name = format!("name {version}");
+    let twice = [name.as_str(); 2];
+    shown(id, version, offset, if version % 2 == 0 { &twice[..1] } else { &twice })
+}
+
+/// Whether a view has no rows of this resource because there is nothing to show, not because of
+/// its `where`.
+const fn has_empty_sets(resource: usize) -> bool {
+    resource % 2 == 1
+}
+
+fn records(kept: Kept, log: &Log, case: usize, first: i64) -> Vec<RowChange> {
     log.iter()
         .zip(0..)
         .map(|((resource, step), place)| {
             let id = format!("{case:06}-{resource}");
             // every second change is a bundle's second change
             let offset = first + i64::from(place / 2);
-            let mut change = match step {
-                Step::Upsert(version) => upsert(&id, *version, offset),
-                Step::LeaveOut(version) => left_out(&id, *version, offset),
-                Step::Refused(version) => {
-                    named(&id, *version, offset, Value::Text("refused".into()))
+            let mut change = match (*step, kept) {
+                (Step::Upsert(version), Kept::Patients) => upsert(&id, version, offset),
+                (Step::Upsert(version), Kept::View) => shown_at(&id, version, offset),
+                (Step::LeaveOut(version), Kept::View) if has_empty_sets(*resource) => {
+                    shown(&id, version, offset, &[])
                 }
-                Step::Delete(version) => delete(&id, *version, offset),
-                Step::DeleteWhatIsThere => delete_what_is_there(&id, offset),
+                (Step::LeaveOut(version), _) => left_out(&id, version, offset),
+                (Step::Refused(version), Kept::Patients) => {
+                    named(&id, version, offset, Value::Text("refused".into()))
+                }
+                (Step::Refused(version), Kept::View) => {
+                    shown(&id, version, offset, &["good", "refused"])
+                }
+                (Step::Delete(version), _) => delete(&id, version, offset),
+                (Step::DeleteWhatIsThere, _) => delete_what_is_there(&id, offset),
             };
             change.origin.index = place % 2;
             change
@@ -165,17 +191,54 @@ async fn deliver(sink: &TestSink<'_>, records: &[RowChange], reads: &Reads) {
 }
 
 async fn check(
+    kept: Kept,
     sink: &TestSink<'_>,
     log: &Log,
     reads: &Reads,
     case: usize,
 ) -> Result<(), TestCaseError> {
     let first = i64::try_from(case * 100).unwrap();
-    deliver(sink, &records(log, case, first), reads).await;
+    deliver(sink, &records(kept, log, case, first), reads).await;
+    match kept {
+        Kept::Patients => check_patients(sink.database, log, case).await,
+        Kept::View => check_view(sink.database, log, case).await,
+    }
+}
+
+async fn check_view(database: &TestDatabase, log: &Log, case: usize) -> Result<(), TestCaseError> {
+    let (mut names, mut guards) = (Vec::new(), Vec::new());
+    for resource in 0..2 {
+        let id = format!("{case:06}-{resource}");
+        let last = oracle(log, resource);
+        match last {
+            Some(Step::Upsert(version)) => guards.push(format!("{id}|{version}")),
+            Some(Step::LeaveOut(version)) if has_empty_sets(resource) => {
+                guards.push(format!("{id}|{version}"));
+            }
+            _ => {}
+        }
+        if let Some(Step::Upsert(version)) = last {
+            let rows = if version % 2 == 0 { 1 } else { 2 };
+            names.extend(vec![format!("{id}|name {version}"); rows]);
+        }
+    }
+    let of_case = |table: &str| format!("{table} WHERE source_resource_id LIKE '{case:06}-%'");
+    let columns = ["source_resource_id", "name"];
+    prop_assert_eq!(database.rows(&of_case("patient_name"), &columns).await, names);
+    let columns = ["source_resource_id", "version"];
+    prop_assert_eq!(database.rows(&of_case("rowcast_resource"), &columns).await, guards);
+    Ok(())
+}
+
+async fn check_patients(
+    database: &TestDatabase,
+    log: &Log,
+    case: usize,
+) -> Result<(), TestCaseError> {
     let (mut patients, mut lines, mut history) = (Vec::new(), Vec::new(), Vec::new());
     for resource in 0..2 {
         let id = format!("{case:06}-{resource}");
-        if let Some(version) = oracle(log, resource) {
+        if let Some(Step::Upsert(version)) = oracle(log, resource) {
             patients.push(format!("{id}|{version}|name {version}"));
             lines.push(format!("{id}|city {version} 1"));
         }
@@ -193,7 +256,6 @@ async fn check(
     // as text, like the rows found: version 10 before version 2
     history.sort();
     let of_case = |table: &str| format!("{table} WHERE source_resource_id LIKE '{case:06}-%'");
-    let database = sink.database;
     let columns = ["source_resource_id", "version", "name"];
     prop_assert_eq!(database.rows(&of_case("patient"), &columns).await, patients);
     let columns = ["source_resource_id", "line"];
@@ -210,35 +272,66 @@ async fn check(
     Ok(())
 }
 
-fn holds_for(logs: impl Strategy<Value = Log>, cases: u32) {
+/// A sink over a table that refuses one name.
+async fn sink(kept: Kept, database: &TestDatabase) -> TestSink<'_> {
+    let (catalog, table) = match kept {
+        Kept::Patients => (with_history(), "patient"),
+        Kept::View => (views(&["patient_name"]), "patient_name"),
+    };
+    let sink = database.sink(catalog).await;
+    let ddl = if database.is_postgres() {
+        format!("ALTER TABLE {table} ADD CHECK (name <> 'refused')")
+    } else {
+        format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN new.name = 'refused' \
+             BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    };
+    database.execute(&ddl).await;
+    sink
+}
+
+fn holds_for<S: Strategy<Value = Log>>(kept: Kept, logs: fn() -> S, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let database = runtime.block_on(sqlite());
-    let sink = runtime.block_on(database.sink(with_history()));
-    runtime.block_on(database.execute(
-        "CREATE TRIGGER refuse BEFORE INSERT ON patient WHEN new.name = 'refused' \
-         BEGIN SELECT RAISE(ABORT, 'no'); END",
-    ));
-    let next_case = AtomicUsize::new(0);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config)
-        .run(&(logs, reads()), |(log, reads)| {
-            let case = next_case.fetch_add(1, Ordering::Relaxed);
-            runtime.block_on(check(&sink, &log, &reads, case))
-        })
-        .unwrap();
+    for database in runtime.block_on(databases()) {
+        let sink = runtime.block_on(sink(kept, &database));
+        let next_case = AtomicUsize::new(0);
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        TestRunner::new(config)
+            .run(&(logs(), reads()), |(log, reads)| {
+                let case = next_case.fetch_add(1, Ordering::Relaxed);
+                runtime.block_on(check(kept, &sink, &log, &reads, case))
+            })
+            .unwrap_or_else(|failed| panic!("{}: {failed}", database.name));
+    }
 }
 
 #[test]
 fn any_history_of_versions_ends_in_each_resources_newest_version() {
-    holds_for(versioned_log(), 150);
+    holds_for(Kept::Patients, versioned_log, 150);
 }
 
 #[test]
 fn any_keyed_history_with_deletes_without_version_ends_in_its_last_state() {
-    holds_for(keyed_log(), 300);
+    holds_for(Kept::Patients, keyed_log, 300);
 }
 
 #[test]
 fn any_history_with_refused_versions_ends_as_if_they_had_not_been() {
-    holds_for(poisoned_log(), 150);
+    holds_for(Kept::Patients, poisoned_log, 150);
+}
+
+#[test]
+fn any_history_of_versions_ends_in_a_view_of_the_newest() {
+    holds_for(Kept::View, versioned_log, 150);
+}
+
+#[test]
+fn any_keyed_history_with_deletes_without_version_ends_in_a_view_of_its_last_state() {
+    holds_for(Kept::View, keyed_log, 300);
+}
+
+#[test]
+fn any_history_with_refused_versions_ends_in_a_view_as_if_they_had_not_been() {
+    holds_for(Kept::View, poisoned_log, 150);
 }

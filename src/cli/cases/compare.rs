@@ -11,7 +11,7 @@ use super::file::{Expected, Golden, Refused};
 use crate::application::Application;
 use crate::cli::values::to_json;
 use crate::error::Refusal;
-use crate::model::{Change, Guard, Operation, RootTable, Row, RowSet, Table, Value};
+use crate::model::{Change, Operation, RootTable, Row, RowSet, Table, Value};
 use crate::problem::advice;
 
 /// What becomes of a change.
@@ -74,8 +74,7 @@ fn become_of<'a>(application: &'a Application, golden: &Golden) -> Found<'a> {
     for change in &changes {
         for root in roots.iter().filter(|root| takes(root, change)) {
             is_deleted |= matches!(change.operation, Operation::Delete { .. });
-            let first = usize::from(root.guard == Guard::ResourceTable);
-            for table in root.tables.iter().skip(first) {
+            for table in root.declared_tables() {
                 tables.entry(table.name.to_string()).or_insert((table, Vec::new()));
             }
         }

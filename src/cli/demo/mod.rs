@@ -148,7 +148,7 @@ async fn show_tables(application: &Application, dir: &Path) -> Result<(), Failur
     let dialect = application.dialect();
     let mut counts = Vec::new();
     for root in &application.catalog().roots {
-        for declared in &root.tables {
+        for declared in root.declared_tables() {
             let sql = format!("SELECT count(*) FROM {}", dialect.table(&declared.name));
             let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
                 .fetch_one(&mut connection)
@@ -159,8 +159,9 @@ async fn show_tables(application: &Application, dir: &Path) -> Result<(), Failur
     }
     println!("{}\n", table(["table", "rows"], counts));
     for root in &application.catalog().roots {
-        let declared = root.root();
-        let mapped = declared.columns.iter().filter(|column| {
+        let declared = root.named_table();
+        let there = declared.columns.iter().filter(|column| !column.optional);
+        let mapped = there.filter(|column| {
             matches!(
                 column.source,
                 crate::model::ColumnSource::Rule { .. } | crate::model::ColumnSource::Version

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Explained, first_shown, operation};
+use super::{Explained, operation};
 use crate::cli::values::to_json;
 use crate::error::Refusal;
-use crate::model::{Column, ColumnSource, RootTable};
+use crate::model::{Column, ColumnSource, RootTable, Table};
 use crate::transform::fhirpath::TrailStep;
 use crate::transform::{Absence, Filling, Note, TableExplanation, Why};
 
@@ -29,11 +29,12 @@ pub(super) fn explained(of: &Explained<'_>) -> Json {
     let mut refusals = Vec::new();
     for explained in &of.roots {
         let Some(root) = of.application.catalog().roots.get(explained.root) else { continue };
-        let first = first_shown(root);
         tables.extend(
-            (explained.tables.iter().enumerate())
-                .skip(first)
-                .map(|(index, of)| table(root, index, of)),
+            explained
+                .tables
+                .iter()
+                .enumerate()
+                .filter_map(|(index, of)| Some(table(root, root.declared_table(index)?, of))),
         );
         refusals.extend(explained.refusals.iter().map(refused));
     }
@@ -56,9 +57,7 @@ pub(super) fn explained(of: &Explained<'_>) -> Json {
     object
 }
 
-fn table(root: &RootTable, index: usize, of: &TableExplanation) -> Json {
-    let declared = &root.tables[index];
-    let parent = declared.parent.filter(|parent| *parent >= first_shown(root));
+fn table(root: &RootTable, declared: &Table, of: &TableExplanation) -> Json {
     let shown = || declared.columns.iter().enumerate().filter(|(_, column)| !column.optional);
     let rows = of.rows.iter().map(|row| {
         let cells = shown().filter_map(|(place, column)| Some((column, row.get(place)?)));
@@ -66,10 +65,10 @@ fn table(root: &RootTable, index: usize, of: &TableExplanation) -> Json {
     });
     let columns =
         shown().filter_map(|(place, declared)| Some(column(declared, of.columns.get(place)?)));
-    let name = |table: usize| root.tables.get(table).map(|table| table.name.to_string());
+    let name = |table: usize| root.declared_table(table).map(|table| table.name.to_string());
     json!({
         "table": declared.name.to_string(),
-        "parent": parent.and_then(name),
+        "parent": declared.parent.and_then(name),
         "rule": &*of.rule,
         "columns": columns.collect::<Vec<_>>(),
         "rows": rows.collect::<Vec<Map<String, Json>>>(),

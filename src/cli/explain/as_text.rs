@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Explained, first_shown};
+use super::Explained;
 use crate::cli::table::{aligned, table};
 use crate::cli::values::to_text;
-use crate::model::{Column, ColumnSource, Operation, RootTable, Value, Version, is_resource_type};
+use crate::model::{
+    Column, ColumnSource, Operation, RootTable, Table, Value, Version, is_resource_type,
+};
 use crate::transform::fhirpath::TrailStep;
 use crate::transform::rules::{MultipleStrategy, PartialDate};
 use crate::transform::{Absence, Filling, Note, TableExplanation, Why};
@@ -27,15 +29,17 @@ pub(super) fn explained(of: &Explained<'_>, with_sql: bool) -> String {
         let types = types.into_iter().collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "no transformer takes {resource_type}; there are some for: {types}");
     } else if matches!(of.change.operation, Operation::Delete { .. }) {
-        let tables = roots().flat_map(|root| root.tables.iter().skip(first_shown(root)));
+        let tables = roots().flat_map(RootTable::declared_tables);
         let tables: Vec<String> = tables.map(|table| table.name.to_string()).collect();
         let _ = writeln!(text, "its rows go from {}", tables.join(", "));
     }
     for explained in &of.roots {
         let Some(root) = catalog.roots.get(explained.root) else { continue };
-        for (index, of) in explained.tables.iter().enumerate().skip(first_shown(root)) {
-            text.push('\n');
-            one_table(&mut text, root, index, of);
+        for (index, of) in explained.tables.iter().enumerate() {
+            if let Some(declared) = root.declared_table(index) {
+                text.push('\n');
+                one_table(&mut text, root, declared, of);
+            }
         }
     }
     if with_sql && !of.sql.is_empty() {
@@ -47,8 +51,7 @@ pub(super) fn explained(of: &Explained<'_>, with_sql: bool) -> String {
     text
 }
 
-fn one_table(text: &mut String, root: &RootTable, index: usize, of: &TableExplanation) {
-    let Some(declared) = root.tables.get(index) else { return };
+fn one_table(text: &mut String, root: &RootTable, declared: &Table, of: &TableExplanation) {
     let count = match of.rows.len() {
         0 => "no rows".to_owned(),
         1 => "1 row".to_owned(),

@@ -10,8 +10,7 @@ use super::{Failure, Output};
 use crate::application::Application;
 use crate::error::{Cause, Refusal, messages};
 use crate::model::{
-    Change, Document, DocumentLimits, Guard, Header, Offset, Operation, Record, RootTable,
-    TopicPartition,
+    Change, Document, DocumentLimits, Header, Offset, Operation, Record, RootTable, TopicPartition,
 };
 use crate::plan::RootStatements;
 use crate::source::HEADER_VERSION;
@@ -175,15 +174,6 @@ fn statements(application: &Application, roots: &[RootExplanation]) -> Vec<Strin
         }
     }
     texts
-}
-
-/// The first table that is the user's: where a table of rowcast's own guards the rows, the one
-/// after it.
-const fn first_shown(root: &RootTable) -> usize {
-    match root.guard {
-        Guard::RootRow => 0,
-        Guard::ResourceTable => 1,
-    }
 }
 
 /// `upsert` or `delete`.

@@ -13,6 +13,7 @@ use super::static_type::{StaticType, Types, result_types};
 use super::syntax::{Fault, Operator, Syntax, SyntaxNode, calendar_unit};
 use super::temporal::Temporal;
 use super::types::{FhirType, TypeKind};
+use super::variables::{Variable, Variables};
 
 /// Largest compiled regular expression, in bytes: ample for any pattern over codes and names.
 pub(super) const MAX_PATTERN_BYTES: usize = 1 << 20;
@@ -20,20 +21,22 @@ pub(super) const MAX_PATTERN_BYTES: usize = 1 << 20;
 type Compiled = (Program, Types);
 
 /// Compiles one expression.
-pub(super) struct Compiler {
+pub(super) struct Compiler<'v> {
     /// What the whole expression is evaluated on.
     pub(super) context: Types,
     /// Type of the resource around it.
     pub(super) resource: Types,
+    /// What `%name` stands for, besides FHIRPath's own.
+    pub(super) variables: &'v Variables,
 }
 
-impl Compiler {
-    pub(super) fn new(context: Option<FhirType>) -> Self {
+impl<'v> Compiler<'v> {
+    pub(super) fn new(context: Option<FhirType>, variables: &'v Variables) -> Self {
         let resource = context
             .and_then(|context| FhirType::named(context.name().split('.').next()?))
             .filter(|root| root.kind() == TypeKind::Resource);
         let types = |known: Option<FhirType>| known.map_or(Types::Unknown, Types::fhir);
-        Self { context: types(context), resource: types(resource) }
+        Self { context: types(context), resource: types(resource), variables }
     }
 
     /// `this` is what names without input begin from.
@@ -75,6 +78,16 @@ impl Compiler {
     }
 
     fn variable(&self, at: usize, name: &str) -> Result<Compiled, Fault> {
+        match self.variables.get(name) {
+            Some(Variable::Constant(item)) => {
+                let types = item.system_type().map_or(Types::Unknown, Types::system);
+                return Ok((Program::Literal(item.clone()), types));
+            }
+            Some(Variable::RowIndex) => {
+                return Ok((Program::RowIndex, Types::system(SystemType::Integer)));
+            }
+            None => {}
+        }
         let text = match name {
             "resource" | "rootResource" => return Ok((Program::Resource, self.resource.clone())),
             "context" => return Ok((Program::Context, self.context.clone())),
@@ -86,7 +99,11 @@ impl Compiler {
                 (_, Some(extension)) => {
                     format!("http://hl7.org/fhir/StructureDefinition/{extension}")
                 }
-                _ => return Err((at, PathProblem::UnknownVariable { name: name.to_owned() })),
+                _ => {
+                    let nearest = self.variables.nearest(name);
+                    let name = name.to_owned();
+                    return Err((at, PathProblem::UnknownVariable { name, nearest }));
+                }
             },
         };
         Ok((Program::Literal(Item::String(text.into())), Types::system(SystemType::String)))

@@ -85,10 +85,12 @@ pub enum PathProblem {
         nearest: Vec<String>,
     },
     /// No such environment variable.
-    #[error("there is no variable `%{name}`")]
+    #[error("there is no variable `%{name}`{}", Suggestion(nearest))]
     UnknownVariable {
-        /// Name as written.
+        /// Name as written, without `%`.
         name: String,
+        /// What it might have meant, best first, with `%`.
+        nearest: Vec<String>,
     },
     /// FHIRPath, but not done here.
     #[error("`{name}` is not supported: {reason}")]

@@ -53,6 +53,7 @@ impl<'d> Evaluation<'d> {
             Program::Total => scope.total.iter().try_for_each(|item| self.push_copy(item, out)),
             Program::Resource => push(Item::resource(self.environment.resource), out),
             Program::Context => push(self.context.clone(), out),
+            Program::RowIndex => push(Item::Integer(self.environment.row_index.into()), out),
             Program::Literal(item) => self.push_copy(item, out),
             Program::OfType(named) => match scope.this {
                 Item::Node { fhir_type: Some(known), .. } if known.is_a(*named) => {

@@ -29,6 +29,7 @@ mod temporal;
 mod text;
 mod trail;
 mod types;
+mod variables;
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use self::quantity::Quantity;
 pub use self::temporal::{Precision, Temporal};
 pub use self::trail::{Trail, TrailStep};
 pub use self::types::FhirType;
+pub use self::variables::{Variables, primitive};
 
 /// Longest expression, in bytes. The longest search parameter of FHIR has about 5,000.
 pub const MAX_EXPRESSION_BYTES: usize = 16 << 10;
@@ -70,13 +72,16 @@ pub const MAX_NUMBER_DIGITS: usize = 400;
 pub struct Environment<'d> {
     /// `%resource`.
     pub resource: &'d Node,
+    /// `%rowIndex`, for expressions compiled with [`Variables::of_views`]: the place of what is
+    /// evaluated on in the nearest iteration, from 0; 0 outside of any.
+    pub row_index: u32,
 }
 
 impl<'d> Environment<'d> {
     /// The surroundings of a resource.
     #[must_use]
     pub const fn of(resource: &'d Node) -> Self {
-        Self { resource }
+        Self { resource, row_index: 0 }
     }
 }
 
@@ -105,6 +110,18 @@ impl Path {
     /// # Errors
     /// [`PathError`] says what is wrong and where.
     pub fn compile(expression: &str, context: Option<&str>) -> Result<Self, PathError> {
+        Self::compile_with(expression, context, &Variables::default())
+    }
+
+    /// Compiles an expression that may use variables, as [`Path::compile`] does.
+    ///
+    /// # Errors
+    /// [`PathError`] says what is wrong and where.
+    pub fn compile_with(
+        expression: &str,
+        context: Option<&str>,
+        variables: &Variables,
+    ) -> Result<Self, PathError> {
         let refused = |(at, problem)| PathError { expression: expression.to_owned(), at, problem };
         if expression.len() > MAX_EXPRESSION_BYTES {
             let problem = PathProblem::TooLong { limit: MAX_EXPRESSION_BYTES };
@@ -112,7 +129,7 @@ impl Path {
         }
         let syntax = syntax::parse(expression).map_err(refused)?;
         let context = context.and_then(FhirType::named);
-        let compiler = Compiler::new(context);
+        let compiler = Compiler::new(context, variables);
         let (program, types) = compiler.compile(&syntax, &compiler.context).map_err(refused)?;
         let expression = expression.to_owned();
         Ok(Self(Arc::new(Compiled { expression, context, types, program })))

@@ -21,6 +21,7 @@ pub(super) enum Program {
     Total,
     Resource,
     Context,
+    RowIndex,
     Literal(Item<'static>),
     /// What it is evaluated on, if that has the type.
     OfType(FhirType),

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::document::{ColumnRule, MultipleStrategy, OverflowStrategy, RulesDocument};
-use super::names;
 use super::program::{ColumnProgram, Fill, Maximum, PathColumn};
 use crate::model::{Column, ColumnSource, ColumnType, Value};
 use crate::problem::Problem;
 use crate::transform::cast::Scalar;
 use crate::transform::fhirpath::Path;
+use crate::transform::names;
 
 /// Columns that rowcast fills unless a rule maps them, in the order of the tables' columns. The
 /// last is a child's only.

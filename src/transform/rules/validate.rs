@@ -1,77 +1,30 @@
 //! Rules documents become programs.
 //!
-//! In: rules files. Out: the catalog of tables and a program for each root, or all problems of
-//! all files. It goes on after a problem wherever the rest can still be judged; what it has
-//! built is used only if there was none.
+//! In: a rules document. Out: the tables and the program of each root, and all problems there
+//! are. It goes on after a problem wherever the rest can still be judged; what it has built is
+//! used only if there was none.
 
-use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
 use super::document::{ChildTable, ColumnRule, RootTransformer, RulesDocument};
-use super::names::{self, TableNames};
 use super::program::{ChildProgram, Condition, RootProgram, TableProgram};
-use crate::model::{
-    Catalog, ColumnType, Guard, RESOURCE_TYPES, RootTable, Table, TableIndex, TableName,
-    is_resource_type,
-};
-use crate::problem::{self, Problem, Schema, advice, closest, pointer};
+use crate::model::{ColumnType, Guard, RootTable, Table, TableIndex, TableName, is_resource_type};
+use crate::problem::{Problem, advice, pointer};
 use crate::transform::fhirpath::Path;
+use crate::transform::names::{self, TableNames};
 
 /// Deepest nesting of child tables. FHIR's own elements nest to about six.
 const MAX_DEPTH: usize = 16;
 
-/// Compiles rules files, given as name and text.
-pub(super) fn load(
-    files: &[(String, String)],
-) -> Result<(Catalog, Vec<RootProgram>), Vec<Problem>> {
-    let schema = Schema::of::<RulesDocument>();
-    let mut names = TableNames::default();
-    let mut problems = Vec::new();
-    let mut catalog = Catalog::default();
-    let mut programs = Vec::new();
-    for (file, text) in files {
-        let mut mended = BTreeSet::new();
-        let mut mistaken = Vec::new();
-        if let Some(document) = read(&schema, file, text, &mut mended, &mut problems) {
-            let mut compiler = Compiler {
-                file,
-                document: &document,
-                names: &mut names,
-                problems: &mut mistaken,
-                tables: Vec::new(),
-                open: Vec::new(),
-            };
-            for (root, program) in compiler.roots() {
-                catalog.roots.push(root);
-                programs.push(program);
-            }
-        }
-        // What had the wrong shape is not judged for its meaning, and a named transformer is
-        // judged only once, wherever it is used.
-        let mut told: HashSet<Problem> = HashSet::new();
-        mistaken.retain(|problem| {
-            let is_broken = mended.iter().any(|broken| pointer::is_within(&problem.path, broken));
-            !is_broken && told.insert(problem.clone())
-        });
-        problems.append(&mut mistaken);
-    }
-    if problems.is_empty() { Ok((catalog, programs)) } else { Err(problems) }
-}
-
-/// The document, mended where its shape was wrong.
-fn read(
-    schema: &Schema,
+/// Compiles one document.
+pub(in crate::transform) fn compile(
     file: &str,
-    text: &str,
-    mended: &mut BTreeSet<String>,
+    document: &RulesDocument,
+    names: &mut TableNames,
     problems: &mut Vec<Problem>,
-) -> Option<RulesDocument> {
-    let read = problem::parse(file, text).and_then(|mut value| {
-        problems.extend(schema.check(file, &mut value, mended));
-        problem::read(file, value)
-    });
-    read.map_err(|problem| problems.push(problem)).ok()
+) -> Vec<(RootTable, RootProgram)> {
+    Compiler { file, document, names, problems, tables: Vec::new(), open: Vec::new() }.roots()
 }
 
 /// What compiling one document takes.
@@ -109,12 +62,8 @@ impl<'a> Compiler<'a> {
     fn root(&mut self, at: &str, rule: &'a RootTransformer) -> (RootTable, RootProgram) {
         let resource_type: Arc<str> = rule.resource_type.as_str().into();
         let context = is_resource_type(&resource_type).then_some(&*resource_type);
-        if context.is_none() {
-            let guess = closest(&resource_type, RESOURCE_TYPES)
-                .map(|guess| format!("; did you mean `{guess}`?"))
-                .unwrap_or_default();
-            let message = format!("`{resource_type}` is no resource type of FHIR R4{guess}");
-            self.report(&format!("{at}/resourceType"), message);
+        if let Some(fault) = names::unknown_resource_type(&resource_type) {
+            self.report(&format!("{at}/resourceType"), fault);
         }
         let name = self.table_name(at, &rule.table_name);
         let condition = self.condition(at, rule.condition.as_deref(), context);

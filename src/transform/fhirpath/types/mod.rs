@@ -114,6 +114,15 @@ impl FhirType {
         &self.definition().elements
     }
 
+    /// Whether any type has an element of this name.
+    #[must_use]
+    pub fn any_has(element: &str) -> bool {
+        TABLE
+            .types
+            .iter()
+            .any(|definition| definition.elements.iter().any(|candidate| candidate.name == element))
+    }
+
     /// All names, for suggestions.
     pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
         TABLE.types.iter().map(|definition| definition.name)

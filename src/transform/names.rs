@@ -1,18 +1,20 @@
-//! What is wrong with the names and paths in rules.
+//! What is wrong with the names and paths in rules and views.
 //!
-//! In: names as the rules write them. Out: what is wrong with them: unusable, reserved or given
+//! In: names as the files write them. Out: what is wrong with them: unusable, reserved or given
 //! twice. Quoting them is the dialects' business.
 
 use std::collections::HashMap;
 
-use crate::model::TableName;
-use crate::transform::fhirpath::PathError;
+use super::fhirpath::PathError;
+use crate::model::{RESOURCE_TYPES, TableName, is_resource_type};
+use crate::problem::closest;
 
 /// Longest identifier, bytes: PostgreSQL's limit, the smallest of the databases'.
 const MAX_IDENTIFIER: usize = 63;
 
 /// Tables that rowcast keeps its own books in.
-const BOOKKEEPING: [&str; 3] = ["rowcast_task", "rowcast_table", "rowcast_tombstone"];
+const BOOKKEEPING: [&str; 4] =
+    ["rowcast_task", "rowcast_table", "rowcast_tombstone", "rowcast_resource"];
 
 /// What is wrong with an identifier as such.
 pub(super) fn fault(identifier: &str) -> Option<String> {
@@ -27,12 +29,22 @@ pub(super) fn fault(identifier: &str) -> Option<String> {
         .then(|| format!("the name has {bytes} bytes; databases take at most {MAX_IDENTIFIER}"))
 }
 
+/// What is wrong with the name of a resource type.
+pub(super) fn unknown_resource_type(name: &str) -> Option<String> {
+    if is_resource_type(name) {
+        return None;
+    }
+    let guess = closest(name, RESOURCE_TYPES);
+    let guess = guess.map(|guess| format!("; did you mean `{guess}`?")).unwrap_or_default();
+    Some(format!("`{name}` is no resource type of FHIR R4{guess}"))
+}
+
 /// What is wrong with an expression, beside the caret that shows where.
 pub(super) fn refused_path(error: &PathError) -> String {
     format!("{error} {}", error.problem)
 }
 
-/// The tables that were given a transformer so far, and where.
+/// The tables that were given a transformer so far, in whichever file, and where.
 #[derive(Default)]
 pub(super) struct TableNames {
     taken: HashMap<String, String>,

@@ -1,0 +1,317 @@
+//! A document runs through a view.
+//!
+//! In: a compiled view and an upsert. Out: the row that guards the resource's rows and these rows,
+//! possibly none, or a refusal. What one document may make is bounded in rows and bytes, because
+//! selects side by side multiply.
+
+use super::program::{
+    ColumnProgram, Count, Expression, Iteration, Managed, SelectProgram, ViewProgram,
+};
+use crate::error::Refusal;
+use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use crate::transform::cast::Scalar;
+use crate::transform::error::{At, TransformError};
+use crate::transform::fhirpath::{Environment, Item};
+use crate::transform::identity;
+use crate::transform::row::MAX_ROWS;
+use crate::transform::rules::PartialDate;
+
+/// Most parts of rows that are put together on the way to [`MAX_ROWS`]: a nesting of selects makes
+/// its rows anew at each level.
+const MAX_PARTS: usize = 10 * MAX_ROWS;
+
+/// Most bytes of text in all these parts. The largest document has 16 MiB.
+const MAX_BYTES: usize = 256 << 20;
+
+/// Deepest rounds of `repeat`: above the nesting that a document may have.
+const MAX_ROUNDS: usize = 256;
+
+/// Places in the tables of a view's root.
+const GUARD: usize = 0;
+const VIEW: usize = 1;
+
+/// The rows of a resource below the root of a view; `None` if a `where` does not match.
+pub(in crate::transform) fn row_sets(
+    program: &ViewProgram,
+    change: &Change,
+    version: Version,
+    document: &Document,
+) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
+    let id = Value::Text(change.resource.id.to_string());
+    let version = Value::Int(version.get());
+    let mut run =
+        Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES, found: Vec::new() };
+    let Some(rows) = run.rows(document, &id, &version)? else { return Ok(None) };
+    let guard = RowSet { table: GUARD, rows: vec![vec![id, version]] };
+    Ok(Some(vec![guard, RowSet { table: VIEW, rows }]))
+}
+
+/// One document on its way through one view.
+struct Run<'d> {
+    program: &'d ViewProgram,
+    change: &'d Change,
+    parts_left: usize,
+    bytes_left: usize,
+    /// What the column at hand found; kept for its capacity.
+    found: Vec<Item<'d>>,
+}
+
+impl<'d> Run<'d> {
+    fn rows(
+        &mut self,
+        document: &'d Document,
+        id: &Value,
+        version: &Value,
+    ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
+        let program = self.program;
+        let environment = Environment::of(document.root());
+        let focus = Item::resource(document.root());
+        for condition in &program.conditions {
+            if !self.holds(condition, &focus, environment)? {
+                return Ok(None);
+            }
+        }
+        let mut found = Vec::new();
+        self.select(&program.select, &focus, environment, &mut found)?;
+        if found.len() > MAX_ROWS {
+            return Err(self.refuse(&TransformError::TooManyRows { limit: MAX_ROWS }, None));
+        }
+        let root = identity::root(&program.table, &self.change.resource);
+        let rows = found.into_iter().enumerate().map(|(index, values)| {
+            let mut row = Vec::with_capacity(program.managed.len() + values.len());
+            row.extend(program.managed.iter().map(|managed| match managed {
+                Managed::Id => Value::Uuid(identity::child(root, &program.table, index)),
+                Managed::Version => version.clone(),
+                Managed::ResourceId => id.clone(),
+            }));
+            row.extend(values);
+            row
+        });
+        Ok(Some(rows.collect()))
+    }
+
+    /// Whether a `where` is true; nothing is not.
+    fn holds(
+        &self,
+        condition: &Expression,
+        focus: &Item<'d>,
+        environment: Environment<'d>,
+    ) -> Result<bool, Box<Refusal>> {
+        let found = self.evaluate(condition, focus, environment)?;
+        let mut values = found.iter().filter_map(Scalar::of);
+        match (values.next(), values.next()) {
+            (None, _) => Ok(false),
+            (Some(Scalar::Boolean(truth)), None) => Ok(truth),
+            _ => Err(self.refuse(&TransformError::NoCondition, Some(condition))),
+        }
+    }
+
+    /// Appends the rows of all elements that a select is evaluated on.
+    fn select(
+        &mut self,
+        select: &SelectProgram,
+        focus: &Item<'d>,
+        environment: Environment<'d>,
+        out: &mut Vec<Row>,
+    ) -> Result<(), Box<Refusal>> {
+        let elements = match &select.iteration {
+            Iteration::Once => return self.combine(select, focus, environment, out),
+            Iteration::Each(path) => self.evaluate(path, focus, environment)?,
+            Iteration::EachOrNull(path) => {
+                let elements = self.evaluate(path, focus, environment)?;
+                if elements.is_empty() {
+                    self.spend(&select.nothing)?;
+                    out.push(select.nothing.clone());
+                }
+                elements
+            }
+            Iteration::Repeat(paths) => {
+                let mut elements = Vec::new();
+                self.descend(paths, focus, environment, MAX_ROUNDS, &mut elements)?;
+                elements
+            }
+        };
+        for (row_index, element) in (0..).zip(&elements) {
+            let environment = Environment { row_index, ..environment };
+            self.combine(select, element, environment, out)?;
+        }
+        Ok(())
+    }
+
+    /// Appends what the paths of a `repeat` yield: each element before what is found from it.
+    fn descend(
+        &self,
+        paths: &[Expression],
+        from: &Item<'d>,
+        environment: Environment<'d>,
+        rounds_left: usize,
+        out: &mut Vec<Item<'d>>,
+    ) -> Result<(), Box<Refusal>> {
+        for path in paths {
+            for element in self.evaluate(path, from, environment)? {
+                let Some(rounds_left) = rounds_left.checked_sub(1) else {
+                    let error = TransformError::TooDeep { limit: MAX_ROUNDS };
+                    return Err(self.refuse(&error, Some(path)));
+                };
+                if out.len() == MAX_ROWS {
+                    let error = TransformError::TooManyRows { limit: MAX_ROWS };
+                    return Err(self.refuse(&error, Some(path)));
+                }
+                out.push(element.clone());
+                self.descend(paths, &element, environment, rounds_left, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the rows of one element: its columns, with every row of each nested select, with
+    /// every row of the union.
+    fn combine(
+        &mut self,
+        select: &SelectProgram,
+        focus: &Item<'d>,
+        environment: Environment<'d>,
+        out: &mut Vec<Row>,
+    ) -> Result<(), Box<Refusal>> {
+        let mut row = Row::with_capacity(select.nothing.len());
+        for column in &select.columns {
+            row.push(self.value(column, focus, environment)?);
+        }
+        self.spend(&row)?;
+        if select.selects.is_empty() && select.union.is_empty() {
+            out.push(row);
+            return Ok(());
+        }
+        let mut rows = vec![row];
+        for nested in &select.selects {
+            let mut found = Vec::new();
+            self.select(nested, focus, environment, &mut found)?;
+            rows = self.product(rows, found)?;
+        }
+        if !select.union.is_empty() {
+            let mut found = Vec::new();
+            for branch in &select.union {
+                self.select(branch, focus, environment, &mut found)?;
+            }
+            rows = self.product(rows, found)?;
+        }
+        out.append(&mut rows);
+        Ok(())
+    }
+
+    /// Every row of the left with every row of the right.
+    fn product(&mut self, left: Vec<Row>, right: Vec<Row>) -> Result<Vec<Row>, Box<Refusal>> {
+        if let [_] = left.as_slice()
+            && let [_] = right.as_slice()
+        {
+            return Ok(vec![left.into_iter().chain(right).flatten().collect()]);
+        }
+        let mut rows = Vec::with_capacity(left.len().saturating_mul(right.len()).min(MAX_ROWS));
+        for first in &left {
+            for second in &right {
+                let row: Row = first.iter().chain(second).cloned().collect();
+                self.spend(&row)?;
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Counts a part of a row.
+    fn spend(&mut self, row: &Row) -> Result<(), Box<Refusal>> {
+        let bytes = row.iter().map(|value| match value {
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Binary(bytes) => bytes.len(),
+            _ => 0,
+        });
+        let bytes: usize = bytes.sum();
+        let Some(parts_left) = self.parts_left.checked_sub(1) else {
+            return Err(self.refuse(&TransformError::TooManyRows { limit: MAX_ROWS }, None));
+        };
+        let Some(bytes_left) = self.bytes_left.checked_sub(bytes) else {
+            return Err(self.refuse(&TransformError::TooManyBytes { limit: MAX_BYTES }, None));
+        };
+        (self.parts_left, self.bytes_left) = (parts_left, bytes_left);
+        Ok(())
+    }
+
+    /// The value of one column.
+    fn value(
+        &mut self,
+        column: &ColumnProgram,
+        focus: &Item<'d>,
+        environment: Environment<'d>,
+    ) -> Result<Value, Box<Refusal>> {
+        self.found.clear();
+        let path = &column.value.path;
+        let value = match path.evaluate(environment, focus.clone(), &mut self.found) {
+            Ok(()) => value_of(column, &self.found),
+            Err(error) => Err(TransformError::Expression(error)),
+        };
+        value.map_err(|error| {
+            let at = At {
+                table: &self.program.table,
+                column: Some(&column.name),
+                rule: Some(&column.value.rule),
+                path: Some(path.expression()),
+            };
+            error.refuse(self.change, &at)
+        })
+    }
+
+    fn evaluate(
+        &self,
+        expression: &Expression,
+        focus: &Item<'d>,
+        environment: Environment<'d>,
+    ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
+        let mut found = Vec::new();
+        expression
+            .path
+            .evaluate(environment, focus.clone(), &mut found)
+            .map_err(|error| self.refuse(&TransformError::Expression(error), Some(expression)))?;
+        Ok(found)
+    }
+
+    fn refuse(&self, error: &TransformError, expression: Option<&Expression>) -> Box<Refusal> {
+        let at = At {
+            table: &self.program.table,
+            column: None,
+            rule: expression.map(|expression| &expression.rule),
+            path: expression.map(|expression| expression.path.expression()),
+        };
+        error.refuse(self.change, &at)
+    }
+}
+
+/// What a column holds of all that its path yielded.
+fn value_of(column: &ColumnProgram, found: &[Item<'_>]) -> Result<Value, TransformError> {
+    let mut scalars = found.iter().filter_map(Scalar::of);
+    let scalar = match column.count {
+        Count::Collection => {
+            let elements: Vec<String> = scalars.map(|scalar| scalar.json()).collect();
+            let array = format!("[{}]", elements.join(","));
+            if column.column_type == ColumnType::Json {
+                return Ok(Value::Json(array));
+            }
+            Scalar::Text(array.into())
+        }
+        Count::One => {
+            let Some(first) = scalars.next() else { return Ok(Value::Null) };
+            let others = scalars.count();
+            if others > 0 {
+                return Err(TransformError::SeveralValues { count: 1 + others });
+            }
+            first
+        }
+    };
+    let value = scalar
+        .cast(column.column_type, PartialDate::Error)
+        .map_err(TransformError::TypeMismatch)?;
+    match (&value, column.maximum) {
+        (Value::Text(text), Some(limit)) if text.chars().nth(limit).is_some() => {
+            Err(TransformError::LongerThanType { limit })
+        }
+        _ => Ok(value),
+    }
+}
