@@ -13,7 +13,6 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
-use chrono::DateTime;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -27,18 +26,10 @@ pub(super) fn row_sets(
     version: Version,
     document: &Document,
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
-    let instant = change.timestamp.and_then(DateTime::from_timestamp_millis);
-    let mut run = Run {
-        change,
-        version,
-        environment: Environment::of(document.root()).at(instant),
-        rows: vec![Vec::new(); program.tables],
-        rows_left: MAX_ROWS,
-        found: Vec::new(),
-    };
-    let focus = Item::resource(run.environment.resource);
+    let mut run = Run::new(change, version, document, program.tables);
+    let focus = run.resource();
     if let Some(condition) = &program.condition
-        && !run.holds(condition, &program.table, &focus)?
+        && run.truth(condition, &program.table, &focus)? != Some(true)
     {
         return Ok(None);
     }
@@ -49,18 +40,40 @@ pub(super) fn row_sets(
 }
 
 /// One document on its way through one root transformer.
-struct Run<'d> {
+pub(super) struct Run<'d> {
     change: &'d Change,
     version: Version,
-    environment: Environment<'d>,
+    pub(super) environment: Environment<'d>,
     /// By table index.
-    rows: Vec<Vec<Row>>,
+    pub(super) rows: Vec<Vec<Row>>,
     rows_left: usize,
     /// What the expression at hand yielded; kept for its capacity.
-    found: Vec<Item<'d>>,
+    pub(super) found: Vec<Item<'d>>,
 }
 
 impl<'d> Run<'d> {
+    /// The start of a document's way to `tables` tables.
+    pub(super) fn new(
+        change: &'d Change,
+        version: Version,
+        document: &'d Document,
+        tables: usize,
+    ) -> Self {
+        Self {
+            change,
+            version,
+            environment: Environment::of(document.root()).at(change.instant()),
+            rows: vec![Vec::new(); tables],
+            rows_left: MAX_ROWS,
+            found: Vec::new(),
+        }
+    }
+
+    /// Where the expressions of root tables begin.
+    pub(super) fn resource(&self) -> Item<'d> {
+        Item::resource(self.environment.resource)
+    }
+
     /// Appends the row of one element, and the rows below it.
     fn fill(
         &mut self,
@@ -69,27 +82,13 @@ impl<'d> Run<'d> {
         id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
-        if self.rows_left == 0 {
-            let error = TransformError::TooManyRows { limit: MAX_ROWS };
-            let at = At { table: &table.name, column: None, rule: None, path: None };
-            return Err(error.refuse(self.change, &at));
-        }
-        self.rows_left -= 1;
+        self.take_row(table)?;
         let mut row = Vec::with_capacity(table.columns.len());
         let mut own_id = Value::Uuid(id);
         for column in &table.columns {
-            let value = self.value(column, focus, id, parent_reference).map_err(|error| {
-                let path = match &column.fill {
-                    Fill::Path(filled) => Some(filled.path.expression()),
-                    Fill::ResourceId => Some("id"),
-                    Fill::Version => Some("meta.versionId"),
-                    Fill::Id | Fill::ParentReference | Fill::Constant(_) => None,
-                };
-                let column_name = Some(&column.name);
-                let rule = column.rule.as_ref();
-                let at = At { table: &table.name, column: column_name, rule, path };
-                error.refuse(self.change, &at)
-            })?;
+            let value = self
+                .value(column, focus, id, parent_reference)
+                .map_err(|error| self.refuse_column(table, column, &error))?;
             if &*column.name == "id" {
                 own_id = value.clone();
             }
@@ -110,6 +109,25 @@ impl<'d> Run<'d> {
         parent_id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
+        let elements = self.elements(child, parent)?;
+        for (index, element) in elements.iter().enumerate() {
+            if let Some(condition) = &child.condition
+                && self.truth(condition, &child.table, element)? != Some(true)
+            {
+                continue;
+            }
+            let id = identity::child(parent_id, &child.table.name, index);
+            self.fill(&child.table, element, id, parent_reference)?;
+        }
+        Ok(())
+    }
+
+    /// The elements of one parent from which a child table has rows, its `where` aside.
+    pub(super) fn elements(
+        &self,
+        child: &ChildProgram,
+        parent: &Item<'d>,
+    ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut elements = Vec::new();
         child.path.evaluate(self.environment, parent.clone(), &mut elements).map_err(|error| {
             let at = At {
@@ -120,31 +138,50 @@ impl<'d> Run<'d> {
             };
             TransformError::Expression(error).refuse(self.change, &at)
         })?;
-        for (index, element) in elements.iter().enumerate() {
-            if let Some(condition) = &child.condition
-                && !self.holds(condition, &child.table, element)?
-            {
-                continue;
-            }
-            let id = identity::child(parent_id, &child.table.name, index);
-            self.fill(&child.table, element, id, parent_reference)?;
+        Ok(elements)
+    }
+
+    /// Counts a row.
+    pub(super) fn take_row(&mut self, table: &TableProgram) -> Result<(), Box<Refusal>> {
+        if self.rows_left == 0 {
+            let error = TransformError::TooManyRows { limit: MAX_ROWS };
+            let at = At { table: &table.name, column: None, rule: None, path: None };
+            return Err(error.refuse(self.change, &at));
         }
+        self.rows_left -= 1;
         Ok(())
     }
 
-    /// Whether a `where` is true.
-    fn holds(
+    /// The refusal of a value.
+    pub(super) fn refuse_column(
+        &self,
+        table: &TableProgram,
+        column: &ColumnProgram,
+        error: &TransformError,
+    ) -> Box<Refusal> {
+        let path = match &column.fill {
+            Fill::Path(filled) => Some(filled.path.expression()),
+            Fill::ResourceId => Some("id"),
+            Fill::Version => Some("meta.versionId"),
+            Fill::Id | Fill::ParentReference | Fill::Constant(_) => None,
+        };
+        let (column, rule) = (Some(&column.name), column.rule.as_ref());
+        error.refuse(self.change, &At { table: &table.name, column, rule, path })
+    }
+
+    /// What a `where` is.
+    pub(super) fn truth(
         &mut self,
         condition: &Condition,
         table: &TableProgram,
         focus: &Item<'d>,
-    ) -> Result<bool, Box<Refusal>> {
+    ) -> Result<Option<bool>, Box<Refusal>> {
         self.found.clear();
         let truth = condition
             .path
             .evaluate(self.environment, focus.clone(), &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
-        truth.map(|truth| truth == Some(true)).map_err(|error| {
+        truth.map_err(|error| {
             let at = At {
                 table: &table.name,
                 column: None,
@@ -155,8 +192,8 @@ impl<'d> Run<'d> {
         })
     }
 
-    /// The value of one column.
-    fn value(
+    /// The value of one column; what its path yielded is in `found` then.
+    pub(super) fn value(
         &mut self,
         column: &ColumnProgram,
         focus: &Item<'d>,
@@ -190,7 +227,7 @@ impl<'d> Run<'d> {
 }
 
 /// One value of all that a path yielded.
-fn choose(
+pub(super) fn choose(
     found: &[Item<'_>],
     filled: &PathColumn,
     to: ColumnType,

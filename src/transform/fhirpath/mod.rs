@@ -38,6 +38,7 @@ mod static_type;
 mod syntax;
 mod temporal;
 mod text;
+mod trail;
 mod type_name;
 mod types;
 mod units;
@@ -60,6 +61,7 @@ pub use self::item::{Item, SystemType, convert_to_boolean};
 pub use self::quantity::{Quantity, UnitKind};
 pub use self::reflect::TypeInfo;
 pub use self::temporal::{Precision, Temporal};
+pub use self::trail::{Trail, TrailStep};
 pub use self::types::FhirType;
 pub use self::variables::{Variables, primitive};
 

@@ -4,8 +4,6 @@
 //! possibly none, or a refusal. What one document may make is bounded in rows and bytes, because
 //! selects side by side multiply.
 
-use chrono::DateTime;
-
 use super::program::{
     ColumnProgram, Count, Expression, Iteration, Managed, SelectProgram, ViewProgram,
 };
@@ -66,8 +64,7 @@ impl<'d> Run<'d> {
         version: &Value,
     ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
         let program = self.program;
-        let instant = self.change.timestamp.and_then(DateTime::from_timestamp_millis);
-        let environment = Environment::of(document.root()).at(instant);
+        let environment = Environment::of(document.root()).at(self.change.instant());
         let focus = Item::resource(document.root());
         for condition in &program.conditions {
             if !self.holds(condition, &focus, environment)? {
