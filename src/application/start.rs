@@ -23,6 +23,10 @@ use crate::telemetry::metrics::{Component, Metrics};
 /// the way there and back.
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(22);
 
+/// How long connections may take to close: with what stopping takes before, below the 25 s in which
+/// a stopped process must be gone.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Scope in which the start tells its health.
 const START: &str = "start";
 
@@ -67,10 +71,11 @@ pub(super) async fn run(
         return Ok(());
     }
 
+    let sink = Arc::new(sink);
     let stages = Arc::new(Stages {
         decoder: application.decoder(),
         transformer: Arc::clone(application.transform()),
-        sink: Arc::new(sink),
+        sink: Arc::clone(&sink) as _,
         dead_letters: Arc::new(DeadLetterQueue::new(
             Letterhead {
                 topic: topology.dead_letter.topic.as_str().into(),
@@ -93,7 +98,12 @@ pub(super) async fn run(
         topic: topology.topic.clone(),
         revocation_deadline: REVOCATION_DEADLINE,
     })?;
-    Ok(runtime::run(stages, consumer, group, until_idle, stop).await?)
+    let outcome = runtime::run(stages, consumer, group, until_idle, stop).await;
+    // who started this goes on with the database to itself
+    if tokio::time::timeout(CLOSE_WITHIN, sink.close()).await.is_err() {
+        tracing::warn!("the database did not let its connections go in time");
+    }
+    Ok(outcome?)
 }
 
 /// What is waited for before the first record.
