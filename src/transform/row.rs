@@ -5,7 +5,7 @@
 
 use super::cast::Scalar;
 use super::error::{At, TransformError};
-use super::fhirpath::{Environment, Item, convert_to_boolean};
+use super::fhirpath::{Environment, Focus, Item, convert_to_boolean};
 use super::identity;
 use super::rules::{
     ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
@@ -28,20 +28,20 @@ pub(super) fn row_sets(
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
     let mut run = Run {
         change,
-        version,
+        version: version.to_string(),
         environment: Environment::of(document.root()),
         rows: vec![Vec::new(); program.tables],
         rows_left: MAX_ROWS,
         found: Vec::new(),
     };
-    let focus = Item::resource(run.environment.resource);
+    let mut focus = Focus::new(run.environment, Item::resource(document.root()));
     if let Some(condition) = &program.condition
-        && !run.holds(condition, &program.table, &focus)?
+        && !run.holds(condition, &program.table, &mut focus)?
     {
         return Ok(None);
     }
     let id = identity::root(&program.table.name, &change.resource);
-    run.fill(&program.table, &focus, id, &Value::Null)?;
+    run.fill(&program.table, &mut focus, id, &Value::Null)?;
     let sets = run.rows.into_iter().enumerate();
     Ok(Some(sets.map(|(table, rows)| RowSet { table, rows }).collect()))
 }
@@ -49,7 +49,8 @@ pub(super) fn row_sets(
 /// One document on its way through one root transformer.
 struct Run<'d> {
     change: &'d Change,
-    version: Version,
+    /// The change's version, in digits.
+    version: String,
     environment: Environment<'d>,
     /// By table index.
     rows: Vec<Vec<Row>>,
@@ -63,7 +64,7 @@ impl<'d> Run<'d> {
     fn fill(
         &mut self,
         table: &TableProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
@@ -74,7 +75,6 @@ impl<'d> Run<'d> {
         }
         self.rows_left -= 1;
         let mut row = Vec::with_capacity(table.columns.len());
-        let mut own_id = Value::Uuid(id);
         for column in &table.columns {
             let value = self.value(column, focus, id, parent_reference).map_err(|error| {
                 let path = match &column.fill {
@@ -88,11 +88,13 @@ impl<'d> Run<'d> {
                 let at = At { table: &table.name, column: column_name, rule, path };
                 error.refuse(self.change, &at)
             })?;
-            if &*column.name == "id" {
-                own_id = value.clone();
-            }
             row.push(value);
         }
+        // The first column of every table is its `id`.
+        let own_id = match row.first() {
+            Some(own_id) if !table.children.is_empty() => own_id.clone(),
+            _ => Value::Null,
+        };
         self.rows[table.index].push(row);
         for child in &table.children {
             self.children(child, focus, id, &own_id)?;
@@ -104,12 +106,12 @@ impl<'d> Run<'d> {
     fn children(
         &mut self,
         child: &ChildProgram,
-        parent: &Item<'d>,
+        parent: &mut Focus<'d>,
         parent_id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
         let mut elements = Vec::new();
-        child.path.evaluate(self.environment, parent.clone(), &mut elements).map_err(|error| {
+        parent.evaluate(&child.path, &mut elements).map_err(|error| {
             let at = At {
                 table: &child.table.name,
                 column: None,
@@ -118,14 +120,16 @@ impl<'d> Run<'d> {
             };
             TransformError::Expression(error).refuse(self.change, &at)
         })?;
-        for (index, element) in elements.iter().enumerate() {
+        self.rows[child.table.index].reserve(elements.len());
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut element = Focus::new(self.environment, element);
             if let Some(condition) = &child.condition
-                && !self.holds(condition, &child.table, element)?
+                && !self.holds(condition, &child.table, &mut element)?
             {
                 continue;
             }
             let id = identity::child(parent_id, &child.table.name, index);
-            self.fill(&child.table, element, id, parent_reference)?;
+            self.fill(&child.table, &mut element, id, parent_reference)?;
         }
         Ok(())
     }
@@ -135,12 +139,11 @@ impl<'d> Run<'d> {
         &mut self,
         condition: &Condition,
         table: &TableProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
     ) -> Result<bool, Box<Refusal>> {
         self.found.clear();
-        let truth = condition
-            .path
-            .evaluate(self.environment, focus.clone(), &mut self.found)
+        let truth = focus
+            .evaluate(&condition.path, &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
         truth.map(|truth| truth == Some(true)).map_err(|error| {
             let at = At {
@@ -157,29 +160,28 @@ impl<'d> Run<'d> {
     fn value(
         &mut self,
         column: &ColumnProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
-    ) -> Result<Value, TransformError> {
+    ) -> Result<Value, Box<TransformError>> {
         match &column.fill {
             Fill::Id => Ok(Value::Uuid(id)),
             Fill::ParentReference => Ok(parent_reference.clone()),
             Fill::Constant(value) => Ok(value.clone()),
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
-                id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)
+                Ok(id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)?)
             }
             Fill::Version => {
-                let version = Scalar::Number(self.version.to_string().into());
-                version
+                let version = Scalar::Number(self.version.as_str().into());
+                Ok(version
                     .cast(column.column_type, PartialDate::Error)
-                    .map_err(TransformError::TypeMismatch)
+                    .map_err(TransformError::TypeMismatch)?)
             }
             Fill::Path(filled) => {
                 self.found.clear();
-                filled
-                    .path
-                    .evaluate(self.environment, focus.clone(), &mut self.found)
+                focus
+                    .evaluate(&filled.path, &mut self.found)
                     .map_err(TransformError::Expression)?;
                 choose(&self.found, filled, column.column_type)
             }
@@ -192,7 +194,7 @@ fn choose(
     found: &[Item<'_>],
     filled: &PathColumn,
     to: ColumnType,
-) -> Result<Value, TransformError> {
+) -> Result<Value, Box<TransformError>> {
     let mut scalars = found.iter().filter_map(Scalar::of);
     let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
     let scalar = match filled.strategy {
@@ -200,7 +202,7 @@ fn choose(
         MultipleStrategy::Last => scalars.next_back().unwrap_or(first),
         MultipleStrategy::Error => match scalars.count() {
             0 => first,
-            others => return Err(TransformError::MultipleValues { count: 1 + others }),
+            others => return Err(TransformError::MultipleValues { count: 1 + others }.into()),
         },
         MultipleStrategy::Concat => {
             let mut joined = first.primitive(to).map_err(TransformError::TypeMismatch)?;
@@ -228,12 +230,12 @@ fn choose(
 }
 
 /// Text within `maximumSize`.
-fn fit(mut text: String, maximum: Maximum) -> Result<Value, TransformError> {
+fn fit(mut text: String, maximum: Maximum) -> Result<Value, Box<TransformError>> {
     let Some((end, _)) = text.char_indices().nth(maximum.size) else {
         return Ok(Value::Text(text));
     };
     match maximum.overflow {
-        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }),
+        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }.into()),
         OverflowStrategy::Null => Ok(Value::Null),
         OverflowStrategy::Truncate => {
             text.truncate(end);

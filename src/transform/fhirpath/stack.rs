@@ -13,6 +13,7 @@ pub(super) fn tail<'s, 'd>(out: &'s [Item<'d>], start: usize) -> &'s [Item<'d>] 
     out.get(start..).unwrap_or_default()
 }
 
+#[inline]
 pub(super) fn push<'d>(item: Item<'d>, out: &mut Stack<'d>) -> Outcome {
     if out.len() >= MAX_ITEMS {
         return Err(EvaluationError::TooManyItems { limit: MAX_ITEMS });
