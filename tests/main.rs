@@ -11,6 +11,7 @@ mod docker;
 mod docs;
 mod fhirpath;
 mod hl7_examples;
+mod navigation;
 mod pipeline;
 mod proof;
 mod rules;
