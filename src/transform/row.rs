@@ -13,6 +13,7 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use sonic_rs::JsonValueTrait as _;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -76,7 +77,7 @@ impl<'d> Run<'d> {
         self.rows_left -= 1;
         let mut row = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
-            let value = self.value(column, focus, id, parent_reference).map_err(|error| {
+            self.cell(column, focus, id, parent_reference, &mut row).map_err(|error| {
                 let path = match &column.fill {
                     Fill::Path(filled) => Some(filled.path.expression()),
                     Fill::ResourceId => Some("id"),
@@ -88,7 +89,6 @@ impl<'d> Run<'d> {
                 let at = At { table: &table.name, column: column_name, rule, path };
                 error.refuse(self.change, &at)
             })?;
-            row.push(value);
         }
         // The first column of every table is its `id`.
         let own_id = match row.first() {
@@ -156,36 +156,52 @@ impl<'d> Run<'d> {
         })
     }
 
-    /// The value of one column.
-    fn value(
+    /// Appends the value of one column.
+    fn cell(
         &mut self,
         column: &ColumnProgram,
         focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
-    ) -> Result<Value, Box<TransformError>> {
+        row: &mut Row,
+    ) -> Result<(), Box<TransformError>> {
+        let to = column.column_type;
         match &column.fill {
-            Fill::Id => Ok(Value::Uuid(id)),
-            Fill::ParentReference => Ok(parent_reference.clone()),
-            Fill::Constant(value) => Ok(value.clone()),
+            Fill::Id => row.push(Value::Uuid(id)),
+            Fill::ParentReference => row.push(parent_reference.clone()),
+            Fill::Constant(value) => row.push(value.clone()),
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
-                Ok(id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)?)
+                row.push(id.cast_identically(to).map_err(TransformError::TypeMismatch)?);
             }
             Fill::Version => {
                 let version = Scalar::Number(self.version.as_str().into());
-                Ok(version
-                    .cast(column.column_type, PartialDate::Error)
-                    .map_err(TransformError::TypeMismatch)?)
+                let version = version.cast(to, PartialDate::Error);
+                row.push(version.map_err(TransformError::TypeMismatch)?);
             }
             Fill::Path(filled) => {
                 self.found.clear();
                 focus
                     .evaluate(&filled.path, &mut self.found)
                     .map_err(TransformError::Expression)?;
-                choose(&self.found, filled, column.column_type)
+                match text(&self.found, filled, to) {
+                    Some(text) => row.push(Value::Text(text.to_owned())),
+                    None => row.push(choose(&self.found, filled, to)?),
+                }
             }
         }
+        Ok(())
+    }
+}
+
+/// What most columns of text take: the only value, as it stands.
+fn text<'d>(found: &[Item<'d>], filled: &PathColumn, to: ColumnType) -> Option<&'d str> {
+    let as_it_stands = to == ColumnType::String
+        && filled.maximum.is_none()
+        && filled.strategy != MultipleStrategy::Json;
+    match found {
+        [only] if as_it_stands => only.node()?.as_str(),
+        _ => None,
     }
 }
 

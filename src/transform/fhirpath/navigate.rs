@@ -1,7 +1,7 @@
 //! The way into the document: members, arrays, choice elements, and what stands beside a
 //! primitive.
 
-use sonic_rs::{JsonContainerTrait as _, JsonValueTrait, Object};
+use sonic_rs::{JsonContainerTrait as _, JsonType, JsonValueTrait, Object};
 
 use super::evaluate::{Evaluation, Outcome, Scope};
 use super::item::{Item, no_value, resource_type};
@@ -58,7 +58,6 @@ impl<'d> Evaluation<'d> {
             return push(Item::Node { node, sidecar, fhir_type }, out);
         };
         let Some(object) = place.object() else { return Ok(()) };
-        self.budget.spend_on_members(object.len())?;
         let (element, name) = match (step, place.fhir_type) {
             (Step::Known(element), _) => (Some(*element), element.name),
             (Step::Named(name), Some(known)) => match known.element(name) {
@@ -68,24 +67,36 @@ impl<'d> Evaluation<'d> {
             (Step::Named(name), None) => (None, name.as_str()),
         };
         let found = match (element, self.members.of(object)) {
-            (Some(element), Some(members)) => member(members.iter().copied(), element),
-            (Some(element), None) => member(object.iter(), element),
-            (None, _) => untyped_member(object, name),
+            (Some(element), Some(members)) => {
+                self.budget.spend_on_members(members.len())?;
+                member(members.iter().copied(), element)
+            }
+            (Some(element), None) => {
+                let members = object.iter();
+                self.budget.spend_on_members(members.len())?;
+                member(members, element)
+            }
+            (None, _) => {
+                self.budget.spend_on_members(object.len())?;
+                untyped_member(object, name)
+            }
         };
         self.reach(found, rest, out)
     }
 
     /// Goes on from what a step has found.
     fn reach(&mut self, found: Found<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
-        let values = found.value.and_then(nodes);
-        let sidecars = found.sidecar.and_then(nodes);
-        if values.is_none() && sidecars.is_none() {
-            let place = place(found.value, found.sidecar, found.fhir_type);
+        let Found { value, sidecar, fhir_type } = found;
+        let value_type = value.map_or(JsonType::Null, JsonValueTrait::get_type);
+        if value_type != JsonType::Array && !sidecar.is_some_and(JsonValueTrait::is_array) {
+            let value = value.filter(|_| value_type != JsonType::Null);
+            let place = place(value, sidecar, fhir_type);
             return place.map_or(Ok(()), |place| self.descend(place, steps, out));
         }
-        let (values, sidecars) = (values.unwrap_or_default(), sidecars.unwrap_or_default());
+        let (values, sidecars) = (nodes(value), nodes(sidecar));
         for at in 0..values.len().max(sidecars.len()) {
-            if let Some(place) = place(values.get(at), sidecars.get(at), found.fhir_type) {
+            let value = values.get(at).filter(|value| !value.is_null());
+            if let Some(place) = place(value, sidecars.get(at), fhir_type) {
                 self.descend(place, steps, out)?;
             }
         }
@@ -140,11 +151,11 @@ struct Found<'d> {
 }
 
 /// The nodes of an array.
-fn nodes(node: &Node) -> Option<&[Node]> {
-    node.as_array().map(|array| array.as_slice())
+fn nodes(node: Option<&Node>) -> &[Node] {
+    node.and_then(|node| node.as_array()).map_or(&[], |array| array.as_slice())
 }
 
-/// Where a step ends; nowhere if there is no node, or a null with nothing beside it.
+/// Where a step ends: at a value that is not null, or where none is but something beside it.
 #[inline]
 fn place<'d>(
     value: Option<&'d Node>,
@@ -153,8 +164,8 @@ fn place<'d>(
 ) -> Option<Place<'d>> {
     let sidecar = sidecar.filter(|sidecar| sidecar.is_object());
     let node = match value {
-        Some(value) if !value.is_null() => value,
-        _ => sidecar.map(|_| no_value())?,
+        Some(value) => value,
+        None => sidecar.map(|_| no_value())?,
     };
     let fhir_type = match fhir_type {
         Some(known) if known.kind() != TypeKind::Resource => Some(known),
@@ -172,12 +183,19 @@ pub(super) struct Members<'d> {
 }
 
 impl<'d> Members<'d> {
+    /// Lists the members of an item, unless they are so few that it does not pay.
     pub(super) fn list(item: &Item<'d>) -> Self {
+        /// To go through so many a few times costs no more than the list.
+        const FEW: usize = 4;
         let Some(object) = item.node().and_then(|node| node.as_object()) else {
             return Self::default();
         };
-        let mut list = Vec::with_capacity(object.len());
-        for (name, node) in object {
+        let members = object.iter();
+        if members.len() <= FEW {
+            return Self::default();
+        }
+        let mut list = Vec::with_capacity(members.len());
+        for (name, node) in members {
             list.push((name, node));
         }
         Self { of: Some(object), list }
