@@ -170,6 +170,9 @@ impl<'d> Run<'d> {
             Fill::Id => row.push(Value::Uuid(id)),
             Fill::ParentReference => row.push(parent_reference.clone()),
             Fill::Constant(value) => row.push(value.clone()),
+            Fill::ResourceId if to == ColumnType::String => {
+                row.push(Value::Text(self.change.resource.id.to_string()));
+            }
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
                 row.push(id.cast_identically(to).map_err(TransformError::TypeMismatch)?);

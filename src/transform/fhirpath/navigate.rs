@@ -6,7 +6,7 @@ use sonic_rs::{JsonContainerTrait as _, JsonType, JsonValueTrait, Object};
 use super::evaluate::{Evaluation, Outcome, Scope};
 use super::item::{Item, no_value, resource_type};
 use super::program::{Program, Step};
-use super::stack::{Stack, push};
+use super::stack::{Stack, check_room, push};
 use super::types::{ChoiceMember, Element, FhirType, TypeKind};
 use crate::model::Node;
 
@@ -39,26 +39,34 @@ impl<'d> Evaluation<'d> {
 
     /// Appends what the steps lead to.
     fn walk(&mut self, from: &Item<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
-        match from {
+        match *from {
             Item::Node { node, sidecar, fhir_type } => {
-                let place = Place { node, sidecar: *sidecar, fhir_type: *fhir_type };
-                self.descend(place, steps, out)
+                self.descend(node, sidecar, fhir_type, steps, out)
             }
-            computed if steps.is_empty() => push(computed.clone(), out),
+            ref computed if steps.is_empty() => push(computed.clone(), out),
             _ => Ok(()),
         }
     }
 
     /// Appends what the steps lead to. Each step goes a level down the document, whose depth is
-    /// bounded, so the recursion is.
-    fn descend(&mut self, place: Place<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
+    /// bounded, so the recursion is. A node's parts travel by themselves and become an item only
+    /// where it will lie: to move an item costs more than a step.
+    fn descend(
+        &mut self,
+        node: &'d Node,
+        sidecar: Option<&'d Node>,
+        fhir_type: Option<FhirType>,
+        steps: &[Step],
+        out: &mut Stack<'d>,
+    ) -> Outcome {
         self.budget.spend(1)?;
         let Some((step, rest)) = steps.split_first() else {
-            let Place { node, sidecar, fhir_type } = place;
-            return push(Item::Node { node, sidecar, fhir_type }, out);
+            check_room(out)?;
+            out.push(Item::Node { node, sidecar, fhir_type });
+            return Ok(());
         };
-        let Some(object) = place.object() else { return Ok(()) };
-        let (element, name) = match (step, place.fhir_type) {
+        let Some(object) = object(node, sidecar) else { return Ok(()) };
+        let (element, name) = match (step, fhir_type) {
             (Step::Known(element), _) => (Some(*element), element.name),
             (Step::Named(name), Some(known)) => match known.element(name) {
                 None if !known.is_abstract() => return Ok(()),
@@ -90,25 +98,39 @@ impl<'d> Evaluation<'d> {
         let value_type = value.map_or(JsonType::Null, JsonValueTrait::get_type);
         if value_type != JsonType::Array && !sidecar.is_some_and(JsonValueTrait::is_array) {
             let value = value.filter(|_| value_type != JsonType::Null);
-            let place = place(value, sidecar, fhir_type);
-            return place.map_or(Ok(()), |place| self.descend(place, steps, out));
+            return self.arrive(value, sidecar, fhir_type, steps, out);
         }
         let (values, sidecars) = (nodes(value), nodes(sidecar));
         for at in 0..values.len().max(sidecars.len()) {
             let value = values.get(at).filter(|value| !value.is_null());
-            if let Some(place) = place(value, sidecars.get(at), fhir_type) {
-                self.descend(place, steps, out)?;
-            }
+            self.arrive(value, sidecars.get(at), fhir_type, steps, out)?;
         }
         Ok(())
+    }
+
+    /// Goes on from a value that is not null, or where none is but something beside it.
+    fn arrive(
+        &mut self,
+        value: Option<&'d Node>,
+        sidecar: Option<&'d Node>,
+        fhir_type: Option<FhirType>,
+        steps: &[Step],
+        out: &mut Stack<'d>,
+    ) -> Outcome {
+        let sidecar = sidecar.filter(|sidecar| sidecar.is_object());
+        let Some(node) = value.or_else(|| sidecar.map(|_| no_value())) else { return Ok(()) };
+        let fhir_type = match fhir_type {
+            Some(known) if known.kind() != TypeKind::Resource => Some(known),
+            declared => resource_type(node).or(declared),
+        };
+        self.descend(node, sidecar, fhir_type, steps, out)
     }
 
     /// Appends the child elements of an item, in the order of its type, or of the document if
     /// the type is not known.
     pub(super) fn children(&mut self, item: &Item<'d>, out: &mut Stack<'d>) -> Outcome {
         let Item::Node { node, sidecar, fhir_type } = *item else { return Ok(()) };
-        let place = Place { node, sidecar, fhir_type };
-        let Some(object) = place.object() else { return Ok(()) };
+        let Some(object) = object(node, sidecar) else { return Ok(()) };
         if let Some(known) = fhir_type.filter(|known| !known.is_abstract()) {
             for element in known.elements() {
                 self.budget.spend_on_members(object.len())?;
@@ -127,19 +149,10 @@ impl<'d> Evaluation<'d> {
     }
 }
 
-/// A node and what is known of it: an [`Item::Node`] on the way.
-#[derive(Clone, Copy)]
-struct Place<'d> {
-    node: &'d Node,
-    sidecar: Option<&'d Node>,
-    fhir_type: Option<FhirType>,
-}
-
-impl<'d> Place<'d> {
-    /// The object with its members. The id and the extensions of a primitive are beside it.
-    fn object(&self) -> Option<&'d Object> {
-        self.node.as_object().or_else(|| self.sidecar?.as_object())
-    }
+/// The object that has the members of a node. The id and the extensions of a primitive are
+/// beside it.
+fn object<'d>(node: &'d Node, sidecar: Option<&'d Node>) -> Option<&'d Object> {
+    node.as_object().or_else(|| sidecar?.as_object())
 }
 
 /// What a member holds, and what its sidecar does: a node each, or an array of them.
@@ -153,25 +166,6 @@ struct Found<'d> {
 /// The nodes of an array.
 fn nodes(node: Option<&Node>) -> &[Node] {
     node.and_then(|node| node.as_array()).map_or(&[], |array| array.as_slice())
-}
-
-/// Where a step ends: at a value that is not null, or where none is but something beside it.
-#[inline]
-fn place<'d>(
-    value: Option<&'d Node>,
-    sidecar: Option<&'d Node>,
-    fhir_type: Option<FhirType>,
-) -> Option<Place<'d>> {
-    let sidecar = sidecar.filter(|sidecar| sidecar.is_object());
-    let node = match value {
-        Some(value) => value,
-        None => sidecar.map(|_| no_value())?,
-    };
-    let fhir_type = match fhir_type {
-        Some(known) if known.kind() != TypeKind::Resource => Some(known),
-        declared => resource_type(node).or(declared),
-    };
-    Some(Place { node, sidecar, fhir_type })
 }
 
 /// The members of the object that many paths begin at, listed once: to go through an object of
@@ -228,7 +222,8 @@ fn member<'d>(
     }
     let fhir_type = element.types.first().copied();
     if fhir_type.is_some_and(FhirType::is_primitive) {
-        return Found { fhir_type, ..with_sidecar(members, element.name) };
+        let (value, sidecar) = with_sidecar(members, element.name);
+        return Found { value, sidecar, fhir_type };
     }
     let value = members.into_iter().find(|(name, _)| *name == element.name).map(|(_, node)| node);
     Found { value, sidecar: None, fhir_type }
@@ -260,31 +255,34 @@ fn choice_member<'d>(
 /// As [`member`], where the owner's type is not known: the member itself, or the one that the
 /// choice element of that name is written as.
 fn untyped_member<'d>(object: &'d Object, element: &str) -> Found<'d> {
-    let found = with_sidecar(object.iter(), element);
-    if found.value.is_some() || found.sidecar.is_some() {
-        return found;
+    let (value, sidecar) = with_sidecar(object.iter(), element);
+    if value.is_some() || sidecar.is_some() {
+        return Found { value, sidecar, fhir_type: None };
     }
     for (name, _) in object {
         let plain = name.strip_prefix('_').unwrap_or(name);
         if let Some(suffix) = plain.strip_prefix(element)
             && let Some(fhir_type) = FhirType::of_choice_suffix(suffix)
         {
-            let fhir_type = Some(fhir_type);
-            return Found { fhir_type, ..with_sidecar(object.iter(), plain) };
+            let (value, sidecar) = with_sidecar(object.iter(), plain);
+            return Found { value, sidecar, fhir_type: Some(fhir_type) };
         }
     }
     Found::default()
 }
 
 /// `name` and `_name`, found in one pass.
-fn with_sidecar<'d>(members: impl Iterator<Item = (&'d str, &'d Node)>, name: &str) -> Found<'d> {
-    let mut both = Found::default();
+fn with_sidecar<'d>(
+    members: impl Iterator<Item = (&'d str, &'d Node)>,
+    name: &str,
+) -> (Option<&'d Node>, Option<&'d Node>) {
+    let (mut value, mut sidecar) = (None, None);
     for (found, node) in members {
         if found == name {
-            both.value = both.value.or(Some(node));
+            value = value.or(Some(node));
         } else if found.len() == name.len() + 1 && found.strip_prefix('_') == Some(name) {
-            both.sidecar = both.sidecar.or(Some(node));
+            sidecar = sidecar.or(Some(node));
         }
     }
-    both
+    (value, sidecar)
 }

@@ -9,15 +9,15 @@ use std::fmt;
 use std::sync::LazyLock;
 
 /// Types are few and their names are fixed, so a handle is a number and its name is static. The
-/// kind goes with it, because navigation asks for it at every step.
+/// kind is in the highest bits, because navigation asks for it at every step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FhirType {
-    number: u16,
-    kind: TypeKind,
-}
+pub struct FhirType(u16);
+
+/// The bits of a handle below the kind.
+const NUMBER_BITS: u32 = 14;
 
 /// What kind of type it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TypeKind {
     /// Its JSON form is a literal, with `_name` beside it for id and extensions.
     Primitive,
@@ -80,7 +80,7 @@ impl FhirType {
     /// Is its JSON form a literal?
     #[must_use]
     pub const fn is_primitive(self) -> bool {
-        matches!(self.kind, TypeKind::Primitive)
+        matches!(self.kind(), TypeKind::Primitive)
     }
 
     /// Is this type `other` or one that specialises it?
@@ -97,7 +97,12 @@ impl FhirType {
     }
 
     pub(super) const fn kind(self) -> TypeKind {
-        self.kind
+        match self.0 >> NUMBER_BITS {
+            0 => TypeKind::Primitive,
+            1 => TypeKind::Complex,
+            2 => TypeKind::Backbone,
+            _ => TypeKind::Resource,
+        }
     }
 
     /// Says nothing about the elements an instance has: `Resource`, `DomainResource`, `Element`,
@@ -129,8 +134,18 @@ impl FhirType {
         open.types.iter().copied().find(|candidate| capitalised(candidate.name()) == suffix)
     }
 
+    const fn new(number: u16, kind: TypeKind) -> Self {
+        assert!(number >> NUMBER_BITS == 0, "FHIR has some hundred types");
+        Self((kind as u16) << NUMBER_BITS | number)
+    }
+
+    /// Its place in the table.
+    fn number(self) -> usize {
+        usize::from(self.0 & ((1 << NUMBER_BITS) - 1))
+    }
+
     fn definition(self) -> &'static Definition {
-        TABLE.types.get(usize::from(self.number)).expect("a handle is made with its definition")
+        TABLE.types.get(self.number()).expect("a handle is made with its definition")
     }
 }
 
@@ -173,7 +188,7 @@ fn read(text: &'static str) -> Table {
                 "b" => TypeKind::Backbone,
                 _ => TypeKind::Resource,
             };
-            (*name, FhirType { number, kind })
+            (*name, FhirType::new(number, kind))
         })
         .collect();
     let handle = |name: &str| *by_name.get(name).expect("the table names only its own types");
@@ -237,7 +252,7 @@ fn choice_members(element: &str, names: &[&'static str], types: &[FhirType]) -> 
 fn with_inherited(definition: &Definition, types: &[Definition]) -> Vec<&'static Element> {
     let mut elements = definition.elements.clone();
     let mut parent = definition.parent;
-    while let Some(ancestor) = parent.and_then(|handle| types.get(usize::from(handle.number))) {
+    while let Some(ancestor) = parent.and_then(|handle| types.get(handle.number())) {
         elements.extend(&ancestor.elements);
         parent = ancestor.parent;
     }
