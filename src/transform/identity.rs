@@ -42,7 +42,7 @@ mod tests {
     fn ids_are_the_same_in_every_run_and_release() {
         let resource = ResourceKey { resource_type: "Patient".into(), id: "123".into() };
         let root = root("patient", &resource);
-        assert_eq!(root, Uuid::new_v5(&NAMESPACE, b"patient\0Patient\0123"));
+        assert_eq!(root, Uuid::new_v5(&NAMESPACE, "patient\0Patient\x00123".as_bytes()));
         assert_eq!(root.to_string(), "eaf562c3-2c9a-54cd-9bcc-86924ef830fb");
         assert_eq!(
             child(root, "patient_name", 1).to_string(),

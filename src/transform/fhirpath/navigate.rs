@@ -117,7 +117,7 @@ impl<'d> Evaluation<'d> {
         steps: &[Step],
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let sidecar = sidecar.filter(|sidecar| sidecar.is_object());
+        let sidecar = sidecar.filter(JsonValueTrait::is_object);
         let Some(node) = value.or_else(|| sidecar.map(|_| no_value())) else { return Ok(()) };
         let fhir_type = match fhir_type {
             Some(known) if known.kind() != TypeKind::Resource => Some(known),
