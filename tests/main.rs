@@ -15,6 +15,7 @@ mod explain;
 mod fhirpath;
 mod fuzz;
 mod hl7_examples;
+mod navigation;
 mod pipeline;
 mod proof;
 mod rules;

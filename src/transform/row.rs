@@ -5,7 +5,7 @@
 
 use super::cast::Scalar;
 use super::error::{At, TransformError};
-use super::fhirpath::{Environment, Item, convert_to_boolean};
+use super::fhirpath::{Environment, Focus, Item, convert_to_boolean};
 use super::identity;
 use super::rules::{
     ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
@@ -13,6 +13,7 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use sonic_rs::JsonValueTrait as _;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -27,14 +28,14 @@ pub(super) fn row_sets(
     document: &Document,
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
     let mut run = Run::new(change, version, document, program.tables);
-    let focus = run.resource();
+    let mut focus = run.resource();
     if let Some(condition) = &program.condition
-        && run.truth(condition, &program.table, &focus)? != Some(true)
+        && run.truth(condition, &program.table, &mut focus)? != Some(true)
     {
         return Ok(None);
     }
     let id = identity::root(&program.table.name, &change.resource);
-    run.fill(&program.table, &focus, id, &Value::Null)?;
+    run.fill(&program.table, &mut focus, id, &Value::Null)?;
     let sets = run.rows.into_iter().enumerate();
     Ok(Some(sets.map(|(table, rows)| RowSet { table, rows }).collect()))
 }
@@ -42,7 +43,8 @@ pub(super) fn row_sets(
 /// One document on its way through one root transformer.
 pub(super) struct Run<'d> {
     change: &'d Change,
-    version: Version,
+    /// The change's version, in digits.
+    version: String,
     pub(super) environment: Environment<'d>,
     /// By table index.
     pub(super) rows: Vec<Vec<Row>>,
@@ -61,7 +63,7 @@ impl<'d> Run<'d> {
     ) -> Self {
         Self {
             change,
-            version,
+            version: version.to_string(),
             environment: Environment::of(document.root()).at(change.instant()),
             rows: vec![Vec::new(); tables],
             rows_left: MAX_ROWS,
@@ -70,30 +72,29 @@ impl<'d> Run<'d> {
     }
 
     /// Where the expressions of root tables begin.
-    pub(super) fn resource(&self) -> Item<'d> {
-        Item::resource(self.environment.resource)
+    pub(super) fn resource(&self) -> Focus<'d> {
+        Focus::new(self.environment, Item::resource(self.environment.resource))
     }
 
     /// Appends the row of one element, and the rows below it.
     fn fill(
         &mut self,
         table: &TableProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
         self.take_row(table)?;
         let mut row = Vec::with_capacity(table.columns.len());
-        let mut own_id = Value::Uuid(id);
         for column in &table.columns {
-            let value = self
-                .value(column, focus, id, parent_reference)
+            self.cell(column, focus, id, parent_reference, &mut row)
                 .map_err(|error| self.refuse_column(table, column, &error))?;
-            if &*column.name == "id" {
-                own_id = value.clone();
-            }
-            row.push(value);
         }
+        // The first column of every table is its `id`.
+        let own_id = match row.first() {
+            Some(own_id) if !table.children.is_empty() => own_id.clone(),
+            _ => Value::Null,
+        };
         self.rows[table.index].push(row);
         for child in &table.children {
             self.children(child, focus, id, &own_id)?;
@@ -105,19 +106,21 @@ impl<'d> Run<'d> {
     fn children(
         &mut self,
         child: &ChildProgram,
-        parent: &Item<'d>,
+        parent: &mut Focus<'d>,
         parent_id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
         let elements = self.elements(child, parent)?;
-        for (index, element) in elements.iter().enumerate() {
+        self.rows[child.table.index].reserve(elements.len());
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut element = Focus::new(self.environment, element);
             if let Some(condition) = &child.condition
-                && self.truth(condition, &child.table, element)? != Some(true)
+                && self.truth(condition, &child.table, &mut element)? != Some(true)
             {
                 continue;
             }
             let id = identity::child(parent_id, &child.table.name, index);
-            self.fill(&child.table, element, id, parent_reference)?;
+            self.fill(&child.table, &mut element, id, parent_reference)?;
         }
         Ok(())
     }
@@ -126,10 +129,10 @@ impl<'d> Run<'d> {
     pub(super) fn elements(
         &self,
         child: &ChildProgram,
-        parent: &Item<'d>,
+        parent: &mut Focus<'d>,
     ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut elements = Vec::new();
-        child.path.evaluate(self.environment, parent.clone(), &mut elements).map_err(|error| {
+        parent.evaluate(&child.path, &mut elements).map_err(|error| {
             let at = At {
                 table: &child.table.name,
                 column: None,
@@ -174,12 +177,11 @@ impl<'d> Run<'d> {
         &mut self,
         condition: &Condition,
         table: &TableProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
     ) -> Result<Option<bool>, Box<Refusal>> {
         self.found.clear();
-        let truth = condition
-            .path
-            .evaluate(self.environment, focus.clone(), &mut self.found)
+        let truth = focus
+            .evaluate(&condition.path, &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
         truth.map_err(|error| {
             let at = At {
@@ -192,37 +194,55 @@ impl<'d> Run<'d> {
         })
     }
 
-    /// The value of one column; what its path yielded is in `found` then.
-    pub(super) fn value(
+    /// Appends the value of one column; what its path yielded is in `found` then.
+    pub(super) fn cell(
         &mut self,
         column: &ColumnProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
-    ) -> Result<Value, TransformError> {
+        row: &mut Row,
+    ) -> Result<(), Box<TransformError>> {
+        let to = column.column_type;
         match &column.fill {
-            Fill::Id => Ok(Value::Uuid(id)),
-            Fill::ParentReference => Ok(parent_reference.clone()),
-            Fill::Constant(value) => Ok(value.clone()),
+            Fill::Id => row.push(Value::Uuid(id)),
+            Fill::ParentReference => row.push(parent_reference.clone()),
+            Fill::Constant(value) => row.push(value.clone()),
+            Fill::ResourceId if to == ColumnType::String => {
+                row.push(Value::Text(self.change.resource.id.to_string()));
+            }
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
-                id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)
+                row.push(id.cast_identically(to).map_err(TransformError::TypeMismatch)?);
             }
             Fill::Version => {
-                let version = Scalar::Number(self.version.to_string().into());
-                version
-                    .cast(column.column_type, PartialDate::Error)
-                    .map_err(TransformError::TypeMismatch)
+                let version = Scalar::Number(self.version.as_str().into());
+                let version = version.cast(to, PartialDate::Error);
+                row.push(version.map_err(TransformError::TypeMismatch)?);
             }
             Fill::Path(filled) => {
                 self.found.clear();
-                filled
-                    .path
-                    .evaluate(self.environment, focus.clone(), &mut self.found)
+                focus
+                    .evaluate(&filled.path, &mut self.found)
                     .map_err(TransformError::Expression)?;
-                choose(&self.found, filled, column.column_type)
+                match text(&self.found, filled, to) {
+                    Some(text) => row.push(Value::Text(text.to_owned())),
+                    None => row.push(choose(&self.found, filled, to)?),
+                }
             }
         }
+        Ok(())
+    }
+}
+
+/// What most columns of text take: the only value, as it stands.
+fn text<'d>(found: &[Item<'d>], filled: &PathColumn, to: ColumnType) -> Option<&'d str> {
+    let as_it_stands = to == ColumnType::String
+        && filled.maximum.is_none()
+        && filled.strategy != MultipleStrategy::Json;
+    match found {
+        [only] if as_it_stands => only.node()?.as_str(),
+        _ => None,
     }
 }
 
@@ -231,7 +251,7 @@ pub(super) fn choose(
     found: &[Item<'_>],
     filled: &PathColumn,
     to: ColumnType,
-) -> Result<Value, TransformError> {
+) -> Result<Value, Box<TransformError>> {
     let mut scalars = found.iter().filter_map(Scalar::of);
     let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
     let scalar = match filled.strategy {
@@ -239,7 +259,7 @@ pub(super) fn choose(
         MultipleStrategy::Last => scalars.next_back().unwrap_or(first),
         MultipleStrategy::Error => match scalars.count() {
             0 => first,
-            others => return Err(TransformError::MultipleValues { count: 1 + others }),
+            others => return Err(TransformError::MultipleValues { count: 1 + others }.into()),
         },
         MultipleStrategy::Concat => {
             let mut joined = first.primitive(to).map_err(TransformError::TypeMismatch)?;
@@ -267,12 +287,12 @@ pub(super) fn choose(
 }
 
 /// Text within `maximumSize`.
-fn fit(mut text: String, maximum: Maximum) -> Result<Value, TransformError> {
+fn fit(mut text: String, maximum: Maximum) -> Result<Value, Box<TransformError>> {
     let Some((end, _)) = text.char_indices().nth(maximum.size) else {
         return Ok(Value::Text(text));
     };
     match maximum.overflow {
-        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }),
+        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }.into()),
         OverflowStrategy::Null => Ok(Value::Null),
         OverflowStrategy::Truncate => {
             text.truncate(end);

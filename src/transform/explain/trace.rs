@@ -12,7 +12,7 @@ use super::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplan
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Value, Version};
 use crate::transform::cast::Scalar;
-use crate::transform::fhirpath::{Item, Trail};
+use crate::transform::fhirpath::{Focus, Item, Trail};
 use crate::transform::identity;
 use crate::transform::row::{Run, choose};
 use crate::transform::rules::{
@@ -37,9 +37,9 @@ pub(in crate::transform) fn trace(
         is_full: false,
     };
     trace.meet(&program.table, rule, None);
-    let focus = trace.run.resource();
+    let mut focus = trace.run.resource();
     let matches = program.condition.as_ref().is_none_or(|condition| {
-        match trace.run.truth(condition, &program.table, &focus) {
+        match trace.run.truth(condition, &program.table, &mut focus) {
             Ok(Some(true)) => true,
             Ok(truth) => {
                 trace.absent(program.table.index, not_matched(condition, truth));
@@ -54,7 +54,7 @@ pub(in crate::transform) fn trace(
     });
     if matches {
         let id = identity::root(&program.table.name, &change.resource);
-        trace.fill(&program.table, &focus, id, &Value::Null);
+        trace.fill(&program.table, &mut focus, id, &Value::Null);
     }
     trace.finish(index)
 }
@@ -137,7 +137,7 @@ impl<'p, 'd> Trace<'p, 'd> {
         })
     }
 
-    fn fill(&mut self, table: &'p TableProgram, focus: &Item<'d>, id: Uuid, parent: &Value) {
+    fn fill(&mut self, table: &'p TableProgram, focus: &mut Focus<'d>, id: Uuid, parent: &Value) {
         if let Err(refusal) = self.run.take_row(table) {
             self.is_full = true;
             self.refused(*refusal);
@@ -147,34 +147,36 @@ impl<'p, 'd> Trace<'p, 'd> {
         }
         let place = self.met(table.index).explanation.rows.len();
         let mut row = Vec::with_capacity(table.columns.len());
-        let mut own_id = Value::Uuid(id);
         for (index, column) in table.columns.iter().enumerate() {
-            let (value, why) = match self.run.value(column, focus, id, parent) {
-                Ok(value) if place >= MAX_NOTED_ROWS => (value, None),
-                Ok(value) => {
-                    let why = self.why(table.index, index, column, focus, &value);
-                    (value, why)
+            let why = match self.run.cell(column, focus, id, parent, &mut row) {
+                Ok(()) if place >= MAX_NOTED_ROWS => None,
+                Ok(()) => {
+                    row.last().and_then(|value| self.why(table.index, index, column, focus, value))
                 }
                 Err(error) => {
                     let refusal = self.run.refuse_column(table, column, &error);
-                    (Value::Null, Some(Why::Refused(self.refused(*refusal))))
+                    row.push(Value::Null);
+                    Some(Why::Refused(self.refused(*refusal)))
                 }
             };
-            if &*column.name == "id" {
-                own_id = value.clone();
-            }
-            row.push(value);
             let note = why.filter(|_| place < MAX_NOTED_ROWS);
             let note = note.map(|why| Note { row: place, column: index, why });
             self.met(table.index).explanation.notes.extend(note);
         }
+        let own_id = row.first().cloned().unwrap_or(Value::Null);
         self.met(table.index).explanation.rows.push(row);
         for child in &table.children {
             self.children(child, focus, id, &own_id);
         }
     }
 
-    fn children(&mut self, child: &'p ChildProgram, parent: &Item<'d>, id: Uuid, own_id: &Value) {
+    fn children(
+        &mut self,
+        child: &'p ChildProgram,
+        parent: &mut Focus<'d>,
+        id: Uuid,
+        own_id: &Value,
+    ) {
         let table = child.table.index;
         let elements = match self.run.elements(child, parent) {
             Ok(elements) => elements,
@@ -184,11 +186,12 @@ impl<'p, 'd> Trace<'p, 'd> {
             }
         };
         let met = self.met(table);
-        met.parents.push(parent.clone());
+        met.parents.push(parent.item().clone());
         met.elements += elements.len();
-        for (index, element) in elements.iter().enumerate() {
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut element = Focus::new(self.run.environment, element);
             if let Some(condition) = &child.condition {
-                match self.run.truth(condition, &child.table, element) {
+                match self.run.truth(condition, &child.table, &mut element) {
                     Ok(Some(true)) => {}
                     Ok(Some(false)) => {
                         self.met(table).were_false += 1;
@@ -206,7 +209,7 @@ impl<'p, 'd> Trace<'p, 'd> {
                 }
             }
             let child_id = identity::child(id, &child.table.name, index);
-            self.fill(&child.table, element, child_id, own_id);
+            self.fill(&child.table, &mut element, child_id, own_id);
         }
     }
 
@@ -216,7 +219,7 @@ impl<'p, 'd> Trace<'p, 'd> {
         table: usize,
         index: usize,
         column: &ColumnProgram,
-        focus: &Item<'d>,
+        focus: &Focus<'d>,
         value: &Value,
     ) -> Option<Why> {
         let Fill::Path(filled) = &column.fill else { return None };
@@ -226,7 +229,7 @@ impl<'p, 'd> Trace<'p, 'd> {
         let environment = self.run.environment;
         let trail = self.met(table).trails.get_mut(index)?;
         let trail = trail.get_or_insert_with(|| Trail::of(&filled.path));
-        let steps = trail.follow(environment, std::slice::from_ref(focus));
+        let steps = trail.follow(environment, std::slice::from_ref(focus.item()));
         Some(if *value == Value::Null { Why::NoValue(steps) } else { Why::Default(steps) })
     }
 

@@ -253,7 +253,7 @@ fn nodes_equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, E
             return Ok(false);
         }
         for (name, value) in members {
-            budget.spend_on_members(right)?;
+            budget.spend_on_members(others.len())?;
             match others.get(&name) {
                 Some(other) if nodes_equal(value, other, budget)? => {}
                 _ => return Ok(false),

@@ -11,7 +11,7 @@ use super::arithmetic::{arithmetic, negative};
 use super::compare::{collections_equal, collections_equivalent, is_among, items_equal, order};
 use super::error::EvaluationError;
 use super::item::{Item, boolean_of};
-use super::navigate::reference_key;
+use super::navigate::{Members, reference_key};
 use super::program::{Budget, Program, TypeMode, TypeTest};
 use super::stack::{Stack, integer, push, replace, retain, single, tail};
 use super::syntax::Operator;
@@ -23,6 +23,8 @@ pub(super) type Outcome<T = ()> = Result<T, EvaluationError>;
 pub(super) struct Evaluation<'d> {
     pub(super) environment: Environment<'d>,
     pub(super) context: Item<'d>,
+    /// The context's members, if many paths begin at it.
+    pub(super) members: Members<'d>,
     pub(super) budget: Budget,
 }
 

@@ -2,7 +2,6 @@
 //! up but the document.
 
 use regex::Regex;
-use sonic_rs::JsonContainerTrait as _;
 
 use super::error::EvaluationError;
 use super::function::Signature;
@@ -10,7 +9,6 @@ use super::item::{Item, SystemType};
 use super::syntax::Operator;
 use super::types::{Element, FhirType};
 use super::{MAX_STEPS, MAX_TEXT_BYTES};
-use crate::model::Node;
 
 /// A part of a program. Its value is a collection.
 #[derive(Debug)]
@@ -109,10 +107,9 @@ impl Budget {
     }
 
     /// Members are found by looking through them.
-    pub(super) fn spend_on_members(&mut self, owner: &Node) -> Result<(), EvaluationError> {
+    pub(super) fn spend_on_members(&mut self, members: usize) -> Result<(), EvaluationError> {
         /// What a step costs, in names compared.
         const MEMBERS_PER_STEP: usize = 32;
-        let members = owner.as_object().map_or(0, sonic_rs::Object::len);
         if members < MEMBERS_PER_STEP {
             return Ok(());
         }

@@ -73,7 +73,7 @@ impl<'d> Evaluation<'d> {
         };
         for node in contained {
             self.budget.spend(1)?;
-            self.budget.spend_on_members(node)?;
+            self.budget.spend_on_members(node.as_object().map_or(0, sonic_rs::Object::len))?;
             if node.get("id").and_then(|found| found.as_str()) == Some(id) {
                 return Ok(Some(node));
             }
