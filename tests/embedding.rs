@@ -1,6 +1,6 @@
 //! rowcast inside another program, with transformers of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use rowcast::error::{Cause, Refusal};
 use rowcast::model::{
     Catalog, Change, ColumnType, Offset, Record, ResourceRows, RootTable, TopicPartition, Value,
 };
+use rowcast::runtime::RunError;
 use rowcast::transform::fhirpath::Path as FhirPath;
 use rowcast::transform::{Absence, Filling, Rows, Transformer};
 use sqlx::sqlite::SqliteRow;
@@ -113,16 +114,27 @@ fn change(resource: &str) -> Change {
     rowcast::source::Decoder::default().decode(&record).expect("a change").remove(0)
 }
 
+/// The example's program: `cargo test` has built it beside the tests, unless it was told to build
+/// the tests alone.
+fn example() -> PathBuf {
+    let tests = std::env::current_exe().expect("a path");
+    let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps/tests");
+    let program = folder.join("examples/custom_transformer");
+    if !program.exists() {
+        let build = ["build", "--quiet", "--locked", "--example", "custom_transformer"];
+        let mut command = Command::new(env!("CARGO"));
+        assert!(command.current_dir(project()).args(build).status().expect("cargo").success());
+    }
+    program
+}
+
 #[test]
 fn the_example_writes_the_rows_that_it_promises() {
     let folder = tempfile::tempdir().expect("a folder");
     let topology = folder.path().join("vitals.yaml");
     std::fs::copy(project().join("examples/vitals.yaml"), &topology).expect("copied");
-    let example = ["run", "--quiet", "--locked", "--example", "custom_transformer", "--"];
     for _ in 0..2 {
-        let mut command = Command::new(env!("CARGO"));
-        let output =
-            command.current_dir(project()).args(example).arg(&topology).output().expect("it runs");
+        let output = Command::new(example()).arg(&topology).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
@@ -241,4 +253,39 @@ fn a_table_that_two_transformers_fill_is_a_problem() {
     let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 2, "the root and its child: {said:?}");
     assert!(said[0].contains("`named` is filled by"), "{said:?}");
+}
+
+/// A transformer with a fault.
+struct Faulty(Catalog);
+
+impl Transformer for Faulty {
+    fn catalog(&self) -> &Catalog {
+        &self.0
+    }
+
+    fn transform(&self, _change: &Change) -> Result<Vec<ResourceRows>, Box<Refusal>> {
+        panic!("a fault")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transformer_that_panics_ends_the_run_and_nothing_is_committed() {
+    let folder = folder("");
+    let catalog = RootTable::new("Patient", "named").column("gender", ColumnType::String).into();
+    let rowcast = load(&folder).transformer(Faulty(catalog));
+    rowcast.create_tables().await.expect("tables");
+    let feed = rowcast.feed().await.expect("a feed");
+    feed.put("Patient/1", Some(&patient(1, ""))).await.expect("appended");
+    for _ in 0..2 {
+        let ended = rowcast.run_until_idle(IDLE).await;
+        assert!(matches!(ended, Err(ApplicationError::Run(RunError::Panicked))), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_without_worker_threads_is_refused() {
+    let folder = folder("");
+    let rowcast = load(&folder).transformer(Names::new());
+    let ended = rowcast.run_until_idle(IDLE).await;
+    assert!(matches!(ended, Err(ApplicationError::SingleThreaded)), "{ended:?}");
 }

@@ -16,6 +16,7 @@ mod fhirpath;
 mod fuzz;
 mod hl7_examples;
 mod navigation;
+mod panics;
 mod pipeline;
 mod proof;
 mod rules;

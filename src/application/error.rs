@@ -32,6 +32,9 @@ pub enum ApplicationError {
         #[source]
         source: std::io::Error,
     },
+    /// Documents are transformed on tokio's worker threads, and there are none.
+    #[error("a run needs tokio's multi-threaded runtime")]
+    SingleThreaded,
     /// The run ended by itself.
     #[error("the run ended")]
     Run(#[from] RunError),

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 pub use error::ApplicationError;
 pub use feed::Feed;
-pub use tokio_util::sync::CancellationToken;
+pub use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
@@ -159,14 +160,18 @@ impl Application {
     /// be there.
     ///
     /// # Errors
-    /// As [`Application::check`]; [`ApplicationError::Schema`] if the live tables do not fit; what
-    /// heals by itself is waited out.
+    /// As [`Application::check`]; [`ApplicationError::Schema`] if the live tables do not fit;
+    /// [`ApplicationError::SingleThreaded`] on a runtime without worker threads;
+    /// [`ApplicationError::Run`] if a task panics. What heals by itself is waited out.
     pub async fn run(
         &self,
         until_idle: Option<Duration>,
         stop: CancellationToken,
     ) -> Result<(), ApplicationError> {
         self.check()?;
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Err(ApplicationError::SingleThreaded);
+        }
         start::run(self, until_idle, stop).await
     }
 

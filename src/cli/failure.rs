@@ -126,9 +126,9 @@ impl From<ApplicationError> for Failure {
             ApplicationError::Broker(error) => error.into(),
             ApplicationError::Sink(error) => error.into(),
             ApplicationError::Schema(problems) => check::refusal(&problems),
-            error @ (ApplicationError::Http { .. } | ApplicationError::Run(_)) => {
-                Self::failed(messages(&error).join(": "))
-            }
+            error @ (ApplicationError::Http { .. }
+            | ApplicationError::SingleThreaded
+            | ApplicationError::Run(_)) => Self::failed(messages(&error).join(": ")),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::application::Application;
+use crate::telemetry::logs;
 use crate::topology::Setting;
 
 mod cases;
@@ -116,6 +117,7 @@ enum Output {
 /// Parses the command line, runs the command, tells how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    logs::hide_panic_messages();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
