@@ -244,6 +244,40 @@ fn a_view_is_explained_by_its_rows_and_expressions() {
     assert_eq!((&given["from"], &given["expression"]), (&json!("path"), &json!("$this")));
 }
 
+/// The absences of a view's only table, as JSON, for [`PATIENT`].
+fn absences_of_view(view: &Value) -> Value {
+    let pipeline = Pipeline::embedded(&view.to_string(), "");
+    let file = pipeline.path("resource.json");
+    std::fs::write(&file, PATIENT).expect("written");
+    let explained = pipeline.expect(&["explain", "--output", "json", &file]);
+    let mut explained: Value = serde_json::from_str(&explained).expect("JSON");
+    explained["tables"][0]["absences"].take()
+}
+
+#[test]
+fn a_view_without_rows_says_which_iteration_found_nothing() {
+    let found = absences_of_view(&json!({ "resourceType": "ViewDefinition", "name": "phones",
+        "resource": "Patient", "status": "active", "select": [{ "forEach": "name", "select": [
+            { "forEachOrNull": "period", "column": [{ "name": "start", "path": "start" }] },
+            { "forEach": "suffix", "column": [{ "name": "suffix", "path": "$this" }] } ] }] }));
+    let found = found.as_array().expect("absences");
+    let [suffix] = found.as_slice() else { panic!("only `forEach` takes rows away: {found:?}") };
+    assert_eq!(suffix["why"], "no_elements");
+    let rule = suffix["rule"].as_str().unwrap_or_default();
+    assert!(rule.ends_with("#/select/0/select/1/forEach"), "{suffix}");
+}
+
+#[test]
+fn a_view_that_leaves_a_resource_out_says_which_where_did() {
+    let found = absences_of_view(&json!({ "resourceType": "ViewDefinition", "name": "dead",
+        "resource": "Patient", "status": "active", "where": [{ "path": "name.exists()" },
+            { "path": "deceased.ofType(boolean)" }],
+        "select": [{ "column": [{ "name": "id", "path": "id" }] }] }));
+    assert_eq!(found[0]["why"], "where");
+    assert_eq!(found[0]["expression"], "deceased.ofType(boolean)");
+    assert_eq!(found[0]["was"], "empty");
+}
+
 #[test]
 fn what_is_explained_is_what_the_transform_makes() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::fhirpath::Environment;
 use super::names::TableNames;
 use super::rules::{self, RootProgram, RulesDocument};
 use super::view::{self, ViewDefinition, ViewProgram};
@@ -156,7 +157,10 @@ impl Transformer for RuleSet {
                 Program::View(program) => {
                     let made = view::row_sets(program, change, *version, document);
                     let made = made.map_err(|refusal| *refusal).transpose();
-                    RootExplanation::of(index, root, made)
+                    let mut explanation = RootExplanation::of(index, root, made);
+                    let environment = Environment::of(document.root()).at(change.instant());
+                    explanation.because(|| view::absences(program, environment));
+                    explanation
                 }
             }
         };

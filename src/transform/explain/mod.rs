@@ -209,6 +209,15 @@ impl RootExplanation {
         Self { root: index, tables, refusals }
     }
 
+    /// Gives the reasons for tables of which none was known but that no rows were made.
+    pub(in crate::transform) fn because(&mut self, reasons: impl Fn() -> Vec<Absence>) {
+        for table in &mut self.tables {
+            if table.absences == [Absence::NotMade] {
+                table.absences = reasons();
+            }
+        }
+    }
+
     /// Whether the transformer made no rows at this version, without refusing it: the change is
     /// filtered here.
     #[must_use]
