@@ -20,5 +20,6 @@ mod services;
 mod sink;
 mod sql_on_fhir;
 mod support;
+mod throughput;
 mod topology;
 mod views;

@@ -85,40 +85,36 @@ def measure(rowcast, name, topology, database, records, folder, settings, perf):
         command += ["--set", setting]
     log_path = os.path.join(folder, "run.log")
     environment = {**os.environ, URL_VARIABLE: database.url, "NO_COLOR": "1"}
-    recorder = None
+    if perf:
+        # Where the program is, 999 times in a second of CPU time, on all threads from the first.
+        command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-o", perf, "--", *command]
     with open(log_path, "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         try:
-            if perf:
-                recorder = record_profile(process.pid, perf)
-            figures = watch(process, port, database.server, records)
+            figures = watch(process, port, database.server, records, child_of(process) if perf else process.pid)
             status = process.wait(timeout=STALLED)
         except (RunFailed, subprocess.TimeoutExpired) as error:
             raise RunFailed(f"{error}\n{end_of(log_path)}") from None
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if recorder:
-                recorder.wait(timeout=STALLED)
+            end(process)
     if status != 0:
         raise RunFailed(f"rowcast ended with {status}\n{end_of(log_path)}")
     return figures
 
 
-def watch(process, port, server, records):
+def watch(process, port, server, records, pid):
     before, after, peak = None, None, 0
     moved_at, moved = time.monotonic(), 0
     while True:
-        look = Looks(process.pid, server)
+        look = Looks(pid, server)
         series = metrics(port)
-        peak = max(peak, processes.peak_memory(process.pid) or 0)
+        peak = max(peak, processes.peak_memory(pid) or 0)
         received = total(series, "rowcast_records_received_total")
         committed = total(series, "rowcast_consumer_committed_offset")
         if received == 0:
             before = look
         elif committed >= records:
-            after = Looks(process.pid, server)
+            after = Looks(pid, server)
             break
         if process.poll() is not None:
             raise RunFailed(f"rowcast ended with {process.returncode}, {committed:.0f} of {records} records committed")
@@ -128,7 +124,7 @@ def watch(process, port, server, records):
             raise RunFailed(f"nothing moved for {STALLED} s, {committed:.0f} of {records} records committed")
         time.sleep(LOOK)
     # Before the process ends: what it holds when idle is a part of the peak.
-    peak = max(peak, processes.peak_memory(process.pid) or 0)
+    peak = max(peak, processes.peak_memory(pid) or 0)
     return figures(before, after, records, series, peak)
 
 
@@ -160,10 +156,25 @@ def figures(before, after, records, series, peak):
     }
 
 
-def record_profile(pid, path):
-    """Samples where the process is, 999 times a second of CPU time on each core."""
-    command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "999", "-p", str(pid), "-o", path]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def end(process):
+    """Ends what did not end by itself. perf hands a SIGTERM on; after a SIGKILL it could not."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=STALLED)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def child_of(process):
+    """The process id of the program that perf started."""
+    while process.poll() is None:
+        found = processes.children(process.pid)
+        if found:
+            return int(found[0])
+        time.sleep(0.01)
+    raise RunFailed("perf did not start the program; is it allowed to? (kernel.perf_event_paranoid)")
 
 
 def end_of(path):
