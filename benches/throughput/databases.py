@@ -35,9 +35,9 @@ class Postgres:
 
     name = "PostgreSQL"
 
-    def __init__(self, url, _folder):
+    def __init__(self, url, _folder, database=None):
         self.server_url = url
-        self.database = f"rowcast_throughput_{os.getpid()}"
+        self.database = database or f"rowcast_throughput_{os.getpid()}"
         self.url = f"{url.rsplit('/', 1)[0]}/{self.database}"
         self.server = processes.service("postgres")
         self._ask(url, f"CREATE DATABASE {self.database}")
@@ -48,17 +48,17 @@ class Postgres:
     def about(self):
         """Version and the settings that decide."""
         asked = ["server_version", "shared_buffers", "max_wal_size", "fsync", "synchronous_commit"]
-        return {name: self._ask(self.url, f"SHOW {name}")[0][0] for name in asked}
+        return {name: self.ask(f"SHOW {name}")[0][0] for name in asked}
 
     def prepare(self, with_children):
         for table in ["patient", *CHILDREN, *BOOKKEEPING]:
-            self._ask(self.url, f"DROP TABLE IF EXISTS {table}")
-        self._ask(self.url, limit.table_ddl("patient"))
+            self.ask(f"DROP TABLE IF EXISTS {table}")
+        self.ask(limit.table_ddl("patient"))
         for table, columns in CHILDREN.items() if with_children else []:
-            self._ask(self.url, child_ddl(table, columns, "uuid"))
-            self._ask(self.url, f"CREATE INDEX ON {table} (source_resource_id)")
-            self._ask(self.url, f"CREATE INDEX ON {table} (parent_reference)")
-        self._ask(self.url, "CHECKPOINT")
+            self.ask(child_ddl(table, columns, "uuid"))
+            self.ask(f"CREATE INDEX ON {table} (source_resource_id)")
+            self.ask(f"CREATE INDEX ON {table} (parent_reference)")
+        self.ask("CHECKPOINT")
 
     def limit(self, rendered, records):
         """The server's own rate for ready-made batches."""
@@ -68,7 +68,10 @@ class Postgres:
         shown = ", ".join(
             f"to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')" if COLUMNS.get(column) == "timestamp" else f"{column}::text"
             for column in columns)
-        return self._ask(self.url, f"SELECT {shown} FROM {table}")
+        return self.ask(f"SELECT {shown} FROM {table}")
+
+    def ask(self, text):
+        return self._ask(self.url, text)
 
     @staticmethod
     def _ask(url, text):
@@ -86,7 +89,7 @@ class Sqlite:
     # In rowcast's own process.
     server = None
 
-    def __init__(self, url, folder):
+    def __init__(self, url, folder, _database=None):
         self.path = os.path.join(folder, url.removeprefix("sqlite://") or "rows.db")
         self.url = f"sqlite://{self.path}"
 
@@ -129,8 +132,8 @@ def shown(column, value):
 DATABASES = {"postgres": Postgres, "postgresql": Postgres, "sqlite": Sqlite}
 
 
-def database_at(url, folder):
+def database_at(url, folder, database=None):
     scheme = url.split(":", 1)[0]
     if scheme not in DATABASES:
         raise SystemExit(f"throughput: no database of the kind `{scheme}` is known here; there are: {', '.join(DATABASES)}")
-    return DATABASES[scheme](url, folder)
+    return DATABASES[scheme](url, folder, database)

@@ -21,6 +21,8 @@ import time
 import check
 import kafka
 import limit
+import peer
+import processes
 import run
 import workload
 from databases import database_at
@@ -49,6 +51,8 @@ QUICK = ["patient-p1", "patient-p2", "children-p2", "sqlite-p1", "size-100kB"]
 QUICK_KEYS = 25_000
 # Batches of the database's own limit: as the fastest sinks send them.
 LIMIT_BATCH = 1000
+# Fewer rows than this take too short a time to tell a rate.
+LIMIT_LEAST = 20_000
 LIMIT_BATCHES = [100, 500, 1000, 2000, 5000, 20_000]
 
 
@@ -70,7 +74,7 @@ def main():
         if not options.keep:
             shutil.rmtree(folder)
     print(json.dumps(report, indent=2) if options.output == "json" else as_text(report))
-    if any(one["wrong"] for one in report["runs"]):
+    if any(one["wrong"] for one in report["runs"]) or not report.get("peer", {"right": True})["right"]:
         sys.exit("throughput: there are wrong rows; the figures are worth nothing")
 
 
@@ -85,6 +89,9 @@ def arguments():
     parser.add_argument("--database", metavar="URL", help="the server to write to (default: the PostgreSQL of tests/services)")
     parser.add_argument("--limits", action="store_true", help="PostgreSQL's own limit by batch size, and nothing else")
     parser.add_argument("--perf", metavar="DIR", help="profile each run into DIR/NAME.data (needs perf)")
+    parser.add_argument("--peer", metavar="DIR", default=os.environ.get("ROWCAST_PEER", os.path.join(TREE, "..", "shared", "peer")),
+                        help="folder of the workload of other sinks: its records are compared with ours, "
+                             "and its verify.py looks at the table of patient-p1 (default: $ROWCAST_PEER, else ../shared/peer; skipped where it is not)")
     parser.add_argument("--output", choices=["text", "json"], default="text")
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything")
     options = parser.parse_args()
@@ -108,6 +115,14 @@ class Bench:
         self.databases = {}
         self.topics = {}
         self.rendered = {}
+        # Only on a server that is ours alone: the other workload's check wants a database and a role
+        # of certain names.
+        self.peer = None
+        if "patient-p1" in options.names and processes.service("postgres") and not options.limits:
+            if peer.at_hand(options.peer):
+                self.peer = peer.copy(options.peer, folder)
+            else:
+                say(f"SKIPPED: the comparison with the workload of other sinks; it is not in {options.peer}")
 
     def end(self):
         for database in self.databases.values():
@@ -128,8 +143,22 @@ class Bench:
         for number in range(options.runs):
             for name in options.names:
                 report["runs"].append(self.one(name, number))
+        if self.peer:
+            report["peer"] = self.peers_verdict()
         report["medians"] = {name: medians([one for one in report["runs"] if one["variant"] == name]) for name in options.names}
         return report
+
+    def peers_verdict(self):
+        """What the other workload's own check says, after one more run."""
+        variant, keys = VARIANTS["patient-p1"], self.options.keys
+        records = os.path.join(self.workload(variant)[2], "records.ndjson")
+        differing = peer.differing_records(self.peer, keys, records)
+        self.one("patient-p1", "peer")
+        peer.create(self.database("server"), self.options.database)
+        said = peer.verdict(self.peer, self.options.database)
+        right = said is None or peer.is_right(said, keys)
+        say(f"the peer's records: {differing} differ from ours; its verify.py: {said or 'SKIPPED, psycopg is not installed'}")
+        return {"differing_records": differing, "verify": said, "right": right and differing == 0}
 
     def one(self, name, number):
         variant = VARIANTS[name]
@@ -138,7 +167,7 @@ class Bench:
         topic = self.topic(variant, source)
         figures = {"variant": name, "run": number, "document_bytes": value_bytes // records}
         rows = workload.read_rows(source)
-        if hasattr(database, "limit") and not variant.children:
+        if hasattr(database, "limit") and not variant.children and records >= LIMIT_LEAST:
             own = self.limit(database, variant, rows, LIMIT_BATCH)
             figures |= {"limit_rows_per_second": own["rows_per_second"], "limit_cpu_per_million": own["database_cpu_per_million"]}
         database.prepare(variant.children)
@@ -190,7 +219,8 @@ class Bench:
     def database(self, url):
         if url not in self.databases:
             real = self.options.database if url == "server" else url
-            self.databases[url] = database_at(real, self.folder)
+            name = peer.DATABASE if self.peer and url == "server" else None
+            self.databases[url] = database_at(real, self.folder, name)
         return self.databases[url]
 
     def limit(self, database, variant, rows, batch, binary=True):
@@ -257,6 +287,12 @@ def as_text(report):
             number(told["limit_rows_per_second"], ",.0f"), number(told["limit_cpu_per_million"]),
             number(told["share_of_limit"], ".0%"), number(told["others_share"], ".0%"),
         ])
+    if "peer" in report:
+        told = report["peer"]
+        rows_told = told["verify"] or "SKIPPED, psycopg is not installed"
+        after = ["", f"The peer's workload: {told['differing_records']} records differ from ours; its verify.py: {rows_told}"]
+    else:
+        after = []
     runs = len(report["runs"]) // max(1, len(report["medians"]))
     lines += table(rows)
     lines += [
@@ -265,7 +301,7 @@ def as_text(report):
         "limit: the same rows, rendered beforehand, upserted by one connection in the same run.",
         "others: share of all cores that other processes took; above a few percent the machine was not quiet.",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines + after)
 
 
 def number(value, form=".1f"):
