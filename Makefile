@@ -31,9 +31,12 @@ clippy:
 doc:
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --quiet
 
-.PHONY: bench
-bench: ## the benchmarks
-	@$(CARGO) bench --locked
+.PHONY: bench throughput
+bench: ## the benchmarks: each stage alone, then end to end (BENCH="--quick", benches/throughput.sh --help)
+	@$(CARGO) bench --locked -- $(filter --quick,$(BENCH))
+	@benches/throughput.sh $(BENCH)
+throughput: ## changes a second end to end, what they cost, and the database's own limit
+	@benches/throughput.sh $(BENCH)
 
 .PHONY: proof
 proof: ## the long proof: shuffled, repeated, deleted and killed, then every row compared (tests/proof.sh --help)

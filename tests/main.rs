@@ -25,5 +25,6 @@ mod services;
 mod sink;
 mod sql_on_fhir;
 mod support;
+mod throughput;
 mod topology;
 mod views;

@@ -51,7 +51,7 @@ start() {
     [[ -f "$data/PG_VERSION" ]] || create
     touch "$instance/log"
     [[ $EUID -ne 0 ]] || chown postgres "$instance/log"
-    as_postgres "$bin/pg_ctl" -D "$data" -l "$instance/log" -o "-p $port" -w -t 60 -s start </dev/null ||
+    as_postgres "$bin/pg_ctl" -D "$data" -l "$instance/log" -o "-p $port ${ROWCAST_TEST_POSTGRES_OPTIONS:-}" -w -t 60 -s start </dev/null ||
         { tail -20 "$instance/log" >&2; fail "PostgreSQL did not start"; }
     head -1 "$data/postmaster.pid" >"$instance/pid"
     export PGPASSWORD=rowcast
