@@ -2,7 +2,7 @@
 
 use super::opened::Opened;
 use super::{Failure, TopologyArguments};
-use crate::plan::catalog_ddl;
+use crate::plan::{bookkeeping_ddl, catalog_ddl};
 use crate::transform::Transformer as _;
 
 /// Options of `schema`.
@@ -22,8 +22,8 @@ pub(super) fn schema(arguments: &Arguments) -> Result<(), Failure> {
 /// All tables, the bookkeeping tables first, as one script.
 fn ddl(opened: &Opened) -> String {
     let dialect = opened.dialect();
-    let bookkeeping = dialect.bookkeeping_ddl().map(|(_, ddl)| ddl.to_owned());
-    let mut statements = Vec::from(bookkeeping);
+    let bookkeeping = bookkeeping_ddl(dialect).into_iter().map(|(_, ddl)| ddl);
+    let mut statements: Vec<_> = bookkeeping.collect();
     statements.extend(catalog_ddl(dialect, opened.rules.catalog()));
     statements
         .iter()

@@ -90,8 +90,12 @@ pub fn table_ddl(
             quote("id")
         ));
     }
-    let mut statements =
-        vec![format!("CREATE TABLE {} (\n{}\n)", dialect.table(&name), lines.join(",\n"))];
+    let mut statements = vec![format!(
+        "CREATE TABLE {} (\n{}\n){}",
+        dialect.table(&name),
+        lines.join(",\n"),
+        dialect.table_options()
+    )];
     for column in indexed(root, table) {
         statements.push(dialect.create_index(&name, &[column], false));
     }
