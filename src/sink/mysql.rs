@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
 use sqlx::{Arguments, ConnectOptions, Executor, MySqlPool, Row, TypeInfo, ValueRef};
 use tokio::sync::OnceCell;
@@ -389,9 +390,13 @@ fn bind(
         BindType::Numeric => arguments.add(cell.exact(column.limit)?),
         BindType::Float8 => arguments.add(cell.double()?),
         BindType::Boolean => arguments.add(cell.boolean()?),
-        BindType::Date => arguments.add(cell.date()?),
-        BindType::TimestampTz | BindType::Timestamp => arguments.add(cell.instant()?),
-        BindType::Time => arguments.add(cell.time()?),
+        // as text: of a moment out of its range MariaDB makes NULL if it comes in binary
+        BindType::Date => arguments.add(cell.date()?.map(|date| date.to_string())),
+        BindType::TimestampTz | BindType::Timestamp => {
+            let text = |instant: DateTime<Utc>| instant.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+            arguments.add(cell.instant()?.map(text))
+        }
+        BindType::Time => arguments.add(cell.time()?.map(|time| time.to_string())),
         BindType::Uuid => arguments.add(cell.uuid()?.map(uuid::Uuid::hyphenated)),
         BindType::UuidBytes => arguments.add(cell.uuid()?),
         BindType::Bytes => arguments.add(cell.bytes()?),
