@@ -35,7 +35,9 @@ impl Opened {
             RuleSet::load(&topology.rules).map_err(|problems| Failure::problems(&problems))?;
         version_is_the_guard(&rules, topology.version_from)?;
         let database = DatabaseKind::of_url(topology.sink.url.expose()).ok_or_else(|| {
-            Failure::configuration(&["sink.url: not a postgres:// or sqlite:// URL".to_owned()])
+            Failure::configuration(&[
+                "sink.url: not a postgres://, mysql:// or sqlite:// URL".to_owned()
+            ])
         })?;
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         Ok(Self { topology, rules: Arc::new(rules), warnings, database })

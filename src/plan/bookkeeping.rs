@@ -15,7 +15,7 @@ pub enum OwnType {
     /// A version, an offset.
     Number,
     /// A moment.
-    Instant,
+    Moment,
 }
 
 /// A table of rowcast's own.
@@ -48,7 +48,7 @@ static TASK: OwnTable = OwnTable {
 static TOMBSTONE: OwnTable = OwnTable {
     name: "rowcast_tombstone",
     key: &[("table_name", OwnType::Text), ("source_resource_id", OwnType::Id)],
-    needed: &[("version", OwnType::Number), ("at", OwnType::Instant)],
+    needed: &[("version", OwnType::Number), ("at", OwnType::Moment)],
     optional: &[
         ("origin_topic", OwnType::Text),
         ("origin_partition", OwnType::Number),

@@ -130,7 +130,7 @@ impl Dialect for Postgres {
         match own_type {
             OwnType::Text | OwnType::Id => "text",
             OwnType::Number => "bigint",
-            OwnType::Instant => "timestamptz",
+            OwnType::Moment => "timestamptz",
         }
     }
 

@@ -111,7 +111,7 @@ impl Dialect for Sqlite {
 
     fn own_type(&self, own_type: OwnType) -> &'static str {
         match own_type {
-            OwnType::Text | OwnType::Id | OwnType::Instant => "TEXT",
+            OwnType::Text | OwnType::Id | OwnType::Moment => "TEXT",
             OwnType::Number => "INTEGER",
         }
     }

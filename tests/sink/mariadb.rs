@@ -284,6 +284,33 @@ async fn a_lost_privilege_is_fatal_and_heals_once_it_is_granted() {
 }
 
 #[tokio::test]
+async fn a_read_only_server_is_fatal_and_a_killed_one_unavailable_until_it_is_back() {
+    let Some(server) = crate::support::requires_own_mariadb() else { return };
+    let url = url::Url::parse(server.address()).unwrap();
+    let mut admin = sqlx::MySqlConnection::connect(url.as_str()).await.unwrap();
+    let prepare = "CREATE USER plain IDENTIFIED BY 'plain'; GRANT ALL ON rowcast.* TO plain";
+    sqlx::raw_sql(prepare).execute(&mut admin).await.unwrap();
+    let mut url = url;
+    url.set_username("plain").unwrap();
+    url.set_password(Some("plain")).unwrap();
+    let sink = super::fixture::sink_at(url.as_str(), catalog()).await;
+    sink.execute_ddl(&sink.ddl()).await.unwrap();
+    let partition = super::fixture::partition();
+    let epoch = sink.take_over(&partition).await.unwrap().epoch;
+    let owner = Owner::Task { partition, epoch };
+    let change = upsert("1", 1, 0);
+    sqlx::raw_sql("SET GLOBAL read_only = 1").execute(&mut admin).await.unwrap();
+    let error = sink.apply(&owner, &[&change], None).await.unwrap_err();
+    let told = error.to_string();
+    assert!(error.class() == ErrorClass::Fatal && told.contains("read-only"), "{told}");
+    server.kill();
+    let error = sink.apply(&owner, &[&change], None).await.unwrap_err();
+    assert!(matches!(error, SinkError::Unavailable { .. }), "{error:?}");
+    server.start_again();
+    assert_eq!(sink.apply(&owner, &[&change], None).await.unwrap(), [WRITTEN]);
+}
+
+#[tokio::test]
 async fn a_lock_that_is_not_given_and_a_deadlock_are_waited_for() {
     let Some(database) = mariadb().await else { return };
     let sink = database.sink(catalog()).await;

@@ -10,6 +10,7 @@
 pub(crate) mod http;
 pub(crate) mod instance;
 pub(crate) mod kafka;
+pub(crate) mod mariadb;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub(crate) mod postgres;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use instance::Instance;
 pub(crate) use kafka::Kafka;
+pub(crate) use mariadb::Mariadb;
 pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::Rowcast;
 
@@ -33,6 +35,11 @@ pub(crate) fn requires_postgres() -> Option<Postgres> {
     variable("ROWCAST_TEST_POSTGRES").map(|url| Postgres::at(&url))
 }
 
+/// The shared MariaDB, or a visible `skipped` and nothing.
+pub(crate) fn requires_mariadb() -> Option<Mariadb> {
+    variable("ROWCAST_TEST_MARIADB").map(|url| Mariadb::at(&url))
+}
+
 /// A Kafka of this test's own, which it may stop, kill and freeze; or `skipped`.
 pub(crate) fn requires_own_kafka() -> Option<Instance> {
     variable("ROWCAST_TEST_KAFKA_CTL").map(|script| Instance::start(&script, "kafka"))
@@ -41,6 +48,11 @@ pub(crate) fn requires_own_kafka() -> Option<Instance> {
 /// A PostgreSQL of this test's own, which it may stop, kill and freeze; or `skipped`.
 pub(crate) fn requires_own_postgres() -> Option<Instance> {
     variable("ROWCAST_TEST_POSTGRES_CTL").map(|script| Instance::start(&script, "postgres"))
+}
+
+/// A MariaDB of this test's own, which it may stop, kill and freeze; or `skipped`.
+pub(crate) fn requires_own_mariadb() -> Option<Instance> {
+    variable("ROWCAST_TEST_MARIADB_CTL").map(|script| Instance::start(&script, "mariadb"))
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -8,6 +8,8 @@
 
 mod accepted;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -89,7 +91,7 @@ impl Dialect for Mysql {
             OwnType::Text => "varbinary(600)",
             OwnType::Id => "varbinary(255)",
             OwnType::Number => "bigint",
-            OwnType::Instant => "datetime(6)",
+            OwnType::Moment => "datetime(6)",
         }
     }
 
