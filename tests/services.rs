@@ -27,9 +27,9 @@ fn the_services_are_there() {
         assert_eq!(database.number("SELECT sum(a)::bigint FROM t"), 42);
     }
     if let Some(mariadb) = mariadb {
-        let schema = mariadb.schema("there");
-        schema.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (40), (2)");
-        assert_eq!(schema.number("SELECT sum(a) FROM t"), 42);
+        let database = mariadb.database("there");
+        database.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (40), (2)");
+        assert_eq!(database.number("SELECT CAST(sum(a) AS signed) FROM t"), 42);
     }
 }
 
@@ -64,15 +64,15 @@ fn a_killed_or_restarted_postgres_comes_back_with_its_data() {
 #[test]
 fn a_killed_or_restarted_mariadb_comes_back_with_its_data() {
     let Some(server) = support::requires_own_mariadb() else { return };
-    let schema = Mariadb::at(server.address()).schema("kept");
-    schema.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1)");
+    let database = Mariadb::at(server.address()).database("kept");
+    database.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1)");
     server.kill();
     server.start_again();
-    assert_eq!(schema.number("SELECT count(*) FROM t"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM t"), 1);
     server.restart();
     server.freeze();
     let waiting = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| schema.number("SELECT count(*) FROM t"));
+        let asking = scope.spawn(|| database.number("SELECT count(*) FROM t"));
         std::thread::sleep(Duration::from_millis(300));
         let waiting = !asking.is_finished();
         server.thaw();

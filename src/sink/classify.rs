@@ -85,34 +85,27 @@ pub(super) const fn sqlite(code: i32) -> Verdict {
     }
 }
 
+/// What heals by itself: changed since read, connections, shutdown, network, lock wait, deadlock,
+/// limits of a user, interrupted, prepared anew, no lock at once, statement too long, killed; and the
+/// client's own numbers.
+const MYSQL_RETRIABLE: [u16; 36] = [
+    1020, 1040, 1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1156, 1157, 1158, 1159, 1160, 1161,
+    1180, 1184, 1203, 1205, 1206, 1213, 1226, 1317, 1614, 1615, 1927, 1969, 2002, 2003, 2006, 2013,
+    3024, 3169, 3572, 4031,
+];
+
+/// What is wrong with one row's values: out of range, of another kind, no text of its character set,
+/// larger than a row or a packet may be, no JSON.
+const MYSQL_UNFIT: [u16; 17] = [
+    1118, 1153, 1162, 1264, 1265, 1292, 1300, 1301, 1366, 1367, 1411, 1416, 1690, 3140, 3141, 3156,
+    3158,
+];
+
 /// MySQL and MariaDB: error number.
-pub(super) const fn mysql(number: u16) -> Verdict {
+pub(super) fn mysql(number: u16) -> Verdict {
     match number {
-        // changed since read, connections, shutdown, network, lock wait, deadlock, limits of a user,
-        // interrupted, prepared anew, no lock at once
-        1020
-        | 1040
-        | 1042
-        | 1043
-        | 1053
-        | 1077..=1080
-        | 1152
-        | 1156..=1161
-        | 1180
-        | 1184
-        | 1203
-        | 1205
-        | 1206
-        | 1213
-        | 1226
-        | 1317
-        | 1614
-        | 1615
-        | 3024
-        | 3572 => Verdict::Retry,
-        // MariaDB: connection killed, statement too long; MySQL: client silent for too long, killed
-        1927 | 1969 | 3169 | 4031 => Verdict::Retry,
-        2002 | 2003 | 2006 | 2013 => Verdict::Retry,
+        _ if MYSQL_RETRIABLE.contains(&number) => Verdict::Retry,
+        _ if MYSQL_UNFIT.contains(&number) => Verdict::Refuse(Cause::DataException),
         1406 => Verdict::Refuse(Cause::ValueTooLong),
         1048 => Verdict::Refuse(Cause::ConstraintNotNull),
         1216 | 1217 | 1451 | 1452 | 1761 | 1762 => Verdict::Refuse(Cause::ConstraintForeignKey),
@@ -121,21 +114,6 @@ pub(super) const fn mysql(number: u16) -> Verdict {
         3819 | 4025 => Verdict::Refuse(Cause::ConstraintCheck),
         // raised by a trigger of the user's
         1644 => Verdict::Refuse(Cause::IntegrityViolation),
-        // larger than a packet or a row may be, out of range, of another kind, no JSON
-        1118
-        | 1153
-        | 1162
-        | 1264
-        | 1265
-        | 1292
-        | 1300
-        | 1301
-        | 1366
-        | 1367
-        | 1411
-        | 1416
-        | 1690
-        | 3140..=3158 => Verdict::Refuse(Cause::DataException),
         1021 | 1114 => Verdict::Pause("the disk or a tablespace is full: make room"),
         1290 | 1792 | 1836 => Verdict::Pause("the database is read-only: point to the primary"),
         1044 | 1142 | 1143 | 1227 | 1370 => Verdict::Pause("the user lacks a privilege: grant it"),
@@ -252,14 +230,14 @@ impl<'a> Attempt<'a> {
         }
         let message = error.message();
         let mut names = self.statement?.columns.iter().filter_map(|column| column.name.as_ref());
-        let named = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        let found = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
             matches!(error.number(), 1048 | 1264 | 1406)
                 .then(|| names.find(|name| message.contains(&format!("olumn '{name}'"))))?
         } else {
             (cause == Cause::ConstraintNotNull)
                 .then(|| names.find(|name| message.ends_with(&format!(".{name}"))))?
         };
-        named.cloned()
+        found.cloned()
     }
 }
 

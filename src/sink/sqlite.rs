@@ -13,8 +13,8 @@ use sqlx::{Arguments, ConnectOptions, Row, SqlitePool, TypeInfo, ValueRef};
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::database::{
-    ANSWER_LIMIT, CONNECT_LIMIT, Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction,
-    answer, asserted, unbindable,
+    ANSWER_LIMIT, CONNECT_LIMIT, Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow,
+    Transaction, answer, asserted, constant_column, unbindable,
 };
 use super::held::Held;
 use crate::model::TableName;
@@ -130,26 +130,17 @@ impl Database for SqliteDatabase {
                 column.filled = true;
             }
         }
-        let mut indexed: Vec<String> = key.first().cloned().into_iter().collect();
-        let mut unique = if key.is_empty() { Vec::new() } else { vec![key] };
+        let mut keys = Indexes::default();
         let rows = sqlx::query(INDEXES).bind(&*table.name).bind(schema).bind(schema);
-        let mut found: Vec<(String, bool, Vec<String>)> = Vec::new();
         for row in rows.fetch_all(&self.pool).await.map_err(failed)? {
             let name: String = row.try_get(0).map_err(failed)?;
             let is_unique: bool = row.try_get(1).map_err(failed)?;
-            let column: Option<String> = row.try_get(2).map_err(failed)?;
-            // an expression has no name: it never equals a column's
-            let column = column.unwrap_or_default();
-            match found.last_mut() {
-                Some((last, _, columns)) if *last == name => columns.push(column),
-                _ => found.push((name, is_unique, vec![column])),
-            }
+            keys.add(name, is_unique, row.try_get(2).map_err(failed)?);
         }
-        for (_, is_unique, columns) in found {
-            indexed.extend(columns.first().cloned());
-            if is_unique {
-                unique.push(columns);
-            }
+        let (mut unique, mut indexed) = keys.told();
+        indexed.extend(key.first().cloned());
+        if !key.is_empty() {
+            unique.push(key);
         }
         Ok(Some(LiveTable {
             schema: schema.to_owned(),
@@ -224,13 +215,6 @@ impl Transaction for SqliteTransaction {
 
     async fn rollback(self: Box<Self>) {
         self.0.rollback().await;
-    }
-}
-
-const fn constant_column(constant: Cell<'_>) -> BindColumn {
-    match constant {
-        Cell::Int(_) => BindColumn::own(BindType::Int8),
-        _ => BindColumn::own(BindType::Text),
     }
 }
 

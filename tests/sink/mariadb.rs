@@ -184,6 +184,7 @@ async fn columns_of_other_types_take_what_the_accept_table_says() {
 
 #[tokio::test]
 async fn what_would_round_a_value_or_confuse_two_ids_is_an_error() {
+    use ColumnType::{Binary, DateTime, Double, Time};
     let Some(database) = mariadb().await else { return };
     database
         .execute(
@@ -192,7 +193,6 @@ async fn what_would_round_a_value_or_confuse_two_ids_is_an_error() {
              a datetime, b time(3), c float, d decimal(10,2), e binary(3), f timestamp NULL)",
         )
         .await;
-    use ColumnType::{Binary, DateTime, Double, Time};
     let kinds = [DateTime, Time, Double, Double, Binary, DateTime];
     let columns = ["a", "b", "c", "d", "e", "f"].iter().zip(kinds);
     let columns = columns.map(|(name, kind)| rule(name, kind)).collect();

@@ -7,22 +7,20 @@
 //! `skipped: ...` and passes, except that `services::the_services_are_there` fails where they are
 //! required (`ROWCAST_TEST_REQUIRE_SERVICES=1`: `make test` and `.ci/run`).
 
+pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod instance;
 pub(crate) mod kafka;
-pub(crate) mod mariadb;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
-pub(crate) mod postgres;
 pub(crate) mod process;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub(crate) use database::{Database, Mariadb, Postgres};
 pub(crate) use instance::Instance;
 pub(crate) use kafka::Kafka;
-pub(crate) use mariadb::Mariadb;
-pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::Rowcast;
 
 /// The shared Kafka, or a visible `skipped` and nothing.
