@@ -43,6 +43,9 @@ pub struct LiveTable {
     pub unique: Vec<Vec<String>>,
     /// First columns of all indexes (whole table).
     pub indexed: Vec<String>,
+    /// First columns and names of the indexes, for a dialect that names the one to use; empty for the
+    /// others.
+    pub index_names: Vec<(String, String)>,
 }
 
 impl LiveTable {

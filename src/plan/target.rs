@@ -51,6 +51,8 @@ pub struct Target {
     pub label: Arc<str>,
     /// Its columns.
     pub columns: Vec<TargetColumn>,
+    /// First columns and names of its indexes, where that is known and matters.
+    index_names: Vec<(String, String)>,
 }
 
 impl Target {
@@ -89,13 +91,21 @@ impl Target {
             .collect();
         let declared = table.parent.is_some() || root.guard == Guard::RootRow;
         let label = if declared { name } else { &root.named_table().name };
-        Self { quoted: dialect.table(name), label: label.to_string().into(), columns }
+        let index_names = live.map(|live| live.index_names.clone()).unwrap_or_default();
+        Self { quoted: dialect.table(name), label: label.to_string().into(), columns, index_names }
     }
 
     /// Place of a column among those filled.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| &*column.name == name)
+    }
+
+    /// The name of an index that begins with a column.
+    #[must_use]
+    pub fn index_on(&self, column: &str) -> Option<&str> {
+        let found = self.index_names.iter().find(|(first, _)| first == column);
+        found.map(|(_, name)| name.as_str())
     }
 
     /// How a column is bound; as text if it is not filled.

@@ -125,7 +125,7 @@ pub(super) fn mysql(number: u16) -> Verdict {
         1046 => Verdict::Pause("the database URL names no database"),
         1146 => Verdict::Pause("a table is missing: see `rowcast schema`"),
         1054 => Verdict::Pause("a column is missing: see `rowcast schema`"),
-        1136 | 1267 | 1364 => {
+        1136 | 1176 | 1267 | 1364 => {
             Verdict::Pause("the schema does not fit the rules: see `rowcast check`")
         }
         1665 => Verdict::Pause("the server logs statements: set binlog_format to ROW or MIXED"),

@@ -110,7 +110,14 @@ impl Database for PostgresDatabase {
                 unique.push(names);
             }
         }
-        Ok(Some(LiveTable { schema, name: table.name.to_string(), columns, unique, indexed }))
+        Ok(Some(LiveTable {
+            schema,
+            name: table.name.to_string(),
+            columns,
+            unique,
+            indexed,
+            index_names: Vec::new(),
+        }))
     }
 
     async fn create_bookkeeping(&self) -> Result<(), SinkError> {

@@ -148,6 +148,7 @@ impl Database for SqliteDatabase {
             columns,
             unique,
             indexed,
+            index_names: Vec::new(),
         }))
     }
 

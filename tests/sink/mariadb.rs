@@ -10,8 +10,8 @@ use rowcast::sink::{Owner, Sink, SinkError};
 use sqlx::Connection;
 
 use super::fixture::{
-    TestDatabase, TestSink, catalog, catalog_of, databases, delete, named, plain, rule, table,
-    upsert,
+    TestDatabase, TestSink, catalog, catalog_of, databases, delete, delete_what_is_there, named,
+    plain, rule, table, upsert,
 };
 use super::{STALE, WRITTEN};
 
@@ -335,6 +335,20 @@ async fn a_lock_that_is_not_given_and_a_deadlock_are_waited_for() {
     assert!(matches!(error, SinkError::Unavailable { .. }) && told.contains("1205"), "{told}");
     other.rollback().await.unwrap();
     assert_eq!(sink.apply(&batch).await, [WRITTEN]);
+}
+
+#[tokio::test]
+async fn of_a_table_with_few_rows_only_those_are_locked_that_are_written() {
+    let Some(database) = mariadb().await else { return };
+    let sink = database.sink(catalog()).await;
+    sink.apply(&[upsert("a", 1, 0), upsert("b", 1, 1), upsert("c", 1, 2)]).await;
+    let mut other = sqlx::MySqlConnection::connect(&database.url).await.unwrap();
+    let lock = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; SELECT * FROM patient \
+                FORCE INDEX (source_resource_id) WHERE source_resource_id = 'a' FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let batch = [upsert("b", 2, 3), delete("c", 2, 4), delete_what_is_there("d", 5)];
+    assert_eq!(sink.apply(&batch).await, [WRITTEN, WRITTEN, WRITTEN]);
+    assert_eq!(database.patients().await, ["a|1|name 1", "b|2|name 2"]);
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ fn compared(bind: BindType, cell: &str) -> String {
 }
 
 /// What joins a table's rows `r` to those of `s` by its first column, and keeps to one table's where
-/// several have theirs: then `name` stands for its name.
+/// several have theirs: then `name` stands for its name. The index is forced: of a table that is small,
+/// or was when it was last counted, all rows would be read, and locked.
 fn joined(target: &Target, found_by: FoundBy<'_>, name: &str) -> String {
     let column = found_by.column();
     let key = Mysql.quote(column);
@@ -50,7 +51,13 @@ fn joined(target: &Target, found_by: FoundBy<'_>, name: &str) -> String {
         FoundBy::Column(_) => String::new(),
         FoundBy::TableNameAndResource => format!(" AND r.{} = {name}", Mysql.quote("table_name")),
     };
-    format!("{} r ON r.{key} = {cell}{of_one_table}", target.quoted)
+    let index = match found_by {
+        FoundBy::Column(_) => target.index_on(column),
+        FoundBy::TableNameAndResource => Some("PRIMARY"),
+    };
+    let forced = index.map(|index| format!(" FORCE INDEX ({})", Mysql.quote(index)));
+    let forced = forced.unwrap_or_default();
+    format!("{} r{forced} ON r.{key} = {cell}{of_one_table}", target.quoted)
 }
 
 /// A constant that is needed more than once, as a table of one row.
@@ -180,7 +187,7 @@ pub(super) fn remember_version(table_name: &Arc<str>) -> Statement {
     let columns = own(&[BindType::Text, BindType::Int8]);
     let rows = rows(&columns);
     let question = format!(
-        "SELECT s.o, s.c1 FROM {rows} LEFT JOIN rowcast_tombstone d \
+        "SELECT s.o, s.c1 FROM {rows} LEFT JOIN rowcast_tombstone d FORCE INDEX (`PRIMARY`) \
          ON d.source_resource_id = s.c1 AND d.table_name = ? \
          WHERE d.version IS NULL OR d.version < s.c2 FOR UPDATE"
     );

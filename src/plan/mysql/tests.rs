@@ -69,10 +69,10 @@ const VIEW_STATEMENTS: [&str; 5] = [
          ?, ?), (?, ?, ?)",
     "DELETE r FROM <T> s STRAIGHT_JOIN `fhir`.`Patient_View` r ON r.`source_resource_id` \
          = s.c1",
-    "DELETE r FROM <T> s STRAIGHT_JOIN `rowcast_resource` r ON r.`source_resource_id` = \
+    "DELETE r FROM <T> s STRAIGHT_JOIN `rowcast_resource` r FORCE INDEX (`PRIMARY`) ON r.`source_resource_id` = \
          s.c1 AND r.`table_name` = ?",
     "SELECT CAST(s.c1 AS char), CAST(r.`version` AS signed) FROM <TN> s STRAIGHT_JOIN \
-         `rowcast_resource` r ON r.`source_resource_id` = s.c1 AND r.`table_name` = ? WHERE \
+         `rowcast_resource` r FORCE INDEX (`PRIMARY`) ON r.`source_resource_id` = s.c1 AND r.`table_name` = ? WHERE \
          r.`version` <= s.c2 FOR UPDATE",
 ];
 
@@ -86,7 +86,7 @@ const QUESTIONS: [&str; 4] = [
          (d.version >= s.c2 OR (d.origin_topic = s.c4 AND d.origin_partition = s.c5 AND \
          (d.origin_offset, d.origin_index) > (s.c6, s.c7)))) FOR UPDATE",
     "SELECT s.o, CAST(s.c1 AS char) FROM <TNTTNNN> s CROSS JOIN (SELECT CAST(? AS binary) \
-         AS name) t LEFT JOIN `rowcast_resource` r ON r.`source_resource_id` = s.c1 AND \
+         AS name) t LEFT JOIN `rowcast_resource` r FORCE INDEX (`PRIMARY`) ON r.`source_resource_id` = s.c1 AND \
          r.`table_name` = t.name WHERE (r.`source_resource_id` IS NULL OR r.`version` < s.c2) \
          AND NOT EXISTS (SELECT 1 FROM rowcast_tombstone d WHERE d.source_resource_id = s.c3 \
          AND d.table_name = t.name AND (d.version >= s.c2 OR (d.origin_topic = s.c4 AND \
@@ -94,7 +94,7 @@ const QUESTIONS: [&str; 4] = [
          FOR UPDATE",
     "SELECT s.o, CAST(s.c1 AS char), s.c2 FROM <TN> s LEFT JOIN `fhir`.`patient_history` \
          r ON r.`source_resource_id` = s.c1 AND r.`version` = s.c2 WHERE r.`version` IS NULL",
-    "SELECT s.o, s.c1 FROM <TN> s LEFT JOIN rowcast_tombstone d ON d.source_resource_id = \
+    "SELECT s.o, s.c1 FROM <TN> s LEFT JOIN rowcast_tombstone d FORCE INDEX (`PRIMARY`) ON d.source_resource_id = \
          s.c1 AND d.table_name = ? WHERE d.version IS NULL OR d.version < s.c2 FOR UPDATE",
 ];
 
@@ -218,6 +218,21 @@ fn what_is_asked_before_a_write_is_as_reviewed() {
         assert_eq!(*question.statement.text(2), written_out(expected));
         assert_eq!(question.places.len(), question.statement.columns.len());
     }
+}
+
+#[test]
+fn an_index_is_forced_where_its_name_is_known() {
+    let live = crate::plan::LiveTable {
+        schema: "fhir".into(),
+        name: "name".into(),
+        columns: Vec::new(),
+        unique: Vec::new(),
+        indexed: Vec::new(),
+        index_names: vec![("source_resource_id".into(), "by`resource".into())],
+    };
+    let statements = RootStatements::new(&Mysql, &sample::root(), |_| Some(&live));
+    let delete = statements.tables[1].delete.text(1);
+    assert!(delete.contains(" r FORCE INDEX (`by``resource`) ON "), "{delete}");
 }
 
 #[test]

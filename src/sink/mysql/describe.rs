@@ -26,13 +26,18 @@ pub(super) async fn describe(
     }
     let Some(schema) = schema else { return Ok(None) };
     let mut keys = Indexes::default();
+    let mut index_names = Vec::new();
     for row in query(pool, INDEXES, table).await? {
         let name: String = row.try_get(0).map_err(failed)?;
         let is_unique: bool = row.try_get(1).map_err(failed)?;
-        keys.add(name, is_unique, row.try_get(2).map_err(failed)?);
+        let column: Option<String> = row.try_get(2).map_err(failed)?;
+        let is_first: bool = row.try_get(3).map_err(failed)?;
+        index_names.extend(column.clone().filter(|_| is_first).map(|first| (first, name.clone())));
+        keys.add(name, is_unique, column);
     }
     let (unique, indexed) = keys.told();
-    Ok(Some(LiveTable { schema, name: table.name.to_string(), columns, unique, indexed }))
+    let name = table.name.to_string();
+    Ok(Some(LiveTable { schema, name, columns, unique, indexed, index_names }))
 }
 
 async fn query(
@@ -89,10 +94,11 @@ OR extra LIKE '%auto_increment%' OR extra LIKE '%GENERATED%' \
 FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? \
 AND (@@lower_case_table_names <> 0 OR BINARY table_name = ?) ORDER BY ordinal_position";
 
-/// Index, whether unique, column (of an expression or a part of a column: none).
+/// Index, whether unique, column (of an expression or a part of a column: none), whether the index
+/// begins with it.
 const INDEXES: &str = "\
 SELECT CAST(index_name AS char), non_unique = 0, \
-CASE WHEN sub_part IS NULL THEN CAST(column_name AS char) END \
+CASE WHEN sub_part IS NULL THEN CAST(column_name AS char) END, seq_in_index = 1 \
 FROM information_schema.statistics WHERE table_schema = COALESCE(?, DATABASE()) \
 AND table_name = ? AND (@@lower_case_table_names <> 0 OR BINARY table_name = ?) \
 ORDER BY index_name, seq_in_index";
