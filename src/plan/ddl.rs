@@ -84,7 +84,8 @@ pub fn table_ddl(
     let parent = parent.and_then(|parent| root.tables.get(parent));
     if let (Some(parent), TableKind::Live) = (parent, kind) {
         lines.push(format!(
-            "  FOREIGN KEY ({}) REFERENCES {} ({})",
+            "  {}FOREIGN KEY ({}) REFERENCES {} ({})",
+            dialect.foreign_key_name(&name),
             quote("parent_reference"),
             dialect.reference(&parent.name),
             quote("id")

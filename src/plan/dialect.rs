@@ -89,6 +89,12 @@ pub trait Dialect: Send + Sync {
         self.table_options()
     }
 
+    /// What names the foreign key of a table in our DDL, where the database's own name for it would
+    /// not do.
+    fn foreign_key_name(&self, _table: &TableName) -> String {
+        String::new()
+    }
+
     /// DDL of an index on one or several columns.
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String;
 

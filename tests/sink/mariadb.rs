@@ -240,6 +240,15 @@ async fn rows_larger_than_a_packet_together_are_written_and_one_alone_is_refused
 }
 
 #[tokio::test]
+async fn names_may_have_64_characters() {
+    let Some(database) = mariadb().await else { return };
+    let long = "ü".repeat(64);
+    let child = table(&long, Some(0), vec![rule(&"c".repeat(64), ColumnType::String)]);
+    let sink = database.sink(catalog_of(vec![table("root", None, Vec::new()), child], false)).await;
+    assert_eq!(sink.apply(&[plain("1", 1, Vec::new())]).await, [WRITTEN]);
+}
+
+#[tokio::test]
 async fn a_killed_connection_is_replaced() {
     let Some(database) = mariadb().await else { return };
     let sink = database.sink(catalog()).await;

@@ -13,6 +13,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::bookkeeping::{self, OwnTable, OwnType};
 use super::cell::BindColumn;
 use super::dialect::{Accepted, Access, Dialect};
@@ -27,6 +29,9 @@ pub struct Mysql;
 
 /// VARCHAR is ours up to here; beyond, a few columns would exceed the 65,535 bytes of a row.
 const LONGEST_VARCHAR: usize = 255;
+
+/// Characters of an identifier.
+const LONGEST_NAME: usize = 64;
 
 /// Ids compare byte by byte.
 const ID_TYPE: &str = "varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
@@ -97,6 +102,15 @@ impl Dialect for Mysql {
 
     fn table_options(&self) -> &'static str {
         " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    }
+
+    /// The database appends `_ibfk_1` to the table's name, even if that gets too long.
+    fn foreign_key_name(&self, table: &TableName) -> String {
+        if table.name.chars().count() <= LONGEST_NAME - "_ibfk_1".len() {
+            return String::new();
+        }
+        let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, table.name.as_bytes());
+        format!("CONSTRAINT {} ", self.quote(&format!("{}_fk", name.simple())))
     }
 
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {

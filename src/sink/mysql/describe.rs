@@ -92,7 +92,7 @@ CAST(numeric_scale AS signed), CAST(datetime_precision AS signed), CAST(collatio
 is_nullable = 'NO', COALESCE(CAST(column_default AS char), 'NULL') <> 'NULL' \
 OR extra LIKE '%auto_increment%' OR extra LIKE '%GENERATED%' \
 FROM information_schema.columns WHERE table_schema = COALESCE(?, DATABASE()) AND table_name = ? \
-AND (@@lower_case_table_names <> 0 OR BINARY table_name = ?) ORDER BY ordinal_position";
+AND (@@lower_case_table_names <> 0 OR CAST(table_name AS binary) = ?) ORDER BY ordinal_position";
 
 /// Index, whether unique, column (of an expression or a part of a column: none), whether the index
 /// begins with it.
@@ -100,5 +100,5 @@ const INDEXES: &str = "\
 SELECT CAST(index_name AS char), non_unique = 0, \
 CASE WHEN sub_part IS NULL THEN CAST(column_name AS char) END, seq_in_index = 1 \
 FROM information_schema.statistics WHERE table_schema = COALESCE(?, DATABASE()) \
-AND table_name = ? AND (@@lower_case_table_names <> 0 OR BINARY table_name = ?) \
+AND table_name = ? AND (@@lower_case_table_names <> 0 OR CAST(table_name AS binary) = ?) \
 ORDER BY index_name, seq_in_index";
