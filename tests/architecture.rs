@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("problem", &[]),
@@ -56,8 +56,27 @@ const ARROWS: [(&str, &[&str]); 14] = [
         ],
     ),
     (
+        "application",
+        &[
+            "broker",
+            "dead_letter",
+            "error",
+            "model",
+            "plan",
+            "problem",
+            "retry",
+            "runtime",
+            "sink",
+            "source",
+            "telemetry",
+            "topology",
+            "transform",
+        ],
+    ),
+    (
         "cli",
         &[
+            "application",
             "broker",
             "dead_letter",
             "error",

@@ -49,6 +49,14 @@ fn is_delete(change: &Change) -> bool {
 }
 
 #[test]
+fn a_change_has_the_timestamp_of_its_record() {
+    let mut record = record(None, Some(PATIENT));
+    assert_eq!(decode(&record).expect("a change").timestamp, None);
+    record.timestamp = Some(1_700_000_000_123);
+    assert_eq!(decode(&record).expect("a change").timestamp, Some(1_700_000_000_123));
+}
+
+#[test]
 fn a_resource_is_an_upsert_at_its_version_id() {
     for key in [None, Some("Patient/123"), Some("tenant-a"), Some("tenant/a")] {
         let change = decode(&record(key, Some(PATIENT))).expect("a change");

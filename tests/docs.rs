@@ -7,6 +7,7 @@ use std::path::Path;
 use rowcast::error::Cause;
 use rowcast::plan::{Dialect, Mysql, Postgres, Sqlite};
 use rowcast::telemetry::metrics::Metrics;
+use rowcast::transform::fhirpath;
 
 const GENERATED: &str = "<!-- Generated from the code: ROWCAST_BLESS=1 cargo test docs:: -->\n";
 
@@ -86,4 +87,31 @@ fn every_accepted_column_type_is_listed_per_database() {
         page.push_str(notes);
     }
     is_generated("column-types.md", &page);
+}
+
+/// The page with other text between `<!-- name: generated -->` and `<!-- end -->`.
+fn with_block(page: &str, name: &str, block: &str) -> String {
+    let begin = format!("<!-- {name}: generated -->\n");
+    let (before, rest) = page.split_once(&begin).expect("the block begins");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the block ends");
+    format!("{before}{begin}{block}<!-- end -->{after}")
+}
+
+#[test]
+fn every_function_of_fhirpath_and_every_exception_is_listed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fhirpath.md");
+    let written = std::fs::read_to_string(path).expect("the page is there");
+    let names: Vec<_> = fhirpath::supported().iter().map(|name| format!("`{name}`")).collect();
+    let mut refused = "| what | why |\n|---|---|\n".to_owned();
+    for (name, reason) in fhirpath::refused() {
+        let _ = writeln!(refused, "| `{name}` | {reason} |");
+    }
+    let mut exceptions = "| test | applies | reason |\n|---|---|---|\n".to_owned();
+    for exception in crate::fhirpath::exceptions() {
+        let applies = if exception.applies { "yes" } else { "no" };
+        let _ = writeln!(exceptions, "| {} | {applies} | {} |", exception.test, exception.reason);
+    }
+    let page = with_block(&written, "functions", &format!("{}\n", names.join(" ")));
+    let page = with_block(&page, "refused", &refused);
+    is_generated("fhirpath.md", &with_block(&page, "exceptions", &exceptions));
 }

@@ -4,14 +4,19 @@
 
 mod architecture;
 mod broker;
+mod cases;
 mod dashboards;
 mod decode;
 mod dependencies;
 mod docker;
 mod docs;
+mod embedding;
+mod explain;
 mod fhirpath;
 mod fuzz;
 mod hl7_examples;
+mod navigation;
+mod panics;
 mod pipeline;
 mod proof;
 mod rules;

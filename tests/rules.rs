@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
+use chrono::DateTime;
 use proptest::prelude::*;
 use rowcast::error::{Cause, Refusal, Stage};
 use rowcast::model::{
@@ -66,6 +67,7 @@ fn change(document: &str) -> Change {
         resource: ResourceKey { resource_type: text("resourceType"), id: text("id") },
         operation: Operation::Upsert { version: Version::new(7).expect("positive"), document },
         origin: Origin { source: TopicPartition::new("changes", 0), offset: Offset(0), index: 0 },
+        timestamp: None,
     }
 }
 
@@ -728,4 +730,27 @@ fn the_shipped_rules_take_every_synthetic_resource() {
         }
         assert_eq!(filled[0], count, "one root row for each {resource_type}");
     }
+}
+
+#[test]
+fn now_is_the_time_of_the_changes_record_whenever_the_rows_are_made() {
+    let rules = rules(&columns(&json!([
+        {"columnName": "seen", "fhirPath": "now()", "columnType": "DATETIME"},
+        {"columnName": "day", "fhirPath": "today()", "columnType": "DATE"},
+    ])));
+    let mut change = change(r#"{"resourceType":"Patient","id":"p1"}"#);
+    let refusal = rules.transform(&change).expect_err("no timestamp");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert!(refusal.messages.iter().any(|message| message.contains("no timestamp")));
+    change.timestamp = Some(1_700_000_000_123);
+    let made = || {
+        let mut roots = rules.transform(&change).expect("rows");
+        let mut sets = roots.remove(0).row_sets.expect("the document matches");
+        sets.remove(0).rows.remove(0)
+    };
+    let row = made();
+    let instant = DateTime::from_timestamp_millis(1_700_000_000_123).expect("a time");
+    assert!(row.contains(&Value::DateTime(instant)));
+    assert!(row.contains(&Value::Date(instant.date_naive())));
+    assert_eq!(row, made());
 }

@@ -138,7 +138,6 @@ fn missing_sections_are_named_and_nothing_that_follows_from_them() {
         [
             "t.yaml#/name: is required",
             "t.yaml#/source: is required",
-            "t.yaml#/transform: is required",
             "t.yaml#/sink/url: is required",
         ]
     );
@@ -482,6 +481,11 @@ fn the_checked_in_schema_of_topologies_is_the_generated_one() {
 #[test]
 fn the_checked_in_schema_of_rules_is_the_generated_one() {
     is_checked_in("rules.schema.json", &RuleSet::schema(), "src/transform/rules/document.rs");
+}
+
+#[test]
+fn the_checked_in_schema_of_cases_is_the_generated_one() {
+    is_checked_in("cases.schema.json", &rowcast::cli::cases_schema(), "src/cli/cases/file.rs");
 }
 
 #[test]

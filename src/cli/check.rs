@@ -1,9 +1,10 @@
 //! `rowcast check`: everything that can be known to be wrong before the first record.
 
-use super::opened::Opened;
-use super::{Failure, TopologyArguments};
+use std::path::PathBuf;
+
+use super::{Failure, Output, TopologyArguments, cases};
 use crate::plan::{SchemaProblem, Severity};
-use crate::transform::Transformer as _;
+use crate::topology::BrokerChoice;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
@@ -13,32 +14,64 @@ pub(super) struct Arguments {
     /// Look at files only; do not connect to the database.
     #[arg(long)]
     offline: bool,
+    /// Run golden cases as well: files or folders; default: `cases` beside the topology file.
+    #[arg(long, value_name = "PATH", num_args = 0..)]
+    cases: Option<Vec<PathBuf>>,
+    /// How to print the cases' results.
+    #[arg(long, value_enum, default_value = "table", requires = "cases")]
+    output: Output,
 }
 
 pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
-    let opened = Opened::load(&arguments.topology)?;
-    opened.warn();
-    let roots = opened.rules.catalog().roots.iter();
-    let tables: usize = roots.map(|root| root.declared_tables().len()).sum();
-    eprintln!(
-        "topology {}: {} rules files, {tables} tables",
-        opened.topology.name,
-        opened.topology.rules.len()
-    );
-    opened.broker().await?;
+    let application = super::open(&arguments.topology)?;
+    let topology = application.topology();
+    let tables: usize =
+        application.catalog().roots.iter().map(|root| root.declared_tables().len()).sum();
+    eprintln!("topology {}: {} rules files, {tables} tables", topology.name, topology.rules.len());
+    // Kafka's client judges its properties without contacting anybody
+    if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {
+        application.broker().await?;
+    }
+    let failed = match &arguments.cases {
+        None => 0,
+        Some(paths) if paths.is_empty() => {
+            let beside = arguments.topology.topology.with_file_name("cases");
+            cases::run(&application, &[beside], arguments.output)?
+        }
+        Some(paths) => cases::run(&application, paths, arguments.output)?,
+    };
     if arguments.offline {
-        return Ok(());
+        return held(failed);
     }
     // the identity matters for writing only
-    let sink = opened.sink("check").await?;
+    let sink = application.sink("check").await?;
     let problems = sink.check_schema().await?;
     refuse(&problems)?;
     eprintln!("schema: fits");
-    Ok(())
+    held(failed)
+}
+
+fn held(failed_cases: usize) -> Result<(), Failure> {
+    match failed_cases {
+        0 => Ok(()),
+        1 => Err(Failure::failed("1 case does not hold")),
+        many => Err(Failure::failed(format!("{many} cases do not hold"))),
+    }
 }
 
 /// Says what is wrong with the live schema, with the DDL that mends it; warnings alone let pass.
 pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(refusal(problems));
+    }
+    for problem in problems {
+        eprintln!("warning: {problem}");
+    }
+    Ok(())
+}
+
+/// A live schema that does not fit.
+pub(super) fn refusal(problems: &[SchemaProblem]) -> Failure {
     let mut errors = Vec::new();
     let mut mending = Vec::new();
     for problem in problems {
@@ -52,9 +85,6 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
             mending.push(ddl);
         }
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
     let advice = format!("this DDL would mend it:\n\n{}\n", mending.join("\n"));
-    Err(Failure::configuration(&errors).advising(advice))
+    Failure::configuration(&errors).advising(advice)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use comfy_table::Table;
 use serde_json::json;
 
-use super::opened::Opened;
 use super::table::table;
 use super::{Failure, Output, TopologyArguments, check};
+use crate::application::Application;
 use crate::broker::Broker;
 use crate::dead_letter::{LetterSummary, browse, original};
 use crate::error::{Cause, Stage};
@@ -98,10 +98,9 @@ fn parse_stage(name: &str) -> Result<Stage, String> {
 pub(super) async fn dead_letters(command: Command) -> Result<(), Failure> {
     match command {
         Command::List { topology, filter, output } => {
-            let opened = Opened::load(&topology)?;
-            opened.warn();
-            let broker = opened.broker().await?;
-            let letters = letters(&opened, &*broker, &filter).await?;
+            let application = super::open(&topology)?;
+            let broker = application.broker().await?;
+            let letters = letters(&application, &*broker, &filter).await?;
             match output {
                 Output::Json => letters.iter().for_each(|letter| println!("{}", to_json(letter))),
                 Output::Table => println!("{}", listing(&letters)),
@@ -109,20 +108,19 @@ pub(super) async fn dead_letters(command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Replay { topology, filter, force, output } => {
-            let opened = Opened::load(&topology)?;
-            opened.warn();
-            replay_letters(&opened, &filter, force, output).await
+            let application = super::open(&topology)?;
+            replay_letters(&application, &filter, force, output).await
         }
     }
 }
 
 /// The letters that a filter wants, oldest refusal first.
 async fn letters(
-    opened: &Opened,
+    application: &Application,
     broker: &dyn Broker,
     filter: &Filter,
 ) -> Result<Vec<LetterSummary>, Failure> {
-    let topic = &opened.topology.dead_letter.topic;
+    let topic = &application.topology().dead_letter.topic;
     let listing = browse::list(broker, topic, MOST_LETTERS, |letter| filter.wants(letter)).await?;
     if listing.foreign > 0 {
         eprintln!("warning: {} records of {topic} are no letters of rowcast", listing.foreign);
@@ -134,9 +132,9 @@ async fn letters(
 }
 
 /// Letters counted by stage, cause, table and column, as a table.
-pub(super) async fn by_cause(opened: &Opened) -> Result<Table, Failure> {
-    let broker = opened.broker().await?;
-    let letters = letters(opened, &*broker, &Filter::default()).await?;
+pub(super) async fn by_cause(application: &Application) -> Result<Table, Failure> {
+    let broker = application.broker().await?;
+    let letters = letters(application, &*broker, &Filter::default()).await?;
     let mut counts: BTreeMap<[String; 4], usize> = BTreeMap::new();
     for letter in &letters {
         let text = |name: &Option<Arc<str>>| name.as_deref().unwrap_or("-").to_owned();
@@ -155,13 +153,13 @@ pub(super) async fn by_cause(opened: &Opened) -> Result<Table, Failure> {
 }
 
 async fn replay_letters(
-    opened: &Opened,
+    application: &Application,
     filter: &Filter,
     force: bool,
     output: Output,
 ) -> Result<(), Failure> {
-    let broker = opened.broker().await?;
-    let latest: HashMap<String, i64> = letters(opened, &*broker, filter)
+    let broker = application.broker().await?;
+    let latest: HashMap<String, i64> = letters(application, &*broker, filter)
         .await?
         .into_iter()
         .map(|letter| (letter.id, letter.last_failed_at))
@@ -169,14 +167,15 @@ async fn replay_letters(
     if latest.is_empty() {
         return Err(Failure::nothing_matched("no letter matches"));
     }
-    let sink = opened.sink(&broker.cluster_id().await?).await?;
+    let sink = application.sink(&broker.cluster_id().await?).await?;
     check::refuse(&sink.check_schema().await?)?;
-    let decoder = opened.decoder();
-    let stages = ReplayStages { decoder: &decoder, transformer: &*opened.rules, sink: &sink };
+    let decoder = application.decoder();
+    let stages =
+        ReplayStages { decoder: &decoder, transformer: &**application.transform(), sink: &sink };
 
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut waiting = latest;
-    let mut reader = broker.reader(&opened.topology.dead_letter.topic).await?;
+    let mut reader = broker.reader(&application.topology().dead_letter.topic).await?;
     while let Some(records) = reader.next().await? {
         for record in &records {
             let Some(letter) = original(record) else { continue };

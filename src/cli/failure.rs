@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use super::check;
+use crate::application::ApplicationError;
 use crate::broker::BrokerError;
-use crate::error::{ErrorClass, messages};
+use crate::error::{ErrorClass, Refusal, messages};
 use crate::problem::Problem;
 use crate::sink::SinkError;
 
@@ -43,6 +45,27 @@ impl Failure {
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { code: 69, lines: vec![format!("error: {}", message.into())] }
+    }
+
+    /// A change that was refused, each reason with its place and a remedy: exit code 1.
+    #[must_use]
+    pub fn refused(refusals: &[Refusal]) -> Self {
+        let mut lines = Vec::new();
+        for refusal in refusals {
+            lines.push(format!("refused: {}: {}", refusal.cause, refusal.messages.join(": ")));
+            let place = &refusal.place;
+            let places = [
+                ("table", &place.table),
+                ("column", &place.column),
+                ("rule", &place.rule),
+                ("path", &place.path),
+            ];
+            for (name, place) in places {
+                lines.extend(place.iter().map(|place| format!("  {name:<6}  {place}")));
+            }
+            lines.push(format!("  advice  {}", refusal.cause.remedy()));
+        }
+        Self { code: 1, lines }
     }
 
     /// The configuration is wrong: exit code 78, every problem a line.
@@ -92,6 +115,20 @@ impl From<SinkError> for Failure {
         match error.class() {
             ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
             ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),
+        }
+    }
+}
+
+impl From<ApplicationError> for Failure {
+    fn from(error: ApplicationError) -> Self {
+        match error {
+            ApplicationError::Configuration(problems) => Self::problems(&problems),
+            ApplicationError::Broker(error) => error.into(),
+            ApplicationError::Sink(error) => error.into(),
+            ApplicationError::Schema(problems) => check::refusal(&problems),
+            error @ (ApplicationError::Http { .. }
+            | ApplicationError::SingleThreaded
+            | ApplicationError::Run(_)) => Self::failed(messages(&error).join(": ")),
         }
     }
 }

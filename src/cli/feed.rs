@@ -108,11 +108,7 @@ fn as_written(topic: &Arc<str>, number: usize, line: &str) -> Result<OutgoingRec
         }
         Some(json) => Some(Bytes::from(json.to_owned())),
     };
-    let headers = written.headers.into_iter().map(|(name, value)| match value {
-        serde_json::Value::Null => Header { name, value: None },
-        serde_json::Value::String(text) => Header::text(&name, text),
-        other => Header::text(&name, other.to_string()),
-    });
+    let headers = written.headers.into_iter().map(header);
     Ok(OutgoingRecord {
         topic: Arc::clone(topic),
         partition: written.partition,
@@ -120,6 +116,15 @@ fn as_written(topic: &Arc<str>, number: usize, line: &str) -> Result<OutgoingRec
         value,
         headers: headers.collect(),
     })
+}
+
+/// A header as JSON writes it: text as it is, null as null, anything else as JSON text.
+pub(super) fn header((name, value): (String, serde_json::Value)) -> Header {
+    match value {
+        serde_json::Value::Null => Header { name, value: None },
+        serde_json::Value::String(text) => Header::text(&name, text),
+        other => Header::text(&name, other.to_string()),
+    }
 }
 
 fn at(line: usize, error: &serde_json::Error, expected: &'static str) -> FeedError {

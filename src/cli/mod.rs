@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::application::Application;
+use crate::telemetry::logs;
 use crate::topology::Setting;
 
+mod cases;
 mod check;
 mod dead_letters;
 mod demo;
@@ -15,19 +18,22 @@ mod explain;
 mod failure;
 mod feed;
 mod offsets;
-mod opened;
 mod produce;
 mod run;
 mod schema;
 mod table;
 mod topology;
+mod values;
 
+pub use cases::schema as cases_schema;
 pub use failure::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
   rowcast demo                                            a small hospital, start to end, in a folder of its own
   rowcast check --topology clinical.yaml                  rules, topology and the live schema
+  rowcast check --topology clinical.yaml --offline --cases  golden cases: changes, and the rows they must become
+  rowcast explain --topology clinical.yaml patient.json   what a resource becomes, and why
   rowcast schema --topology clinical.yaml | psql ...      create the tables
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
   rowcast dead-letters list --topology clinical.yaml      what was refused, and why
@@ -82,6 +88,22 @@ struct TopologyArguments {
     settings: Vec<Setting>,
 }
 
+/// Opens the topology, everything known that can be known without a connection.
+fn load(arguments: &TopologyArguments) -> Result<Application, Failure> {
+    let application = Application::load_with(&arguments.topology, &arguments.settings)?;
+    application.check()?;
+    Ok(application)
+}
+
+/// The same, its warnings said on stderr.
+fn open(arguments: &TopologyArguments) -> Result<Application, Failure> {
+    let application = load(arguments)?;
+    for warning in application.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(application)
+}
+
 /// How a command prints what it found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
@@ -95,6 +117,7 @@ enum Output {
 /// Parses the command line, runs the command, tells how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    logs::hide_panic_messages();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

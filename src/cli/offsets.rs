@@ -1,6 +1,5 @@
 //! `rowcast offsets`: what the database remembers about the topic.
 
-use super::opened::Opened;
 use super::table::table;
 use super::{Failure, Output, TopologyArguments};
 
@@ -34,10 +33,9 @@ pub(super) enum Command {
 
 pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
     let (Command::Show { topology, .. } | Command::Forget { topology, .. }) = &command;
-    let opened = Opened::load(topology)?;
-    opened.warn();
-    let broker = opened.broker().await?;
-    let sink = opened.sink(&broker.cluster_id().await?).await?;
+    let application = super::open(topology)?;
+    let broker = application.broker().await?;
+    let sink = application.sink(&broker.cluster_id().await?).await?;
     let known = sink.next_offsets().await?;
     match command {
         Command::Show { output: Output::Json, .. } => {
@@ -59,7 +57,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
             println!("{}", table(["topic", "partition", "next offset"], rows));
         }
         Command::Forget { topic, yes, .. } => {
-            let topic = topic.unwrap_or_else(|| opened.topology.topic.clone());
+            let topic = topic.unwrap_or_else(|| application.topology().topic.clone());
             let partitions =
                 known.iter().filter(|(partition, _)| *partition.topic == *topic).count();
             if partitions == 0 {

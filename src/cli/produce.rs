@@ -1,16 +1,13 @@
 //! `rowcast produce`: lines become records of the ingest topic.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
 use super::feed::{FeedFormat, record};
-use super::opened::Opened;
 use super::{Failure, TopologyArguments};
-use crate::broker::{Broker, BrokerError, OutgoingRecord, Producer, TopicSettings};
-use crate::retry::Backoff;
+use crate::application::Feed;
 
 /// Records sent together: one group commit of the embedded broker, a few requests of Kafka.
 const TOGETHER: usize = 1000;
@@ -29,44 +26,31 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
-    let opened = Opened::load(&arguments.topology)?;
-    opened.warn();
-    let broker = opened.broker().await?;
-    let topic: Arc<str> = opened.topology.topic.as_str().into();
-    if topic.starts_with('^') {
+    let application = super::open(&arguments.topology)?;
+    if application.topology().topic.starts_with('^') {
         return Err(Failure::usage("source.topic is a pattern; produce needs the name of a topic"));
     }
-    ensure_topic(&*broker, &topic).await?;
-    let producer = broker.producer()?;
+    let feed = application.feed().await?;
     let progress = Progress::new();
     let sent = if let Some(file) = arguments.file.filter(|file| file.as_os_str() != "-") {
         let failed = |error| Failure::failed(format!("{}: {error}", file.display()));
         let opened = tokio::fs::File::open(&file).await.map_err(failed)?;
         progress.expect(opened.metadata().await.map_or(0, |metadata| metadata.len()));
         let lines = BufReader::with_capacity(1 << 20, opened);
-        send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
+        send_lines(&feed, lines, arguments.format, &progress).await?
     } else {
         let lines = BufReader::new(tokio::io::stdin());
-        send_lines(&*producer, lines, arguments.format, &topic, &progress).await?
+        send_lines(&feed, lines, arguments.format, &progress).await?
     };
     progress.finish();
-    eprintln!("{sent} records appended to {topic}");
-    Ok(())
-}
-
-/// The topic as the broker's defaults make it, unless it is there.
-async fn ensure_topic(broker: &dyn Broker, topic: &str) -> Result<(), Failure> {
-    let settings =
-        TopicSettings { name: topic.to_owned(), partitions: None, properties: Vec::new() };
-    broker.ensure_topic(&settings).await?;
+    eprintln!("{sent} records appended to {}", feed.topic());
     Ok(())
 }
 
 async fn send_lines(
-    producer: &dyn Producer,
+    feed: &Feed,
     mut lines: impl AsyncBufRead + Unpin,
     format: FeedFormat,
-    topic: &Arc<str>,
     progress: &Progress,
 ) -> Result<u64, Failure> {
     let mut sent = 0;
@@ -83,47 +67,19 @@ async fn send_lines(
             progress.read(read);
             let text = line.trim();
             if !text.is_empty() {
-                batch.push(record(format, topic, number, text).map_err(|error| {
+                batch.push(record(format, feed.topic(), number, text).map_err(|error| {
                     Failure::failed(format!("{error}; {sent} records were appended before"))
                 })?);
             }
         }
         if batch.len() == TOGETHER || (read == 0 && !batch.is_empty()) {
             sent += batch.len() as u64;
-            send(producer, std::mem::take(&mut batch)).await?;
+            feed.send(std::mem::take(&mut batch)).await?;
             progress.sent(sent);
         }
         if read == 0 {
             return Ok(sent);
         }
-    }
-}
-
-/// Appends records; those that the broker was not there for are sent again, so that nothing is
-/// left out when it restarts. Some may then be there twice, which the guard makes harmless.
-pub(super) async fn send(
-    producer: &dyn Producer,
-    mut records: Vec<OutgoingRecord>,
-) -> Result<(), Failure> {
-    let mut backoff = Backoff::default();
-    loop {
-        let results = producer.send(records.clone()).await;
-        let mut again = Vec::new();
-        for (record, result) in records.into_iter().zip(results) {
-            match result {
-                Ok(_) => {}
-                Err(error @ BrokerError::Unavailable { .. }) if backoff.attempts() < 8 => {
-                    tracing::debug!(%error, "sending again");
-                    again.push(record);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if again.is_empty() {
-            return Ok(());
-        }
-        records = again;
-        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 

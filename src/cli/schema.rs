@@ -1,9 +1,8 @@
 //! `rowcast schema`: the DDL for the rules.
 
-use super::opened::Opened;
 use super::{Failure, TopologyArguments};
+use crate::application::Application;
 use crate::plan::{bookkeeping_ddl, catalog_ddl};
-use crate::transform::Transformer as _;
 
 /// Options of `schema`.
 #[derive(Debug, clap::Args)]
@@ -13,18 +12,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn schema(arguments: &Arguments) -> Result<(), Failure> {
-    let opened = Opened::load(&arguments.topology)?;
-    opened.warn();
-    println!("{}", ddl(&opened));
+    println!("{}", ddl(&super::open(&arguments.topology)?));
     Ok(())
 }
 
 /// All tables, the bookkeeping tables first, as one script.
-fn ddl(opened: &Opened) -> String {
-    let dialect = opened.dialect();
+fn ddl(application: &Application) -> String {
+    let dialect = application.dialect();
     let bookkeeping = bookkeeping_ddl(dialect).into_iter().map(|(_, ddl)| ddl);
     let mut statements: Vec<_> = bookkeeping.collect();
-    statements.extend(catalog_ddl(dialect, opened.rules.catalog()));
+    statements.extend(catalog_ddl(dialect, application.catalog()));
     statements
         .iter()
         .map(|ddl| format!("{};", ddl.trim_end().trim_end_matches(';')))

@@ -1,6 +1,5 @@
 //! `rowcast topology`.
 
-use super::opened::Opened;
 use super::{Failure, TopologyArguments};
 
 /// Options of `topology`.
@@ -24,9 +23,7 @@ enum Form {
 }
 
 pub(super) fn topology(arguments: &Arguments) -> Result<(), Failure> {
-    let opened = Opened::load(&arguments.topology)?;
-    opened.warn();
-    let description = opened.topology.describe();
+    let description = super::open(&arguments.topology)?.topology().describe();
     match arguments.output {
         Form::Text => print!("{description}"),
         Form::Mermaid => print!("{}", description.mermaid()),

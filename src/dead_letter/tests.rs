@@ -95,6 +95,14 @@ fn a_letter_says_what_it_was_told() {
 }
 
 #[test]
+fn an_opened_letter_has_the_time_of_its_record_not_its_own() {
+    let letter = as_read(letter(&head(), &dead(record(), 1_700_000_001_000)), 0);
+    assert_ne!(letter.timestamp, record().timestamp);
+    let opened = original(&letter).and_then(|opened| opened.record).expect("no pointer");
+    assert_eq!(opened.timestamp, record().timestamp);
+}
+
+#[test]
 fn a_second_failure_replaces_the_headers_and_keeps_the_origin() {
     let first = as_read(letter(&head(), &dead(record(), 1_000)), 5);
     let mut again = dead(first.clone(), 9_000);

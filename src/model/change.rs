@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::{Document, Origin};
 
 /// Type and logical id of a resource.
@@ -72,9 +74,18 @@ pub struct Change {
     pub operation: Operation,
     /// Where the change came from first.
     pub origin: Origin,
+    /// When its record was made, milliseconds since the epoch: what `now()` is in rules. A replayed
+    /// change keeps that of its letter, so that it makes the same rows.
+    pub timestamp: Option<i64>,
 }
 
 impl Change {
+    /// When the change was made, as far as its record tells: what `now()` is in expressions.
+    #[must_use]
+    pub fn instant(&self) -> Option<DateTime<Utc>> {
+        self.timestamp.and_then(DateTime::from_timestamp_millis)
+    }
+
     /// The change's version, if it has one.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use memchr::memchr2;
 use sonic_rs::{JsonValueTrait, Value};
 use thiserror::Error;
 
@@ -108,34 +109,55 @@ impl From<Node> for Document {
     }
 }
 
-/// One pass over the bytes, brackets inside strings not counted.
+/// Refuses nesting beyond the limit before the parser, which recurses, meets it.
 fn check_depth(bytes: &[u8], limit: usize) -> Result<(), DocumentError> {
+    // What opens nothing more often than the limit is not nested deeper: true of most documents,
+    // and told in a tenth of the time that the parse takes.
+    if opening_brackets(bytes) > limit && is_deeper(bytes, limit) {
+        return Err(DocumentError::TooDeep { limit });
+    }
+    Ok(())
+}
+
+/// How many `{` and `[` there are, in strings too.
+fn opening_brackets(bytes: &[u8]) -> usize {
+    /// Few enough for their count to fit into a byte, which lets the compiler count sixteen or
+    /// more at a time.
+    const CHUNK: usize = 128;
+    let opens = |byte: &u8| u8::from(matches!(byte, b'{' | b'['));
+    bytes.chunks(CHUNK).map(|chunk| usize::from(chunk.iter().map(opens).sum::<u8>())).sum()
+}
+
+/// Whether brackets outside of strings are nested deeper than the limit.
+fn is_deeper(bytes: &[u8], limit: usize) -> bool {
     let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in bytes {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
         match byte {
-            b'"' => in_string = true,
+            b'"' => skip_string(&mut rest),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > limit {
-                    return Err(DocumentError::TooDeep { limit });
+                    return true;
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    Ok(())
+    false
+}
+
+/// Goes on behind the quote that ends the string.
+fn skip_string(rest: &mut std::slice::Iter<'_, u8>) {
+    while let Some(at) = memchr2(b'"', b'\\', rest.as_slice()) {
+        let is_end = rest.nth(at) == Some(&b'"');
+        if is_end {
+            return;
+        }
+        rest.next();
+    }
+    *rest = [].iter();
 }
 
 #[cfg(test)]
@@ -154,8 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn many_brackets_side_by_side_are_not_deep() {
+        let flat = format!("[{}1]", "[],{},".repeat(1_000));
+        assert!(parse(&flat).is_ok());
+        let deep = format!("[{}[[[[1]]]]]", "[],{},".repeat(1_000));
+        assert_eq!(parse(&deep).err(), Some(DocumentError::TooDeep { limit: 4 }));
+    }
+
+    #[test]
     fn brackets_and_escaped_quotes_inside_strings_do_not_count_as_nesting() {
         assert!(parse(r#"{"a":"[[[[[[\"[[[["}"#).is_ok());
+        assert!(parse(r#"{"a":"[[[[[[\\","b":[[[1]]]}"#).is_ok());
+        let deep = parse(r#"{"a":"]]]]\\\"","b":[[[[1]]]]}"#);
+        assert_eq!(deep.err(), Some(DocumentError::TooDeep { limit: 4 }));
+        assert!(matches!(parse(r#"[{"a":"[[[[[ \"#), Err(DocumentError::InvalidJson { .. })));
     }
 
     #[test]

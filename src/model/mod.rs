@@ -1,6 +1,7 @@
 //! The values that travel: record, change, table, row. A leaf: no I/O, no async, no clock.
 
 mod change;
+mod declare;
 mod document;
 mod record;
 mod resource_type;

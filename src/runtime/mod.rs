@@ -69,6 +69,10 @@ pub enum RunError {
     /// The consumer ended by itself.
     #[error("the consumer ended")]
     ConsumerEnded,
+    /// A task panicked: a fault in rowcast, or in a transformer that a program brought. What was in
+    /// hand is delivered again.
+    #[error("a task panicked; nothing of its batch was committed")]
+    Panicked,
 }
 
 /// Runs until `stop`, or, with `until_idle`, until the committed offsets have reached every log
@@ -85,8 +89,13 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let mut measuring: Option<JoinHandle<bool>> = None;
-    let mut tasks =
-        Tasks { stages: Arc::clone(&stages), group: Arc::clone(&group), running: HashMap::new() };
+    let mut tasks = Tasks {
+        stages: Arc::clone(&stages),
+        group: Arc::clone(&group),
+        running: HashMap::new(),
+        panicked: CancellationToken::new(),
+    };
+    let panicked = tasks.panicked.clone();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
@@ -94,6 +103,7 @@ pub async fn run(
     let outcome = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
+            () = panicked.cancelled() => break Err(RunError::Panicked),
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
@@ -145,6 +155,8 @@ struct Tasks {
     stages: Arc<Stages>,
     group: Arc<dyn Group>,
     running: HashMap<TopicPartition, Task>,
+    /// Cancelled once a task panics.
+    panicked: CancellationToken,
 }
 
 impl Tasks {
@@ -161,6 +173,7 @@ impl Tasks {
                         Arc::clone(&self.stages),
                         Arc::clone(&self.group),
                         partition.clone(),
+                        &self.panicked,
                     );
                     self.running.insert(partition, task);
                 }

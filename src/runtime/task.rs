@@ -3,9 +3,11 @@
 //! Two halves joined by a channel of one batch: while a batch is being written, the next is being
 //! decoded and transformed. Memory is bounded by these two and the intake.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -50,6 +52,7 @@ impl Task {
         stages: Arc<Stages>,
         group: Arc<dyn Group>,
         partition: TopicPartition,
+        panicked: &CancellationToken,
     ) -> Self {
         let delivery = (Arc::clone(&group), partition.clone());
         let control = move |flow| match flow {
@@ -68,8 +71,10 @@ impl Task {
             started: AtomicBool::new(false),
         });
         let (to_settle, prepared) = mpsc::channel(1);
-        let preparing = tokio::spawn(prepare_batches(Arc::clone(&shared), to_settle));
-        let settling = tokio::spawn(Settler::run(Arc::clone(&shared), prepared));
+        let preparing = prepare_batches(Arc::clone(&shared), to_settle);
+        let preparing = tokio::spawn(watched(preparing, panicked.clone()));
+        let settling = Settler::run(Arc::clone(&shared), prepared);
+        let settling = tokio::spawn(watched(settling, panicked.clone()));
         Self { shared, preparing, settling }
     }
 
@@ -150,6 +155,14 @@ impl Shared {
             self.in_flight.fetch_sub(records, Ordering::Relaxed);
             self.stages.metrics.released(records);
         }
+    }
+}
+
+/// Tells of a panic, which would else stop the partition in silence.
+async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
+    // nothing of the half is looked at afterwards
+    if AssertUnwindSafe(half).catch_unwind().await.is_err() {
+        panicked.cancel();
     }
 }
 

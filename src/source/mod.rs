@@ -143,7 +143,7 @@ impl Decoder {
                 },
             },
         };
-        Ok(vec![Change { resource, operation, origin }])
+        Ok(vec![Change { resource, operation, origin, timestamp: record.timestamp }])
     }
 
     /// What the record says, the headers' operation included.

@@ -44,3 +44,16 @@ pub fn start(format: LogFormat, directives: Option<&str>) {
         builder.json().flatten_event(true).with_current_span(false).try_init()
     };
 }
+
+/// From now on a panic tells its place alone. Its message may quote a document: that of a text cut
+/// inside a letter quotes the text.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!("rowcast has a fault{place}; its message is hidden, please report it");
+        } else {
+            eprintln!("rowcast has a fault{place}; its message is hidden, please report it");
+        }
+    }));
+}

@@ -27,6 +27,7 @@ pub(super) struct TopologyFile {
     /// Where records come from.
     pub source: SourceFile,
     /// What becomes of a change.
+    #[serde(default)]
     pub transform: TransformFile,
     /// Where rows go.
     pub sink: SinkFile,
@@ -103,12 +104,14 @@ pub(super) enum FormatFile {
 }
 
 /// What becomes of a change.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TransformFile {
     /// Rules files, as paths or glob patterns relative to the topology file. All of them together
-    /// are the rules.
-    #[schemars(length(min = 1), inner(length(min = 1)))]
+    /// are the rules. Only a program that embeds rowcast with a transformer of its own may do
+    /// without.
+    #[serde(default)]
+    #[schemars(inner(length(min = 1)))]
     pub rules: Vec<String>,
     /// How changes of one resource are ordered.
     #[serde(default)]

@@ -122,7 +122,7 @@ mod tests {
             with("source", json!({"kafka": {"a": [], "b": 1}, "embedded": {"pat": 1}})),
             with("source", json!({"kafka": 7, "max_depth": 7, "max_record_bytes": 0})),
             with("transform", json!({"rules": [1, "a"], "version": null})),
-            with("transform", json!({"rules": []})),
+            with("transform", json!({"rules": [""]})),
             with("dead_letter", json!({"topic": 3, "max_ratio": 0})),
             with("name", json!("")),
         ] {

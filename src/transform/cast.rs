@@ -62,19 +62,23 @@ impl<'d> Scalar<'d> {
             | Item::Date(_)
             | Item::DateTime(_)
             | Item::Time(_)
-            | Item::Quantity(_) => item.text().map(Self::Text),
+            | Item::Quantity(_)
+            | Item::Type(_) => item.text().map(Self::Text),
         }
     }
 
     fn of_node(node: &'d Node) -> Option<Self> {
+        // Most are text, and each look at a node costs.
+        if let Some(text) = node.as_str() {
+            return Some(Self::Text(text.into()));
+        }
         match node.get_type() {
             JsonType::Null => None,
             JsonType::Boolean => node.as_bool().map(Self::Boolean),
-            JsonType::String => node.as_str().map(|text| Self::Text(text.into())),
             JsonType::Number => {
                 node.as_raw_number().map(|raw| Self::Number(raw.as_str().to_owned().into()))
             }
-            JsonType::Object | JsonType::Array => Some(Self::Complex(node)),
+            JsonType::String | JsonType::Object | JsonType::Array => Some(Self::Complex(node)),
         }
     }
 

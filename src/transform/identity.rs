@@ -4,7 +4,8 @@
 //! so that redelivery and replay meet the rows they made before and children know their parent's
 //! id without a round trip to the database. No clock, no randomness.
 
-use uuid::Uuid;
+use sha1::{Digest as _, Sha1};
+use uuid::{Builder, Uuid};
 
 use crate::model::ResourceKey;
 
@@ -13,14 +14,24 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_43a1_9d0e_4b57_8a66_d1f3_0b9e_72c
 
 /// Id of a resource's row in a root table.
 pub(super) fn root(table: &str, resource: &ResourceKey) -> Uuid {
-    let name = format!("{table}\0{}\0{}", resource.resource_type, resource.id);
-    Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    uuid_v5(NAMESPACE, &[table, "\0", &resource.resource_type, "\0", &resource.id])
 }
 
 /// Id of the row of the element with this index below the parent's row. The table stands for
 /// the element's path, because a table is filled from one path only.
 pub(super) fn child(parent: Uuid, table: &str, index: usize) -> Uuid {
-    Uuid::new_v5(&parent, format!("{table}\0{index}").as_bytes())
+    uuid_v5(parent, &[table, "\0", &index.to_string()])
+}
+
+/// The UUIDv5 of a name given in parts. [`Uuid::new_v5`] would make the same of the whole name,
+/// but hashes without the processor's help: it took a tenth of the transform.
+fn uuid_v5(namespace: Uuid, name: &[&str]) -> Uuid {
+    let mut hash = Sha1::new_with_prefix(namespace);
+    for part in name {
+        hash.update(part);
+    }
+    let [bytes @ .., _, _, _, _]: [u8; 20] = hash.finalize().into();
+    Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 #[cfg(test)]
@@ -31,6 +42,7 @@ mod tests {
     fn ids_are_the_same_in_every_run_and_release() {
         let resource = ResourceKey { resource_type: "Patient".into(), id: "123".into() };
         let root = root("patient", &resource);
+        assert_eq!(root, Uuid::new_v5(&NAMESPACE, "patient\0Patient\x00123".as_bytes()));
         assert_eq!(root.to_string(), "eaf562c3-2c9a-54cd-9bcc-86924ef830fb");
         assert_eq!(
             child(root, "patient_name", 1).to_string(),

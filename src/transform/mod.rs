@@ -9,15 +9,21 @@ use crate::model::{Catalog, Change, ResourceRows};
 
 mod cast;
 mod error;
+mod explain;
 pub mod fhirpath;
 mod identity;
 mod names;
 mod row;
+mod rows;
 mod rule_set;
 pub mod rules;
+mod several;
 pub mod view;
 
+pub use explain::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplanation, Why};
+pub use rows::Rows;
 pub use rule_set::RuleSet;
+pub use several::Transformers;
 
 /// Makes rows of documents. A [`RuleSet`] is one implementation; a program that embeds rowcast may
 /// bring its own.
@@ -32,4 +38,10 @@ pub trait Transformer: Send + Sync {
     /// # Errors
     /// A [`Refusal`] of stage `transform`; the same document will always be refused again.
     fn transform(&self, change: &Change) -> Result<Vec<ResourceRows>, Box<Refusal>>;
+
+    /// The same rows with reasons, for people: one [`RootExplanation`] for each root of the
+    /// change's resource type. Of a transformer that does not say more, the rows alone.
+    fn explain(&self, change: &Change) -> Vec<RootExplanation> {
+        explain::plain(self.catalog(), change, self.transform(change))
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::cast::Scalar;
 use super::error::{At, TransformError};
-use super::fhirpath::{Environment, Item, convert_to_boolean};
+use super::fhirpath::{Environment, Focus, Item, convert_to_boolean};
 use super::identity;
 use super::rules::{
     ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
@@ -13,6 +13,7 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use sonic_rs::JsonValueTrait as _;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -26,73 +27,74 @@ pub(super) fn row_sets(
     version: Version,
     document: &Document,
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
-    let mut run = Run {
-        change,
-        version,
-        environment: Environment::of(document.root()),
-        rows: vec![Vec::new(); program.tables],
-        rows_left: MAX_ROWS,
-        found: Vec::new(),
-    };
-    let focus = Item::resource(run.environment.resource);
+    let mut run = Run::new(change, version, document, program.tables);
+    let mut focus = run.resource();
     if let Some(condition) = &program.condition
-        && !run.holds(condition, &program.table, &focus)?
+        && run.truth(condition, &program.table, &mut focus)? != Some(true)
     {
         return Ok(None);
     }
     let id = identity::root(&program.table.name, &change.resource);
-    run.fill(&program.table, &focus, id, &Value::Null)?;
+    run.fill(&program.table, &mut focus, id, &Value::Null)?;
     let sets = run.rows.into_iter().enumerate();
     Ok(Some(sets.map(|(table, rows)| RowSet { table, rows }).collect()))
 }
 
 /// One document on its way through one root transformer.
-struct Run<'d> {
+pub(super) struct Run<'d> {
     change: &'d Change,
-    version: Version,
-    environment: Environment<'d>,
+    /// The change's version, in digits.
+    version: String,
+    pub(super) environment: Environment<'d>,
     /// By table index.
-    rows: Vec<Vec<Row>>,
+    pub(super) rows: Vec<Vec<Row>>,
     rows_left: usize,
     /// What the expression at hand yielded; kept for its capacity.
-    found: Vec<Item<'d>>,
+    pub(super) found: Vec<Item<'d>>,
 }
 
 impl<'d> Run<'d> {
+    /// The start of a document's way to `tables` tables.
+    pub(super) fn new(
+        change: &'d Change,
+        version: Version,
+        document: &'d Document,
+        tables: usize,
+    ) -> Self {
+        Self {
+            change,
+            version: version.to_string(),
+            environment: Environment::of(document.root()).at(change.instant()),
+            rows: vec![Vec::new(); tables],
+            rows_left: MAX_ROWS,
+            found: Vec::new(),
+        }
+    }
+
+    /// Where the expressions of root tables begin.
+    pub(super) fn resource(&self) -> Focus<'d> {
+        Focus::new(self.environment, Item::resource(self.environment.resource))
+    }
+
     /// Appends the row of one element, and the rows below it.
     fn fill(
         &mut self,
         table: &TableProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
-        if self.rows_left == 0 {
-            let error = TransformError::TooManyRows { limit: MAX_ROWS };
-            let at = At { table: &table.name, column: None, rule: None, path: None };
-            return Err(error.refuse(self.change, &at));
-        }
-        self.rows_left -= 1;
+        self.take_row(table)?;
         let mut row = Vec::with_capacity(table.columns.len());
-        let mut own_id = Value::Uuid(id);
         for column in &table.columns {
-            let value = self.value(column, focus, id, parent_reference).map_err(|error| {
-                let path = match &column.fill {
-                    Fill::Path(filled) => Some(filled.path.expression()),
-                    Fill::ResourceId => Some("id"),
-                    Fill::Version => Some("meta.versionId"),
-                    Fill::Id | Fill::ParentReference | Fill::Constant(_) => None,
-                };
-                let column_name = Some(&column.name);
-                let rule = column.rule.as_ref();
-                let at = At { table: &table.name, column: column_name, rule, path };
-                error.refuse(self.change, &at)
-            })?;
-            if &*column.name == "id" {
-                own_id = value.clone();
-            }
-            row.push(value);
+            self.cell(column, focus, id, parent_reference, &mut row)
+                .map_err(|error| self.refuse_column(table, column, &error))?;
         }
+        // The first column of every table is its `id`.
+        let own_id = match row.first() {
+            Some(own_id) if !table.children.is_empty() => own_id.clone(),
+            _ => Value::Null,
+        };
         self.rows[table.index].push(row);
         for child in &table.children {
             self.children(child, focus, id, &own_id)?;
@@ -104,12 +106,33 @@ impl<'d> Run<'d> {
     fn children(
         &mut self,
         child: &ChildProgram,
-        parent: &Item<'d>,
+        parent: &mut Focus<'d>,
         parent_id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
+        let elements = self.elements(child, parent)?;
+        self.rows[child.table.index].reserve(elements.len());
+        for (index, element) in elements.into_iter().enumerate() {
+            let mut element = Focus::new(self.environment, element);
+            if let Some(condition) = &child.condition
+                && self.truth(condition, &child.table, &mut element)? != Some(true)
+            {
+                continue;
+            }
+            let id = identity::child(parent_id, &child.table.name, index);
+            self.fill(&child.table, &mut element, id, parent_reference)?;
+        }
+        Ok(())
+    }
+
+    /// The elements of one parent from which a child table has rows, its `where` aside.
+    pub(super) fn elements(
+        &self,
+        child: &ChildProgram,
+        parent: &mut Focus<'d>,
+    ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut elements = Vec::new();
-        child.path.evaluate(self.environment, parent.clone(), &mut elements).map_err(|error| {
+        parent.evaluate(&child.path, &mut elements).map_err(|error| {
             let at = At {
                 table: &child.table.name,
                 column: None,
@@ -118,31 +141,49 @@ impl<'d> Run<'d> {
             };
             TransformError::Expression(error).refuse(self.change, &at)
         })?;
-        for (index, element) in elements.iter().enumerate() {
-            if let Some(condition) = &child.condition
-                && !self.holds(condition, &child.table, element)?
-            {
-                continue;
-            }
-            let id = identity::child(parent_id, &child.table.name, index);
-            self.fill(&child.table, element, id, parent_reference)?;
+        Ok(elements)
+    }
+
+    /// Counts a row.
+    pub(super) fn take_row(&mut self, table: &TableProgram) -> Result<(), Box<Refusal>> {
+        if self.rows_left == 0 {
+            let error = TransformError::TooManyRows { limit: MAX_ROWS };
+            let at = At { table: &table.name, column: None, rule: None, path: None };
+            return Err(error.refuse(self.change, &at));
         }
+        self.rows_left -= 1;
         Ok(())
     }
 
-    /// Whether a `where` is true.
-    fn holds(
+    /// The refusal of a value.
+    pub(super) fn refuse_column(
+        &self,
+        table: &TableProgram,
+        column: &ColumnProgram,
+        error: &TransformError,
+    ) -> Box<Refusal> {
+        let path = match &column.fill {
+            Fill::Path(filled) => Some(filled.path.expression()),
+            Fill::ResourceId => Some("id"),
+            Fill::Version => Some("meta.versionId"),
+            Fill::Id | Fill::ParentReference | Fill::Constant(_) => None,
+        };
+        let (column, rule) = (Some(&column.name), column.rule.as_ref());
+        error.refuse(self.change, &At { table: &table.name, column, rule, path })
+    }
+
+    /// What a `where` is.
+    pub(super) fn truth(
         &mut self,
         condition: &Condition,
         table: &TableProgram,
-        focus: &Item<'d>,
-    ) -> Result<bool, Box<Refusal>> {
+        focus: &mut Focus<'d>,
+    ) -> Result<Option<bool>, Box<Refusal>> {
         self.found.clear();
-        let truth = condition
-            .path
-            .evaluate(self.environment, focus.clone(), &mut self.found)
+        let truth = focus
+            .evaluate(&condition.path, &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
-        truth.map(|truth| truth == Some(true)).map_err(|error| {
+        truth.map_err(|error| {
             let at = At {
                 table: &table.name,
                 column: None,
@@ -153,46 +194,64 @@ impl<'d> Run<'d> {
         })
     }
 
-    /// The value of one column.
-    fn value(
+    /// Appends the value of one column; what its path yielded is in `found` then.
+    pub(super) fn cell(
         &mut self,
         column: &ColumnProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         id: Uuid,
         parent_reference: &Value,
-    ) -> Result<Value, TransformError> {
+        row: &mut Row,
+    ) -> Result<(), Box<TransformError>> {
+        let to = column.column_type;
         match &column.fill {
-            Fill::Id => Ok(Value::Uuid(id)),
-            Fill::ParentReference => Ok(parent_reference.clone()),
-            Fill::Constant(value) => Ok(value.clone()),
+            Fill::Id => row.push(Value::Uuid(id)),
+            Fill::ParentReference => row.push(parent_reference.clone()),
+            Fill::Constant(value) => row.push(value.clone()),
+            Fill::ResourceId if to == ColumnType::String => {
+                row.push(Value::Text(self.change.resource.id.to_string()));
+            }
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
-                id.cast_identically(column.column_type).map_err(TransformError::TypeMismatch)
+                row.push(id.cast_identically(to).map_err(TransformError::TypeMismatch)?);
             }
             Fill::Version => {
-                let version = Scalar::Number(self.version.to_string().into());
-                version
-                    .cast(column.column_type, PartialDate::Error)
-                    .map_err(TransformError::TypeMismatch)
+                let version = Scalar::Number(self.version.as_str().into());
+                let version = version.cast(to, PartialDate::Error);
+                row.push(version.map_err(TransformError::TypeMismatch)?);
             }
             Fill::Path(filled) => {
                 self.found.clear();
-                filled
-                    .path
-                    .evaluate(self.environment, focus.clone(), &mut self.found)
+                focus
+                    .evaluate(&filled.path, &mut self.found)
                     .map_err(TransformError::Expression)?;
-                choose(&self.found, filled, column.column_type)
+                match text(&self.found, filled, to) {
+                    Some(text) => row.push(Value::Text(text.to_owned())),
+                    None => row.push(choose(&self.found, filled, to)?),
+                }
             }
         }
+        Ok(())
+    }
+}
+
+/// What most columns of text take: the only value, as it stands.
+fn text<'d>(found: &[Item<'d>], filled: &PathColumn, to: ColumnType) -> Option<&'d str> {
+    let as_it_stands = to == ColumnType::String
+        && filled.maximum.is_none()
+        && filled.strategy != MultipleStrategy::Json;
+    match found {
+        [only] if as_it_stands => only.node()?.as_str(),
+        _ => None,
     }
 }
 
 /// One value of all that a path yielded.
-fn choose(
+pub(super) fn choose(
     found: &[Item<'_>],
     filled: &PathColumn,
     to: ColumnType,
-) -> Result<Value, TransformError> {
+) -> Result<Value, Box<TransformError>> {
     let mut scalars = found.iter().filter_map(Scalar::of);
     let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
     let scalar = match filled.strategy {
@@ -200,7 +259,7 @@ fn choose(
         MultipleStrategy::Last => scalars.next_back().unwrap_or(first),
         MultipleStrategy::Error => match scalars.count() {
             0 => first,
-            others => return Err(TransformError::MultipleValues { count: 1 + others }),
+            others => return Err(TransformError::MultipleValues { count: 1 + others }.into()),
         },
         MultipleStrategy::Concat => {
             let mut joined = first.primitive(to).map_err(TransformError::TypeMismatch)?;
@@ -228,12 +287,12 @@ fn choose(
 }
 
 /// Text within `maximumSize`.
-fn fit(mut text: String, maximum: Maximum) -> Result<Value, TransformError> {
+fn fit(mut text: String, maximum: Maximum) -> Result<Value, Box<TransformError>> {
     let Some((end, _)) = text.char_indices().nth(maximum.size) else {
         return Ok(Value::Text(text));
     };
     match maximum.overflow {
-        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }),
+        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }.into()),
         OverflowStrategy::Null => Ok(Value::Null),
         OverflowStrategy::Truncate => {
             text.truncate(end);

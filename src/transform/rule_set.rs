@@ -11,10 +11,11 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::fhirpath::Environment;
 use super::names::TableNames;
 use super::rules::{self, RootProgram, RulesDocument};
 use super::view::{self, ViewDefinition, ViewProgram};
-use super::{Transformer, row};
+use super::{RootExplanation, Transformer, explain, row};
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, Operation, ResourceRows, RootTable};
 use crate::problem::{self, Problem, Schema, pointer};
@@ -137,12 +138,32 @@ impl Transformer for RuleSet {
         for &root in roots.into_iter().flatten() {
             let row_sets = match &self.programs[root] {
                 Program::Rules(program) => row::row_sets(program, change, *version, document)?,
-                Program::View(program) => {
-                    Some(view::row_sets(program, change, *version, document)?)
-                }
+                Program::View(program) => view::row_sets(program, change, *version, document)?,
             };
             rows.push(ResourceRows { root, row_sets });
         }
         Ok(rows)
+    }
+
+    fn explain(&self, change: &Change) -> Vec<RootExplanation> {
+        let Operation::Upsert { version, document } = &change.operation else { return Vec::new() };
+        let roots = self.by_type.get(&change.resource.resource_type);
+        let explain = |&index: &usize| {
+            let root = &self.catalog.roots[index];
+            match &self.programs[index] {
+                Program::Rules(program) => {
+                    explain::trace(index, &root.rule, program, change, *version, document)
+                }
+                Program::View(program) => {
+                    let made = view::row_sets(program, change, *version, document);
+                    let made = made.map_err(|refusal| *refusal).transpose();
+                    let mut explanation = RootExplanation::of(index, root, made);
+                    let environment = Environment::of(document.root()).at(change.instant());
+                    explanation.because(|| view::absences(program, environment));
+                    explanation
+                }
+            }
+        };
+        roots.into_iter().flatten().map(explain).collect()
     }
 }

@@ -7,8 +7,8 @@ use rowcast::plan::Severity;
 use rowcast::sink::{Outcome, Sink, TaskIdentity};
 
 use super::fixture::{
-    TestDatabase, TestSink, databases, delete, delete_what_is_there, partition, rule, shown,
-    shown_in_all, view, views,
+    TestDatabase, TestSink, databases, delete, delete_what_is_there, left_out, partition, rule,
+    shown, shown_in_all, view, views,
 };
 use super::{STALE, WRITTEN};
 
@@ -47,6 +47,19 @@ async fn an_empty_set_is_guarded_like_any_other() {
         assert_eq!(sink.apply(&[shown("1", 2, 2, &["old"])]).await, [STALE]);
         assert_eq!(sink.apply(&[shown("1", 3, 3, &["same"])]).await, [STALE]);
         assert!(database.names("patient_name").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_a_view_leaves_out_takes_older_rows_away_and_keeps_them_away() {
+    for database in databases().await {
+        let sink = database.sink(names()).await;
+        sink.apply(&[shown("1", 1, 0, &["a"])]).await;
+        assert_eq!(sink.apply(&[left_out("1", 3, 1)]).await, [Some(Outcome::Filtered)]);
+        assert!(database.names("patient_name").await.is_empty());
+        assert_eq!(sink.apply(&[shown("1", 2, 2, &["old"])]).await, [STALE]);
+        assert_eq!(sink.apply(&[shown("1", 4, 3, &["new"])]).await, [WRITTEN]);
+        assert_eq!(database.names("patient_name").await, ["1|new"]);
     }
 }
 

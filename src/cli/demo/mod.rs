@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use sqlx::{Column as _, Row as _, SqliteConnection};
-use tokio_util::sync::CancellationToken;
 
-use super::opened::Opened;
 use super::table::table;
-use super::{Failure, TopologyArguments, dead_letters, produce, run};
-use crate::broker::TopicSettings;
+use super::{Failure, TopologyArguments, dead_letters};
+use crate::application::Application;
 use crate::telemetry::logs::{self, LogFormat};
-use crate::transform::Transformer as _;
 use hospital::Hospital;
 
 mod hospital;
@@ -53,7 +50,7 @@ pub(super) struct Arguments {
 pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     logs::start(LogFormat::Auto, Some("error"));
     let topology = prepare_folder(&arguments.dir)?;
-    let opened = Opened::load(&TopologyArguments {
+    let application = super::load(&TopologyArguments {
         topology: topology.clone(),
         settings: vec![
             "http.listen=127.0.0.1:0"
@@ -61,13 +58,16 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
                 .map_err(|_| Failure::failed("internal: demo setting"))?,
         ],
     })?;
-    create_tables(&opened).await?;
+    application.create_tables().await?;
 
     let hospital = Hospital { seed: arguments.seed, patients: arguments.patients };
-    let records = hospital.records(&opened.topology.topic);
+    let records = hospital.records(&application.topology().topic);
     let count = records.len();
-    println!("1. {count} records of a made-up hospital go to topic {}", opened.topology.topic);
-    feed(&opened, records).await?;
+    println!(
+        "1. {count} records of a made-up hospital go to topic {}",
+        application.topology().topic
+    );
+    feed(&application, records).await?;
 
     println!("2. rowcast runs the topology until the topic is settled");
     let started = Instant::now();
@@ -75,17 +75,17 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(100));
     spinner.set_message("decode -> transform -> plan -> sink -> commit");
-    let ended = run::keep_rows_in_step(&opened, Some(idle), CancellationToken::new()).await;
+    let ended = application.run_until_idle(idle).await;
     spinner.finish_and_clear();
     ended?;
     let seconds = started.elapsed().saturating_sub(idle).as_secs_f64();
     println!("   settled in {seconds:.1} s\n");
 
     println!("3. what is in the tables now");
-    show_tables(&opened, &arguments.dir).await?;
+    show_tables(&application, &arguments.dir).await?;
 
     println!("4. what could not become rows, and why");
-    println!("{}\n", dead_letters::by_cause(&opened).await?);
+    println!("{}\n", dead_letters::by_cause(&application).await?);
 
     let file = topology.display();
     println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());
@@ -128,35 +128,26 @@ async fn database(dir: &Path) -> Result<SqliteConnection, Failure> {
     options.connect().await.map_err(|error| Failure::failed(format!("demo.db: {error}")))
 }
 
-/// What `rowcast schema | sqlite3` would do.
-async fn create_tables(opened: &Opened) -> Result<(), Failure> {
-    let sink = opened.sink("demo").await?;
-    sink.execute_ddl(&sink.ddl()).await?;
-    sink.close().await;
-    Ok(())
-}
-
-async fn feed(opened: &Opened, records: Vec<crate::broker::OutgoingRecord>) -> Result<(), Failure> {
-    let broker = opened.broker().await?;
-    let topic =
-        TopicSettings { name: opened.topology.topic.clone(), partitions: None, properties: vec![] };
-    broker.ensure_topic(&topic).await?;
-    let producer = broker.producer()?;
+async fn feed(
+    application: &Application,
+    records: Vec<crate::broker::OutgoingRecord>,
+) -> Result<(), Failure> {
+    let feed = application.feed().await?;
     let bar = ProgressBar::new(records.len() as u64);
     for together in records.chunks(1000) {
-        produce::send(&*producer, together.to_vec()).await?;
+        feed.send(together.to_vec()).await?;
         bar.inc(together.len() as u64);
     }
     bar.finish_and_clear();
     Ok(())
 }
 
-async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
+async fn show_tables(application: &Application, dir: &Path) -> Result<(), Failure> {
     let mut connection = database(dir).await?;
     let failed = |error: sqlx::Error| Failure::failed(format!("reading tables: {error}"));
-    let dialect = opened.dialect();
+    let dialect = application.dialect();
     let mut counts = Vec::new();
-    for root in &opened.rules.catalog().roots {
+    for root in &application.catalog().roots {
         for declared in root.declared_tables() {
             let sql = format!("SELECT count(*) FROM {}", dialect.table(&declared.name));
             let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
@@ -167,7 +158,7 @@ async fn show_tables(opened: &Opened, dir: &Path) -> Result<(), Failure> {
         }
     }
     println!("{}\n", table(["table", "rows"], counts));
-    for root in &opened.rules.catalog().roots {
+    for root in &application.catalog().roots {
         let declared = root.named_table();
         let there = declared.columns.iter().filter(|column| !column.optional);
         let mapped = there.filter(|column| {

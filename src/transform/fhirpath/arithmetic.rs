@@ -1,8 +1,11 @@
 //! `+ - * / div mod &` and the sign.
 
+use std::borrow::Cow;
+
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive as _, Zero as _};
 
 use super::MAX_NUMBER_DIGITS;
+use super::calendar::CalendarUnit;
 use super::error::EvaluationError;
 use super::function::Function;
 use super::item::{Item, Scalar};
@@ -38,15 +41,26 @@ pub(super) fn arithmetic(
             Ok(integers(operator, *left, *right).map(Item::Integer))
         }
         (Scalar::Date(date), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *date, amount)?.map(Item::Date))
+            Ok(moved(operator, *date, amount, |_| true)?.map(Item::Date))
         }
         (Scalar::DateTime(date), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *date, amount)?.map(Item::DateTime))
+            Ok(moved(operator, *date, amount, |_| true)?.map(Item::DateTime))
         }
         (Scalar::Time(time), Scalar::Quantity(amount)) => {
-            Ok(moved(operator, *time, amount)?.map(|time| Item::Time(time.of_day())))
+            let later = moved(operator, *time, amount, |unit| unit.is_of_day())?;
+            Ok(later.map(|time| Item::Time(time.of_day())))
         }
-        (Scalar::Quantity(left), Scalar::Quantity(right)) => quantities(operator, left, right),
+        (Scalar::Quantity(left), Scalar::Quantity(right)) => {
+            quantities(operator, left, right, budget)
+        }
+        (Scalar::Quantity(left), right) => match right.as_decimal() {
+            Some(right) => quantities(operator, left, &Quantity::plain(right.into_owned()), budget),
+            None => Err(operands),
+        },
+        (left, Scalar::Quantity(right)) => match left.as_decimal() {
+            Some(left) => quantities(operator, &Quantity::plain(left.into_owned()), right, budget),
+            None => Err(operands),
+        },
         _ => match (text(&left), text(&right), left.as_decimal(), right.as_decimal()) {
             (Some(left), Some(right), ..) if operator == Operator::Plus => {
                 concatenated(left, right, budget)
@@ -78,11 +92,11 @@ pub(super) fn rounded(
     item: &Item<'_>,
     digits: Option<i64>,
 ) -> Result<Item<'static>, EvaluationError> {
-    let operation = function.name();
     let value = match item.scalar()? {
-        Scalar::Quantity(quantity) if function == Function::Abs => {
+        Scalar::Quantity(quantity) => {
             let quantity = quantity.into_owned();
-            let value = quantity.value.abs();
+            let value = rounded(function, &Item::Decimal(quantity.value), digits)?;
+            let value = value.scalar()?.as_decimal().map_or_else(BigDecimal::zero, Cow::into_owned);
             return Ok(Item::Quantity(Box::new(Quantity { value, ..quantity })));
         }
         Scalar::Integer(value) if function == Function::Abs => {
@@ -91,7 +105,7 @@ pub(super) fn rounded(
         Scalar::Integer(value) if function != Function::Round => return Ok(Item::Integer(value)),
         scalar => match scalar.as_decimal() {
             Some(value) => value.into_owned(),
-            None => return Err(EvaluationError::Operands { operation }),
+            None => return Err(EvaluationError::Operands { operation: function.name() }),
         },
     };
     let mode = match function {
@@ -153,27 +167,51 @@ fn decimals(operator: Operator, left: &BigDecimal, right: &BigDecimal) -> Outcom
     Ok(Some(Item::Decimal(number::within_range(value)?)))
 }
 
-fn quantities(operator: Operator, left: &Quantity, right: &Quantity) -> Outcome {
-    let value = match (operator, left.in_one_unit(right)) {
-        (Operator::Plus | Operator::Minus, Some(_)) if left.unit != right.unit => {
-            return Err(EvaluationError::Operands { operation: operator.as_str() });
-        }
-        (Operator::Plus, Some((left, right))) => left + right,
-        (Operator::Minus, Some((left, right))) => left - right,
-        (Operator::Plus | Operator::Minus, None) => return Ok(None),
+fn quantities(
+    operator: Operator,
+    left: &Quantity,
+    right: &Quantity,
+    budget: &mut Budget,
+) -> Outcome {
+    let result = match operator {
+        Operator::Plus | Operator::Minus => sum(operator, left, right, budget)?,
+        Operator::Times | Operator::Divide => Quantity::product(operator, left, right, budget)?,
         _ => return Err(EvaluationError::Operands { operation: operator.as_str() }),
     };
-    let value = number::within_range(value)?;
-    Ok(Some(Item::Quantity(Box::new(Quantity { value, ..left.clone() }))))
+    let Some(quantity) = result else { return Ok(None) };
+    let value = number::within_range(quantity.value)?;
+    Ok(Some(Item::Quantity(Box::new(Quantity { value, ..quantity }))))
+}
+
+/// In the smaller unit of the two; `None` if they do not convert.
+fn sum(
+    operator: Operator,
+    left: &Quantity,
+    right: &Quantity,
+    budget: &mut Budget,
+) -> Result<Option<Quantity>, EvaluationError> {
+    let both = if left.has_unit_of(right) {
+        Some((left.clone(), right.clone()))
+    } else {
+        left.in_smaller_unit(right, budget)?
+    };
+    Ok(both.map(|(left, right)| {
+        let value = match operator {
+            Operator::Minus => left.value - right.value,
+            _ => left.value + right.value,
+        };
+        Quantity { value, ..left }
+    }))
 }
 
 fn moved(
     operator: Operator,
     from: Temporal,
     amount: &Quantity,
+    applies: impl Fn(&CalendarUnit) -> bool,
 ) -> Result<Option<Temporal>, EvaluationError> {
     let operands = EvaluationError::Operands { operation: operator.as_str() };
-    let unit = amount.calendar_unit().ok_or(operands)?;
+    let unit = amount.calendar_unit().filter(|unit| applies(unit)).ok_or(operands)?;
     let thousandths = (&amount.value * BigDecimal::from(1000)).to_i64();
     let thousandths = match operator {
         Operator::Plus => thousandths,

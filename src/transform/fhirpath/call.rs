@@ -3,12 +3,10 @@
 use regex::Regex;
 use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 
-use super::arithmetic::rounded;
 use super::compare::is_among;
-use super::convert::convert;
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope, are_distinct, is_subset};
-use super::function::Function;
+use super::function::{Function, Signature};
 use super::item::{Item, boolean_of};
 use super::program::Program;
 use super::stack::{Stack, integer, push, replace, single, tail};
@@ -18,19 +16,30 @@ use super::types::FhirType;
 impl<'d> Evaluation<'d> {
     pub(super) fn call(
         &mut self,
-        function: Function,
+        signature: &'static Signature,
         arguments: &[Program],
         pattern: Option<&Regex>,
         scope: Scope<'_, 'd>,
         start: usize,
         out: &mut Stack<'d>,
     ) -> Outcome {
-        let name = function.name();
+        let Signature { name, function, .. } = *signature;
         match function {
             Function::Where => self.filter(arguments, scope, start, out),
             Function::Select => self.select(arguments, scope, start, out),
             Function::Repeat => self.repeat(arguments, scope, start, out),
             Function::Aggregate => self.aggregate(arguments, scope, start, out),
+            Function::RepeatAll => self.repeat_all(arguments, scope, start, out),
+            Function::Coalesce => {
+                out.truncate(start);
+                for argument in arguments {
+                    self.run(argument, scope, out)?;
+                    if out.len() > start {
+                        break;
+                    }
+                }
+                Ok(())
+            }
             Function::Iif => self.iif(arguments, scope, start, out),
             Function::Exists => {
                 if !arguments.is_empty() {
@@ -149,35 +158,38 @@ impl<'d> Evaluation<'d> {
                 out.truncate(start);
                 keys.into_iter().try_for_each(|key| push(Item::String(key.into()), out))
             }
-            Function::To(target) => {
-                let item = single(tail(out, start), name)?;
-                let converted = item.map(|item| convert(item, target)).transpose()?.flatten();
-                replace(converted, start, out)
-            }
-            Function::ConvertsTo(target) => {
-                let item = single(tail(out, start), name)?;
-                let converts = item.map(|item| convert(item, target)).transpose()?;
-                replace(converts.map(|found| Item::Boolean(found.is_some())), start, out)
-            }
-            Function::Abs
-            | Function::Ceiling
-            | Function::Floor
-            | Function::Truncate
-            | Function::Round => {
-                let end = out.len();
-                self.arguments(arguments, scope, out)?;
-                let digits = integer(tail(out, end), name)?;
-                out.truncate(end);
-                let item = single(tail(out, start), name)?;
-                let result = item.map(|item| rounded(function, item, digits)).transpose()?;
-                replace(result, start, out)
-            }
             Function::Join => {
                 let separator = self.argument(arguments, scope, out)?;
                 let separator = text::of_items(&separator, name)?.unwrap_or_default();
                 let joined = text::join(tail(out, start), &separator, &mut self.budget)?;
                 replace(Some(joined), start, out)
             }
+            // What it would write is data, and data never reaches a log.
+            Function::Trace => Ok(()),
+            Function::Resolve => self.resolve(start, out),
+            Function::Sort => self.sort(arguments, scope, start, out),
+            Function::CheckModifiers => self.check_modifiers(arguments, scope, start, out),
+            Function::Abs
+            | Function::Ceiling
+            | Function::Comparable
+            | Function::ConvertsTo(_)
+            | Function::Exp
+            | Function::Floor
+            | Function::GetValue
+            | Function::HighBoundary
+            | Function::Ln
+            | Function::Log
+            | Function::LowBoundary
+            | Function::Now
+            | Function::Power
+            | Function::Precision
+            | Function::Round
+            | Function::Sqrt
+            | Function::TimeOfDay
+            | Function::To(_)
+            | Function::Today
+            | Function::Truncate
+            | Function::Type => self.compute(signature, arguments, scope, start, out),
             _ => {
                 let mut texts = Vec::with_capacity(arguments.len());
                 for argument in arguments {
@@ -188,13 +200,13 @@ impl<'d> Evaluation<'d> {
                     return replace(None, start, out);
                 };
                 out.truncate(start);
-                text::apply(function, subject, &texts, pattern, &mut self.budget, out)
+                text::apply(signature, subject, &texts, pattern, &mut self.budget, out)
             }
         }
     }
 
     /// Appends the values of the arguments.
-    fn arguments(
+    pub(super) fn arguments(
         &mut self,
         arguments: &[Program],
         scope: Scope<'_, 'd>,
@@ -204,7 +216,7 @@ impl<'d> Evaluation<'d> {
     }
 
     /// The values of the arguments, taken off the stack.
-    fn argument(
+    pub(super) fn argument(
         &mut self,
         arguments: &[Program],
         scope: Scope<'_, 'd>,
@@ -281,6 +293,25 @@ impl<'d> Evaluation<'d> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// As `repeat`, also of what was found before; the bounds end what would never end.
+    fn repeat_all(
+        &mut self,
+        projection: &[Program],
+        scope: Scope<'_, 'd>,
+        start: usize,
+        out: &mut Stack<'d>,
+    ) -> Outcome {
+        let end = out.len();
+        let mut at = start;
+        while let Some(item) = out.get(at).cloned() {
+            let scope = Scope { this: &item, ..scope };
+            self.arguments(projection, scope, out)?;
+            at += 1;
+        }
+        out.drain(start..end);
         Ok(())
     }
 

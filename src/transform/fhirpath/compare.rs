@@ -1,5 +1,6 @@
 //! Equality, equivalence and order of items.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use bigdecimal::{BigDecimal, Zero as _};
@@ -81,21 +82,28 @@ pub(super) fn items_equal(
     budget: &mut Budget,
 ) -> Result<Option<bool>, EvaluationError> {
     budget.spend(1)?;
-    let (left, right) = (left.scalar()?, right.scalar()?);
-    if let Some((left, right)) = temporals(&left, &right) {
-        return Ok(left.compare(&right).map(Ordering::is_eq));
+    let (one, other) = (left.scalar()?, right.scalar()?);
+    if let Some((one, other)) = temporals(&one, &other) {
+        return Ok(one.compare(&other).map(Ordering::is_eq));
     }
-    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return Ok(compare_quantities(left, right).map(Ordering::is_eq));
+    if let Some((one, other)) = quantities(&one, &other) {
+        return match (one.compare(&other, budget)?, left.node(), right.node()) {
+            // What cannot be compared may still be the very same.
+            (None, Some(left), Some(right)) => {
+                Ok(nodes_equal(left, right, budget)?.then_some(true))
+            }
+            (ordering, ..) => Ok(ordering.map(Ordering::is_eq)),
+        };
     }
-    Ok(Some(match (&left, &right) {
-        (Scalar::Boolean(left), Scalar::Boolean(right)) => left == right,
-        (Scalar::Integer(left), Scalar::Integer(right)) => left == right,
-        (Scalar::Complex(left), Scalar::Complex(right)) => nodes_equal(left, right, budget)?,
+    Ok(Some(match (&one, &other) {
+        (Scalar::Boolean(one), Scalar::Boolean(other)) => one == other,
+        (Scalar::Integer(one), Scalar::Integer(other)) => one == other,
+        (Scalar::Complex(one), Scalar::Complex(other)) => nodes_equal(one, other, budget)?,
+        (Scalar::Type(one), Scalar::Type(other)) => one == other,
         (Scalar::Nothing, Scalar::Nothing) => true,
-        _ => match (texts(&left, &right), numbers(&left, &right)) {
-            (Some((left, right)), _) => left == right,
-            (None, Some((left, right))) => left == right,
+        _ => match (texts(&one, &other), numbers(&one, &other)) {
+            (Some((one, other)), _) => one == other,
+            (None, Some((one, other))) => one == other,
             (None, None) => false,
         },
     }))
@@ -117,10 +125,9 @@ pub(super) fn items_equivalent(
     if let Some((one, other)) = numbers(&one, &other) {
         return Ok(equal_to_fewer_digits(&one, &other));
     }
-    if let (Scalar::Quantity(one), Scalar::Quantity(other)) = (&one, &other) {
-        return Ok(one
-            .in_one_unit(other)
-            .is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
+    if let Some((one, other)) = quantities(&one, &other) {
+        let values = one.in_larger_unit(&other, budget)?;
+        return Ok(values.is_some_and(|(one, other)| equal_to_fewer_digits(&one, &other)));
     }
     Ok(items_equal(left, right, budget)?.unwrap_or(false))
 }
@@ -130,6 +137,7 @@ pub(super) fn order(
     left: &Item<'_>,
     right: &Item<'_>,
     operation: &'static str,
+    budget: &mut Budget,
 ) -> Result<Option<Ordering>, EvaluationError> {
     let (left, right) = (left.scalar()?, right.scalar()?);
     if let Some((left, right)) = temporals(&left, &right) {
@@ -138,8 +146,8 @@ pub(super) fn order(
     if let (Scalar::Integer(left), Scalar::Integer(right)) = (&left, &right) {
         return Ok(Some(left.cmp(right)));
     }
-    if let (Scalar::Quantity(left), Scalar::Quantity(right)) = (&left, &right) {
-        return Ok(compare_quantities(left, right));
+    if let Some((left, right)) = quantities(&left, &right) {
+        return left.compare(&right, budget);
     }
     if matches!(left, Scalar::Nothing) || matches!(right, Scalar::Nothing) {
         return Ok(None);
@@ -151,8 +159,38 @@ pub(super) fn order(
     }
 }
 
-fn compare_quantities(left: &Quantity, right: &Quantity) -> Option<Ordering> {
-    left.in_one_unit(right).map(|(left, right)| left.cmp(&right))
+/// Have both units that convert? `None` if one is no quantity.
+pub(super) fn are_comparable(
+    left: &Item<'_>,
+    right: &Item<'_>,
+    budget: &mut Budget,
+) -> Result<Option<bool>, EvaluationError> {
+    let (left, right) = (left.scalar()?, right.scalar()?);
+    if numbers(&left, &right).is_some() {
+        return Ok(Some(true));
+    }
+    let Some((left, right)) = quantities(&left, &right) else { return Ok(None) };
+    Ok(Some(left.in_one_unit(&right, budget)?.is_some()))
+}
+
+/// Two quantities; a number beside a quantity is one without a unit.
+fn quantities<'a>(
+    left: &'a Scalar<'_>,
+    right: &'a Scalar<'_>,
+) -> Option<(Cow<'a, Quantity>, Cow<'a, Quantity>)> {
+    let plain = |number: Cow<'_, BigDecimal>| Cow::Owned(Quantity::plain(number.into_owned()));
+    match (left, right) {
+        (Scalar::Quantity(left), Scalar::Quantity(right)) => {
+            Some((Cow::Borrowed(&**left), Cow::Borrowed(&**right)))
+        }
+        (Scalar::Quantity(left), number) => {
+            Some((Cow::Borrowed(&**left), number.as_decimal().map(plain)?))
+        }
+        (number, Scalar::Quantity(right)) => {
+            Some((number.as_decimal().map(plain)?, Cow::Borrowed(&**right)))
+        }
+        _ => None,
+    }
 }
 
 fn texts<'a>(left: &'a Scalar<'_>, right: &'a Scalar<'_>) -> Option<(&'a str, &'a str)> {
@@ -215,7 +253,7 @@ fn nodes_equal(left: &Node, right: &Node, budget: &mut Budget) -> Result<bool, E
             return Ok(false);
         }
         for (name, value) in members {
-            budget.spend_on_members(right)?;
+            budget.spend_on_members(others.len())?;
             match others.get(&name) {
                 Some(other) if nodes_equal(value, other, budget)? => {}
                 _ => return Ok(false),

@@ -2,11 +2,11 @@
 
 use bigdecimal::{BigDecimal, One as _, Zero as _};
 
+use super::calendar::CalendarUnit;
 use super::error::EvaluationError;
 use super::item::{Item, Scalar, SystemType};
 use super::number;
-use super::quantity::Quantity;
-use super::syntax::calendar_unit;
+use super::quantity::{Quantity, UnitKind};
 use super::temporal::Temporal;
 
 /// The item as the other type; `None` if it does not convert.
@@ -16,7 +16,7 @@ pub(super) fn convert<'d>(
 ) -> Result<Option<Item<'d>>, EvaluationError> {
     let scalar = match item.scalar()? {
         Scalar::Untyped(text) => Scalar::String(text),
-        Scalar::Nothing | Scalar::Complex(_) => return Ok(None),
+        Scalar::Nothing | Scalar::Complex(_) | Scalar::Type(_) => return Ok(None),
         scalar => scalar,
     };
     Ok(match target {
@@ -54,9 +54,23 @@ pub(super) fn convert<'d>(
         SystemType::Quantity => match &scalar {
             Scalar::Quantity(quantity) => Some(quantity.clone().into_owned()),
             Scalar::String(text) => quantity(text),
-            other => decimal(other).map(|value| plain(value, "1", false)),
+            other => decimal(other).map(Quantity::plain),
         }
         .map(|quantity| Item::Quantity(Box::new(quantity))),
+    })
+}
+
+/// The value of a primitive, without its id and extensions; `None` if it has no value.
+pub(super) fn value_of<'d>(item: &Item<'d>) -> Result<Option<Item<'d>>, EvaluationError> {
+    Ok(match item.scalar()? {
+        Scalar::Boolean(value) => Some(Item::Boolean(value)),
+        Scalar::Integer(value) => Some(Item::Integer(value)),
+        Scalar::Decimal(value) => Some(Item::Decimal(value.into_owned())),
+        Scalar::Date(value) => Some(Item::Date(value)),
+        Scalar::DateTime(value) => Some(Item::DateTime(value)),
+        Scalar::Time(value) => Some(Item::Time(value)),
+        Scalar::String(_) | Scalar::Untyped(_) => item.text().map(Item::String),
+        Scalar::Quantity(_) | Scalar::Type(_) | Scalar::Complex(_) | Scalar::Nothing => None,
     })
 }
 
@@ -100,13 +114,10 @@ fn quantity(text: &str) -> Option<Quantity> {
     let (value, unit) = text.split_once(' ').unwrap_or((text, "'1'"));
     let value = plain_number(value)?;
     let unit = unit.trim();
-    if let Some(calendar) = calendar_unit(unit) {
-        return Some(plain(value, calendar, true));
+    if let Some(calendar) = CalendarUnit::named(unit) {
+        let unit = calendar.name().to_owned();
+        return Some(Quantity { value, unit, kind: UnitKind::Calendar });
     }
-    let unit = unit.strip_prefix('\'')?.strip_suffix('\'')?;
-    Some(plain(value, unit, false))
-}
-
-fn plain(value: BigDecimal, unit: &str, calendar: bool) -> Quantity {
-    Quantity { value, unit: unit.to_owned(), calendar }
+    let unit = unit.strip_prefix('\'')?.strip_suffix('\'')?.to_owned();
+    Some(Quantity { value, unit, kind: UnitKind::Ucum })
 }

@@ -118,6 +118,14 @@ pub enum PathProblem {
         /// Type of what it is applied to.
         operand: String,
     },
+    /// An argument that the function does not know.
+    #[error("`{function}` takes one of {}", accepted.join(", "))]
+    Format {
+        /// Function's name.
+        function: String,
+        /// What it knows.
+        accepted: &'static [&'static str],
+    },
     /// A regular expression that does not compile.
     #[error("this is no valid regular expression")]
     Pattern,
@@ -168,6 +176,22 @@ pub enum EvaluationError {
         /// Function.
         operation: &'static str,
     },
+    /// `encode` and its like were given a format that they do not know.
+    #[error("`{operation}` was given a format that it does not know")]
+    Format {
+        /// Function.
+        operation: &'static str,
+    },
+    /// An element has an extension that changes its meaning, and `checkModifiers` was not told of
+    /// it.
+    #[error("`checkModifiers` found a modifier extension that it was not told of")]
+    UnknownModifier,
+    /// The time of the change was asked for, and its record has none.
+    #[error("`{operation}` is the time of the change, and the record has no timestamp")]
+    NoInstant {
+        /// Function.
+        operation: &'static str,
+    },
     /// A number of more than [`MAX_NUMBER_DIGITS`](super::MAX_NUMBER_DIGITS) digits.
     #[error("a number is out of the range that is computed with")]
     NumberOutOfRange,
@@ -207,26 +231,12 @@ pub(super) fn nearest<'a>(
     extra.into_iter().chain(ranked.into_iter().map(|(_, found)| found.to_owned())).take(3).collect()
 }
 
-/// Levenshtein's distance. Long names are not compared: nobody misspells them by a letter.
+/// How many letters to change, two neighbours changing places included. Long names are not
+/// compared: nobody misspells them by a letter.
 fn distance(left: &str, right: &str) -> usize {
     const LONGEST: usize = 64;
     if left.len() > LONGEST || right.len() > LONGEST {
         return usize::MAX;
     }
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (number, letter) in left.chars().enumerate() {
-        let mut diagonal = number;
-        let mut last = number + 1;
-        for (cell, other) in row.iter_mut().skip(1).zip(&right) {
-            let substituted = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            last = substituted.min(last + 1).min(*cell + 1);
-            *cell = last;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = number + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    strsim::osa_distance(left, right)
 }

@@ -11,7 +11,7 @@ use super::arithmetic::{arithmetic, negative};
 use super::compare::{collections_equal, collections_equivalent, is_among, items_equal, order};
 use super::error::EvaluationError;
 use super::item::{Item, boolean_of};
-use super::navigate::reference_key;
+use super::navigate::{Members, reference_key};
 use super::program::{Budget, Program, TypeMode, TypeTest};
 use super::stack::{Stack, integer, push, replace, retain, single, tail};
 use super::syntax::Operator;
@@ -23,6 +23,8 @@ pub(super) type Outcome<T = ()> = Result<T, EvaluationError>;
 pub(super) struct Evaluation<'d> {
     pub(super) environment: Environment<'d>,
     pub(super) context: Item<'d>,
+    /// The context's members, if many paths begin at it.
+    pub(super) members: Members<'d>,
     pub(super) budget: Budget,
 }
 
@@ -62,10 +64,10 @@ impl<'d> Evaluation<'d> {
                 _ => Ok(()),
             },
             Program::Navigate { from, steps } => self.navigate(from, steps, scope, out),
-            Program::Call { input, function, arguments, pattern } => {
+            Program::Call { input, signature, arguments, pattern } => {
                 let start = out.len();
                 self.run(input, scope, out)?;
-                self.call(*function, arguments, pattern.as_ref(), scope, start, out)
+                self.call(signature, arguments, pattern.as_ref(), scope, start, out)
             }
             Program::TypeTest { input, test, mode } => {
                 let start = out.len();
@@ -86,7 +88,13 @@ impl<'d> Evaluation<'d> {
                 keep_keys(start, out);
                 Ok(())
             }
+            Program::RefersTo { input, target } => {
+                let start = out.len();
+                self.run(input, scope, out)?;
+                self.refers_to(*target, start, out)
+            }
             Program::Indexed { input, index } => self.indexed(input, index, scope, out),
+            Program::Descending(key) => self.run(key, scope, out),
             Program::Negative(operand) => {
                 let start = out.len();
                 self.run(operand, scope, out)?;
@@ -208,7 +216,7 @@ fn apply(
         Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
             match (single(left, name)?, single(right, name)?) {
                 (Some(left), Some(right)) => {
-                    order(left, right, name)?.map(|found| match operator {
+                    order(left, right, name, budget)?.map(|found| match operator {
                         Operator::Less => found == Ordering::Less,
                         Operator::LessOrEqual => found != Ordering::Greater,
                         Operator::Greater => found == Ordering::Greater,

@@ -11,6 +11,7 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 use super::error::EvaluationError;
 use super::number;
 use super::quantity::Quantity;
+use super::reflect::TypeInfo;
 use super::temporal::Temporal;
 use super::types::FhirType;
 use crate::model::Node;
@@ -43,6 +44,8 @@ pub enum Item<'d> {
     Time(Temporal),
     /// A computed quantity.
     Quantity(Box<Quantity>),
+    /// What `type()` yields.
+    Type(TypeInfo),
 }
 
 /// Types of computed values and of literals.
@@ -128,6 +131,7 @@ impl<'d> Item<'d> {
     pub fn type_name(&self) -> Option<&'static str> {
         match self {
             Self::Node { fhir_type, .. } => fhir_type.map(FhirType::name),
+            Self::Type(_) => Some("TypeInfo"),
             computed => computed.system_type().map(SystemType::name),
         }
     }
@@ -136,7 +140,7 @@ impl<'d> Item<'d> {
     #[must_use]
     pub const fn system_type(&self) -> Option<SystemType> {
         Some(match self {
-            Self::Node { .. } => return None,
+            Self::Node { .. } | Self::Type(_) => return None,
             Self::Boolean(_) => SystemType::Boolean,
             Self::Integer(_) => SystemType::Integer,
             Self::Decimal(_) => SystemType::Decimal,
@@ -161,6 +165,7 @@ impl<'d> Item<'d> {
             Self::Date(value) | Self::DateTime(value) => Some(Cow::Owned(value.to_string())),
             Self::Time(value) => Some(Cow::Owned(value.display_time())),
             Self::Quantity(value) => Some(Cow::Owned(value.to_string())),
+            Self::Type(value) => Some(Cow::Owned(value.to_string())),
         }
     }
 
@@ -180,6 +185,7 @@ impl<'d> Item<'d> {
             Self::DateTime(value) => Scalar::DateTime(*value),
             Self::Time(value) => Scalar::Time(*value),
             Self::Quantity(value) => Scalar::Quantity(Cow::Borrowed(value)),
+            Self::Type(value) => Scalar::Type(*value),
         })
     }
 }
@@ -204,6 +210,7 @@ pub(super) enum Scalar<'a> {
     DateTime(Temporal),
     Time(Temporal),
     Quantity(Cow<'a, Quantity>),
+    Type(TypeInfo),
     /// An object.
     Complex(&'a Node),
     /// A primitive without value.

@@ -9,40 +9,60 @@
 //! `evaluate`.
 
 mod arithmetic;
+mod boundary;
+mod calendar;
 mod call;
 mod compare;
 mod compile;
+mod compute;
 mod convert;
+mod encode;
 mod error;
 mod evaluate;
 mod function;
 mod item;
 mod lexer;
+mod literal;
+mod math;
+mod member;
+mod modifiers;
 mod navigate;
 mod number;
 mod program;
 mod quantity;
+mod reference;
+mod reflect;
+mod sort;
 mod stack;
 mod static_type;
 mod syntax;
 mod temporal;
 mod text;
+mod trail;
+mod type_name;
 mod types;
+mod units;
 mod variables;
 
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use self::compile::Compiler;
 use self::evaluate::{Evaluation, Scope};
+use self::navigate::Members;
 use self::program::{Budget, Program};
 use self::static_type::{StaticType, Types};
 use crate::model::Node;
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
+pub use self::function::{refused, supported};
 pub use self::item::{Item, SystemType, convert_to_boolean};
-pub use self::quantity::Quantity;
+pub use self::quantity::{Quantity, UnitKind};
+pub use self::reflect::TypeInfo;
 pub use self::temporal::{Precision, Temporal};
+pub use self::trail::{Trail, TrailStep};
 pub use self::types::FhirType;
 pub use self::variables::{Variables, primitive};
 
@@ -73,13 +93,21 @@ pub struct Environment<'d> {
     /// `%rowIndex`, for expressions compiled with [`Variables::of_views`]: the place of what is
     /// evaluated on in the nearest iteration, from 0; 0 outside of any.
     pub row_index: u32,
+    /// `now()`: when the change was made. Without it, who asks for it gets an error.
+    pub instant: Option<DateTime<Utc>>,
 }
 
 impl<'d> Environment<'d> {
     /// The surroundings of a resource.
     #[must_use]
     pub const fn of(resource: &'d Node) -> Self {
-        Self { resource, row_index: 0 }
+        Self { resource, row_index: 0, instant: None }
+    }
+
+    /// The same at this time.
+    #[must_use]
+    pub const fn at(self, instant: Option<DateTime<Utc>>) -> Self {
+        Self { instant, ..self }
     }
 }
 
@@ -157,18 +185,65 @@ impl Path {
         focus: Item<'d>,
         out: &mut Vec<Item<'d>>,
     ) -> Result<(), EvaluationError> {
-        let focus = match focus {
-            Item::Node { node, sidecar, fhir_type: None } => {
-                let fhir_type = item::resource_type(node).or(self.0.context);
-                Item::Node { node, sidecar, fhir_type }
-            }
-            known => known,
-        };
-        let mut evaluation =
-            Evaluation { environment, context: focus.clone(), budget: Budget::new() };
-        let scope = Scope { this: &focus, index: None, total: &[] };
+        Focus::with(environment, focus, Members::default()).evaluate(self, out)
+    }
+}
+
+/// What many expressions are evaluated on, one after the other. What they share is prepared
+/// once.
+pub struct Focus<'d> {
+    item: Item<'d>,
+    evaluation: Evaluation<'d>,
+}
+
+impl fmt::Debug for Focus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Focus").field(&self.item).finish()
+    }
+}
+
+impl<'d> Focus<'d> {
+    /// On an item of the environment's resource.
+    #[must_use]
+    pub fn new(environment: Environment<'d>, item: Item<'d>) -> Self {
+        let members = Members::list(&item);
+        Self::with(environment, item, members)
+    }
+
+    /// What they are evaluated on.
+    #[must_use]
+    pub const fn item(&self) -> &Item<'d> {
+        &self.item
+    }
+
+    fn with(environment: Environment<'d>, item: Item<'d>, members: Members<'d>) -> Self {
+        let budget = Budget::new();
+        let evaluation = Evaluation { environment, context: item.clone(), members, budget };
+        Self { item, evaluation }
+    }
+
+    /// As [`Path::evaluate`]. Each evaluation has the bounds of its own.
+    ///
+    /// # Errors
+    /// [`EvaluationError`], without anything of the document.
+    pub fn evaluate(
+        &mut self,
+        path: &Path,
+        out: &mut Vec<Item<'d>>,
+    ) -> Result<(), EvaluationError> {
+        let compiled = &*path.0;
+        let typed;
+        let mut this = &self.item;
+        if let Item::Node { node, sidecar, fhir_type: None } = self.item {
+            let fhir_type = item::resource_type(node).or(compiled.context);
+            typed = Item::Node { node, sidecar, fhir_type };
+            this = &typed;
+            self.evaluation.context = typed.clone();
+        }
+        self.evaluation.budget = Budget::new();
+        let scope = Scope { this, index: None, total: &[] };
         let start = out.len();
-        let outcome = evaluation.run(&self.0.program, scope, out);
+        let outcome = self.evaluation.run(&compiled.program, scope, out);
         if outcome.is_err() {
             out.truncate(start);
         }

@@ -1,13 +1,14 @@
 //! The way into the document: members, arrays, choice elements, and what stands beside a
 //! primitive.
 
-use sonic_rs::{JsonContainerTrait as _, JsonValueTrait};
+use sonic_rs::{JsonContainerTrait as _, JsonType, JsonValueTrait, Object};
 
 use super::evaluate::{Evaluation, Outcome, Scope};
 use super::item::{Item, no_value, resource_type};
 use super::program::{Program, Step};
-use super::stack::{Stack, push};
-use super::types::{Element, FhirType, TypeKind};
+use super::reference::literal;
+use super::stack::{Stack, check_room, push};
+use super::types::{ChoiceMember, Element, FhirType, TypeKind};
 use crate::model::Node;
 
 impl<'d> Evaluation<'d> {
@@ -37,14 +38,40 @@ impl<'d> Evaluation<'d> {
         }
     }
 
-    /// Appends what the steps lead to. Each step goes a level down the document, whose depth is
-    /// bounded, so the recursion is.
+    /// Appends what the steps lead to.
     fn walk(&mut self, from: &Item<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
+        match *from {
+            Item::Node { node, sidecar, fhir_type } => {
+                self.descend(node, sidecar, fhir_type, steps, out)
+            }
+            ref computed => {
+                let Some((step, rest)) = steps.split_first() else {
+                    return push(computed.clone(), out);
+                };
+                element_of_computed(computed, step)
+                    .map_or(Ok(()), |item| self.walk(&item, rest, out))
+            }
+        }
+    }
+
+    /// Appends what the steps lead to. Each step goes a level down the document, whose depth is
+    /// bounded, so the recursion is. A node's parts travel by themselves and become an item only
+    /// where it will lie: to move an item costs more than a step.
+    fn descend(
+        &mut self,
+        node: &'d Node,
+        sidecar: Option<&'d Node>,
+        fhir_type: Option<FhirType>,
+        steps: &[Step],
+        out: &mut Stack<'d>,
+    ) -> Outcome {
         self.budget.spend(1)?;
-        let Some((step, rest)) = steps.split_first() else { return push(from.clone(), out) };
-        let Item::Node { node, sidecar, fhir_type } = from else { return Ok(()) };
-        // The id and the extensions of a primitive are beside it.
-        let owner = if node.is_object() { *node } else { sidecar.unwrap_or(*node) };
+        let Some((step, rest)) = steps.split_first() else {
+            check_room(out)?;
+            out.push(Item::Node { node, sidecar, fhir_type });
+            return Ok(());
+        };
+        let Some(object) = object(node, sidecar) else { return Ok(()) };
         let (element, name) = match (step, fhir_type) {
             (Step::Known(element), _) => (Some(*element), element.name),
             (Step::Named(name), Some(known)) => match known.element(name) {
@@ -53,148 +80,221 @@ impl<'d> Evaluation<'d> {
             },
             (Step::Named(name), None) => (None, name.as_str()),
         };
-        self.budget.spend_on_members(owner)?;
-        let (value, sidecar, fhir_type) = match element {
-            Some(element) => member(owner, element),
-            None => untyped_member(owner, name),
+        let found = match (element, self.members.of(object)) {
+            (Some(element), Some(members)) => {
+                self.budget.spend_on_members(members.len())?;
+                member(members.iter().copied(), element)
+            }
+            (Some(element), None) => {
+                let members = object.iter();
+                self.budget.spend_on_members(members.len())?;
+                member(members, element)
+            }
+            (None, _) => {
+                self.budget.spend_on_members(object.len())?;
+                untyped_member(object, name)
+            }
         };
-        self.found(value, sidecar, fhir_type, rest, out)
+        self.reach(found, rest, out)
     }
 
-    /// A member's value, or its values if it is an array.
-    fn found(
-        &mut self,
-        value: Option<&'d Node>,
-        sidecar: Option<&'d Node>,
-        fhir_type: Option<FhirType>,
-        rest: &[Step],
-        out: &mut Stack<'d>,
-    ) -> Outcome {
-        let (values, sidecars) =
-            (value.and_then(|value| value.as_array()), sidecar.and_then(|side| side.as_array()));
-        if values.is_none() && sidecars.is_none() {
-            return self.one(value, sidecar, fhir_type, rest, out);
+    /// Goes on from what a step has found.
+    fn reach(&mut self, found: Found<'d>, steps: &[Step], out: &mut Stack<'d>) -> Outcome {
+        let Found { value, sidecar, fhir_type } = found;
+        let value_type = value.map_or(JsonType::Null, JsonValueTrait::get_type);
+        if value_type != JsonType::Array && !sidecar.is_some_and(JsonValueTrait::is_array) {
+            let value = value.filter(|_| value_type != JsonType::Null);
+            return self.arrive(value, sidecar, fhir_type, steps, out);
         }
-        let values = values.map_or(&[][..], |values| values.as_slice());
-        let sidecars = sidecars.map_or(&[][..], |sidecars| sidecars.as_slice());
+        let (values, sidecars) = (nodes(value), nodes(sidecar));
         for at in 0..values.len().max(sidecars.len()) {
-            self.one(values.get(at), sidecars.get(at), fhir_type, rest, out)?;
+            let value = values.get(at).filter(|value| !value.is_null());
+            self.arrive(value, sidecars.get(at), fhir_type, steps, out)?;
         }
         Ok(())
     }
 
-    fn one(
+    /// Goes on from a value that is not null, or where none is but something beside it.
+    fn arrive(
         &mut self,
         value: Option<&'d Node>,
         sidecar: Option<&'d Node>,
         fhir_type: Option<FhirType>,
-        rest: &[Step],
+        steps: &[Step],
         out: &mut Stack<'d>,
     ) -> Outcome {
         let sidecar = sidecar.filter(JsonValueTrait::is_object);
-        let node = match value {
-            Some(value) if !value.is_null() => value,
-            _ if sidecar.is_some() => no_value(),
-            _ => return Ok(()),
-        };
+        let Some(node) = value.or_else(|| sidecar.map(|_| no_value())) else { return Ok(()) };
         let fhir_type = match fhir_type {
             Some(known) if known.kind() != TypeKind::Resource => Some(known),
             declared => resource_type(node).or(declared),
         };
-        self.walk(&Item::Node { node, sidecar, fhir_type }, rest, out)
+        self.descend(node, sidecar, fhir_type, steps, out)
     }
 
     /// Appends the child elements of an item, in the order of its type, or of the document if
     /// the type is not known.
     pub(super) fn children(&mut self, item: &Item<'d>, out: &mut Stack<'d>) -> Outcome {
-        let Item::Node { node, sidecar, fhir_type } = item else { return Ok(()) };
-        let owner = if node.is_object() { *node } else { sidecar.unwrap_or(*node) };
-        let Some(object) = owner.as_object() else { return Ok(()) };
+        let Item::Node { node, sidecar, fhir_type } = *item else { return Ok(()) };
+        let Some(object) = object(node, sidecar) else { return Ok(()) };
         if let Some(known) = fhir_type.filter(|known| !known.is_abstract()) {
             for element in known.elements() {
-                self.budget.spend_on_members(owner)?;
-                let (value, sidecar, fhir_type) = member(owner, element);
-                self.found(value, sidecar, fhir_type, &[], out)?;
+                self.budget.spend_on_members(object.len())?;
+                self.reach(member(object.iter(), element), &[], out)?;
             }
             return Ok(());
         }
         for (name, value) in object {
             if name != "resourceType" && !name.starts_with('_') {
-                self.budget.spend_on_members(owner)?;
-                let (_, sidecar, _) = untyped_member(owner, name);
-                self.found(Some(value), sidecar, None, &[], out)?;
+                self.budget.spend_on_members(object.len())?;
+                let sidecar = untyped_member(object, name).sidecar;
+                self.reach(Found { value: Some(value), sidecar, fhir_type: None }, &[], out)?;
             }
         }
         Ok(())
+    }
+}
+
+/// A quantity that was computed has a value and a unit, a type its name.
+fn element_of_computed<'d>(item: &Item<'d>, step: &Step) -> Option<Item<'d>> {
+    let name = match step {
+        Step::Known(element) => element.name,
+        Step::Named(name) => name,
+    };
+    match (item, name) {
+        (Item::Quantity(quantity), "value") => Some(Item::Decimal(quantity.value.clone())),
+        (Item::Quantity(quantity), "unit") => Some(Item::String(quantity.unit.clone().into())),
+        (Item::Type(info), name) => info.element(name).map(|text| Item::String(text.into())),
+        _ => None,
+    }
+}
+
+/// The object that has the members of a node. The id and the extensions of a primitive are
+/// beside it.
+fn object<'d>(node: &'d Node, sidecar: Option<&'d Node>) -> Option<&'d Object> {
+    node.as_object().or_else(|| sidecar?.as_object())
+}
+
+/// What a member holds, and what its sidecar does: a node each, or an array of them.
+#[derive(Clone, Copy, Default)]
+struct Found<'d> {
+    value: Option<&'d Node>,
+    sidecar: Option<&'d Node>,
+    fhir_type: Option<FhirType>,
+}
+
+/// The nodes of an array.
+fn nodes(node: Option<&Node>) -> &[Node] {
+    node.and_then(|node| node.as_array()).map_or(&[], |array| array.as_slice())
+}
+
+/// The members of the object that many paths begin at, listed once: to go through an object of
+/// the parser takes ten times as long as to go through this.
+#[derive(Default)]
+pub(super) struct Members<'d> {
+    of: Option<&'d Object>,
+    list: Vec<(&'d str, &'d Node)>,
+}
+
+impl<'d> Members<'d> {
+    /// Lists the members of an item, unless they are so few that it does not pay.
+    pub(super) fn list(item: &Item<'d>) -> Self {
+        /// To go through so many a few times costs no more than the list.
+        const FEW: usize = 4;
+        let Some(object) = item.node().and_then(|node| node.as_object()) else {
+            return Self::default();
+        };
+        let members = object.iter();
+        if members.len() <= FEW {
+            return Self::default();
+        }
+        let mut list = Vec::with_capacity(members.len());
+        for (name, node) in members {
+            list.push((name, node));
+        }
+        Self { of: Some(object), list }
+    }
+
+    /// The members, if they are those of this object.
+    fn of(&self, object: &'d Object) -> Option<&[(&'d str, &'d Node)]> {
+        self.of.is_some_and(|listed| std::ptr::eq(listed, object)).then_some(&*self.list)
     }
 }
 
 /// The id that a literal reference to a resource ends with.
 pub(super) fn reference_key(reference: &Node, target: Option<FhirType>) -> Option<&str> {
     let text = reference.as_object()?.get(&"reference")?.as_str()?;
-    let text = text.split_once("/_history/").map_or(text, |(resource, _)| resource);
-    let (before, id) = text.rsplit_once('/')?;
-    let named = FhirType::named(before.rsplit('/').next()?)?;
-    let fits = named.kind() == TypeKind::Resource && target.is_none_or(|asked| named.is_a(asked));
-    (fits && !id.is_empty()).then_some(id)
+    let (named, id) = literal(text)?;
+    target.is_none_or(|asked| named.is_a(asked)).then_some(id)
 }
 
-/// The value of an element, what is beside it, and its type.
+/// The value of an element, what is beside it, and its type. Of a member given twice the first
+/// counts.
 fn member<'d>(
-    owner: &'d Node,
+    members: impl Iterator<Item = (&'d str, &'d Node)>,
     element: &'static Element,
-) -> (Option<&'d Node>, Option<&'d Node>, Option<FhirType>) {
-    let Some(object) = owner.as_object() else { return (None, None, None) };
-    let Some(members) = &element.members else {
-        let fhir_type = element.types.first().copied();
-        if !fhir_type.is_some_and(FhirType::is_primitive) {
-            return (object.get(&element.name), None, fhir_type);
-        }
-        let (value, sidecar) = with_sidecar(object, element.name);
-        return (value, sidecar, fhir_type);
-    };
-    for (name, _) in object {
+) -> Found<'d> {
+    if let Some(choice) = &element.members {
+        return choice_member(members, element.name, choice);
+    }
+    let fhir_type = element.types.first().copied();
+    if fhir_type.is_some_and(FhirType::is_primitive) {
+        let (value, sidecar) = with_sidecar(members, element.name);
+        return Found { value, sidecar, fhir_type };
+    }
+    let value = members.into_iter().find(|(name, _)| *name == element.name).map(|(_, node)| node);
+    Found { value, sidecar: None, fhir_type }
+}
+
+/// The first member that the choice element may be written as.
+fn choice_member<'d>(
+    members: impl Iterator<Item = (&'d str, &'d Node)>,
+    element: &str,
+    choice: &[ChoiceMember],
+) -> Found<'d> {
+    let mut found = Found::default();
+    let mut chosen: Option<&ChoiceMember> = None;
+    for (name, node) in members {
         let plain = name.strip_prefix('_').unwrap_or(name);
-        if plain.starts_with(element.name)
-            && let Some(found) = members.iter().find(|member| member.name == plain)
-        {
-            let (value, sidecar) = with_sidecar(object, plain);
-            return (value, sidecar, Some(found.fhir_type));
+        if !plain.starts_with(element) {
+            continue;
+        }
+        chosen = chosen.or_else(|| choice.iter().find(|member| member.name == plain));
+        if let Some(chosen) = chosen.filter(|chosen| chosen.name == plain) {
+            found.fhir_type = Some(chosen.fhir_type);
+            let side = if name == plain { &mut found.value } else { &mut found.sidecar };
+            *side = side.or(Some(node));
         }
     }
-    (None, None, None)
+    found
 }
 
 /// As [`member`], where the owner's type is not known: the member itself, or the one that the
 /// choice element of that name is written as.
-fn untyped_member<'d>(
-    owner: &'d Node,
-    element: &str,
-) -> (Option<&'d Node>, Option<&'d Node>, Option<FhirType>) {
-    let Some(object) = owner.as_object() else { return (None, None, None) };
-    let (value, sidecar) = with_sidecar(object, element);
+fn untyped_member<'d>(object: &'d Object, element: &str) -> Found<'d> {
+    let (value, sidecar) = with_sidecar(object.iter(), element);
     if value.is_some() || sidecar.is_some() {
-        return (value, sidecar, None);
+        return Found { value, sidecar, fhir_type: None };
     }
     for (name, _) in object {
         let plain = name.strip_prefix('_').unwrap_or(name);
         if let Some(suffix) = plain.strip_prefix(element)
             && let Some(fhir_type) = FhirType::of_choice_suffix(suffix)
         {
-            let (value, sidecar) = with_sidecar(object, plain);
-            return (value, sidecar, Some(fhir_type));
+            let (value, sidecar) = with_sidecar(object.iter(), plain);
+            return Found { value, sidecar, fhir_type: Some(fhir_type) };
         }
     }
-    (None, None, None)
+    Found::default()
 }
 
-/// `name` and `_name`, found in one pass. Of a member given twice the first counts.
+/// `name` and `_name`, found in one pass.
 fn with_sidecar<'d>(
-    object: &'d sonic_rs::Object,
+    members: impl Iterator<Item = (&'d str, &'d Node)>,
     name: &str,
 ) -> (Option<&'d Node>, Option<&'d Node>) {
     let (mut value, mut sidecar) = (None, None);
-    for (found, node) in object {
+    for (found, node) in members {
         if found == name {
             value = value.or(Some(node));
         } else if found.len() == name.len() + 1 && found.strip_prefix('_') == Some(name) {

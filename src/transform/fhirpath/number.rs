@@ -1,6 +1,8 @@
 //! Decimals that stay small enough to compute with.
 
-use bigdecimal::{BigDecimal, Zero as _};
+use std::num::NonZeroU64;
+
+use bigdecimal::{BigDecimal, RoundingMode, Zero as _};
 
 use super::MAX_NUMBER_DIGITS;
 use super::error::EvaluationError;
@@ -25,14 +27,18 @@ pub(super) fn within_range(value: BigDecimal) -> Result<BigDecimal, EvaluationEr
     Ok(value)
 }
 
+/// Digits of a result that is not exact: as many as the decimal types that FHIRPath engines
+/// commonly use have.
+pub(super) const DIGITS: NonZeroU64 = NonZeroU64::new(28).expect("not zero");
+
 /// `left / right` to 28 digits, without trailing zeros that the division made.
 pub(super) fn divide(left: &BigDecimal, right: &BigDecimal) -> Option<BigDecimal> {
-    /// As many as the decimal types that FHIRPath engines commonly use have.
-    const DIGITS: u64 = 28;
-    if right.is_zero() {
-        return None;
-    }
-    Some((left / right).with_prec(DIGITS).normalized())
+    (!right.is_zero()).then(|| rounded(&(left / right)).normalized())
+}
+
+/// To 28 digits.
+pub(super) fn rounded(value: &BigDecimal) -> BigDecimal {
+    value.with_precision_round(DIGITS, RoundingMode::HalfUp)
 }
 
 /// Without what is behind the point.

@@ -2,15 +2,13 @@
 //! up but the document.
 
 use regex::Regex;
-use sonic_rs::JsonContainerTrait as _;
 
 use super::error::EvaluationError;
-use super::function::Function;
+use super::function::Signature;
 use super::item::{Item, SystemType};
 use super::syntax::Operator;
 use super::types::{Element, FhirType};
 use super::{MAX_STEPS, MAX_TEXT_BYTES};
-use crate::model::Node;
 
 /// A part of a program. Its value is a collection.
 #[derive(Debug)]
@@ -31,7 +29,8 @@ pub(super) enum Program {
     },
     Call {
         input: Box<Program>,
-        function: Function,
+        /// Of the table, so that its name need not be looked up.
+        signature: &'static Signature,
         arguments: Vec<Program>,
         pattern: Option<Regex>,
     },
@@ -44,10 +43,17 @@ pub(super) enum Program {
         input: Box<Program>,
         target: Option<FhirType>,
     },
+    /// `resolve() is Type`, told by the reference alone.
+    RefersTo {
+        input: Box<Program>,
+        target: FhirType,
+    },
     Indexed {
         input: Box<Program>,
         index: Box<Program>,
     },
+    /// A key of `sort` whose order is turned round.
+    Descending(Box<Program>),
     Negative(Box<Program>),
     Positive(Box<Program>),
     Binary {
@@ -101,10 +107,9 @@ impl Budget {
     }
 
     /// Members are found by looking through them.
-    pub(super) fn spend_on_members(&mut self, owner: &Node) -> Result<(), EvaluationError> {
+    pub(super) fn spend_on_members(&mut self, members: usize) -> Result<(), EvaluationError> {
         /// What a step costs, in names compared.
         const MEMBERS_PER_STEP: usize = 32;
-        let members = owner.as_object().map_or(0, sonic_rs::Object::len);
         if members < MEMBERS_PER_STEP {
             return Ok(());
         }

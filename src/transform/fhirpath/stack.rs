@@ -14,11 +14,18 @@ pub(super) fn tail<'s, 'd>(out: &'s [Item<'d>], start: usize) -> &'s [Item<'d>] 
 }
 
 pub(super) fn push<'d>(item: Item<'d>, out: &mut Stack<'d>) -> Outcome {
-    if out.len() >= MAX_ITEMS {
-        return Err(EvaluationError::TooManyItems { limit: MAX_ITEMS });
-    }
+    check_room(out)?;
     out.push(item);
     Ok(())
+}
+
+/// Refuses one item more than the stack may hold.
+pub(super) fn check_room(out: &Stack<'_>) -> Outcome {
+    if out.len() < MAX_ITEMS {
+        Ok(())
+    } else {
+        Err(EvaluationError::TooManyItems { limit: MAX_ITEMS })
+    }
 }
 
 /// Takes off everything from `start` on and puts the result there.

@@ -5,6 +5,7 @@
 //! refused by [`compile`](super::compile).
 
 use super::MAX_EXPRESSION_DEPTH;
+use super::calendar::CalendarUnit;
 use super::error::PathProblem;
 use super::lexer::{Lexer, Symbol, Token};
 
@@ -29,11 +30,10 @@ pub(super) enum SyntaxNode {
     Date(String),
     DateTime(String),
     Time(String),
-    /// Number and unit; a calendar unit is written without quotes.
+    /// Number and unit; a calendar unit in the singular.
     Quantity {
         value: String,
         unit: String,
-        calendar: bool,
     },
     This,
     Index,
@@ -53,6 +53,8 @@ pub(super) enum SyntaxNode {
         input: Box<Syntax>,
         index: Box<Syntax>,
     },
+    /// A key of `sort` before `desc`.
+    Descending(Box<Syntax>),
     Negative(Box<Syntax>),
     Positive(Box<Syntax>),
     Binary {
@@ -372,16 +374,16 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<Syntax, Fault> {
         let (at, token) = self.advance()?;
         let Token::Number(value) = token else { return Err(self.unexpected("a number")) };
-        let (unit, calendar) = match &self.token {
-            Token::String(unit) => (unit.clone(), false),
-            Token::Word(word) => match calendar_unit(word) {
-                Some(unit) => (unit.to_owned(), true),
+        let unit = match &self.token {
+            Token::String(unit) => unit.clone(),
+            Token::Word(word) => match CalendarUnit::named(word) {
+                Some(unit) => unit.name().to_owned(),
                 None => return Ok(Syntax { at, node: SyntaxNode::Number(value) }),
             },
             _ => return Ok(Syntax { at, node: SyntaxNode::Number(value) }),
         };
         self.advance()?;
-        Ok(Syntax { at, node: SyntaxNode::Quantity { value, unit, calendar } })
+        Ok(Syntax { at, node: SyntaxNode::Quantity { value, unit } })
     }
 
     /// A name, or a function and its arguments.
@@ -396,7 +398,8 @@ impl Parser<'_> {
         let mut arguments = Vec::new();
         if !self.accept(Symbol::CloseParenthesis)? {
             loop {
-                arguments.push(self.expression(0)?);
+                let argument = self.expression(0)?;
+                arguments.push(if name == "sort" { self.ordered(argument)? } else { argument });
                 if !self.accept(Symbol::Comma)? {
                     break;
                 }
@@ -404,6 +407,22 @@ impl Parser<'_> {
             self.expect(Symbol::CloseParenthesis, "`,` or `)`")?;
         }
         Ok(Syntax { at, node: SyntaxNode::Function { input, name, arguments } })
+    }
+
+    /// `asc` or `desc` behind a key.
+    fn ordered(&mut self, key: Syntax) -> Result<Syntax, Fault> {
+        let descending = match &self.token {
+            Token::Word(word) if word == "desc" => true,
+            Token::Word(word) if word == "asc" => false,
+            _ => return Ok(key),
+        };
+        let (at, _) = self.advance()?;
+        let key = if descending {
+            Syntax { at, node: SyntaxNode::Descending(Box::new(key)) }
+        } else {
+            key
+        };
+        Ok(key)
     }
 
     /// `Patient`, `FHIR.Patient`, `System.String`.
@@ -422,11 +441,4 @@ impl Parser<'_> {
             name.push('.');
         }
     }
-}
-
-/// The singular of a calendar unit's word.
-pub(super) fn calendar_unit(word: &str) -> Option<&'static str> {
-    const UNITS: [&str; 8] =
-        ["year", "month", "week", "day", "hour", "minute", "second", "millisecond"];
-    UNITS.into_iter().find(|unit| word.strip_suffix('s').unwrap_or(word) == *unit)
 }

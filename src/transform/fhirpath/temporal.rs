@@ -5,8 +5,11 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use chrono::{
-    Datelike as _, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike as _,
+    DateTime, Datelike as _, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
+    Timelike as _, Utc,
 };
+
+use super::calendar::CalendarUnit;
 
 /// How far a value is known. Seconds and their fraction are one precision, as FHIRPath has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,19 +41,6 @@ pub struct Temporal {
 /// The date a time of day is kept with; it is never seen.
 const NO_DATE: NaiveDate = NaiveDate::from_ymd_opt(2000, 1, 1).expect("a day that was");
 
-/// What is added to a date or time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CalendarUnit {
-    Year,
-    Month,
-    Week,
-    Day,
-    Hour,
-    Minute,
-    Second,
-    Millisecond,
-}
-
 impl Temporal {
     /// How far it is known.
     #[must_use]
@@ -68,6 +58,35 @@ impl Temporal {
     #[must_use]
     pub const fn offset_minutes(&self) -> Option<i16> {
         self.offset_minutes
+    }
+
+    /// How many digits of its second's fraction are known.
+    pub(super) const fn fraction_digits(&self) -> u8 {
+        self.fraction_digits
+    }
+
+    /// A point in time, to the millisecond, as clocks in Greenwich show it.
+    pub(super) fn of_instant(instant: DateTime<Utc>) -> Self {
+        let local = instant.naive_utc();
+        let known = local.with_nanosecond(local.nanosecond() / 1_000_000 * 1_000_000);
+        Self {
+            local: known.unwrap_or(local),
+            precision: Precision::Second,
+            fraction_digits: 3,
+            offset_minutes: Some(0),
+        }
+    }
+
+    /// A clock's value, known as far as is said; what is not known must be the lowest there is.
+    /// Without a time of day there is no time zone.
+    pub(super) fn of_parts(
+        local: NaiveDateTime,
+        precision: Precision,
+        fraction_digits: u8,
+        offset_minutes: Option<i16>,
+    ) -> Self {
+        let offset_minutes = offset_minutes.filter(|_| precision >= Precision::Hour);
+        Self { local, precision, fraction_digits, offset_minutes }
     }
 
     /// `2024`, `2024-03`, `2024-03-01`.
@@ -200,7 +219,7 @@ impl Temporal {
             };
             self.plus_millis(millis)?
         };
-        Some(Self { local, ..*self })
+        (1..=9999).contains(&local.year()).then_some(Self { local, ..*self })
     }
 
     /// FHIRPath counts a year as 365 days and a month as 30 where a partial date is moved by a
@@ -222,15 +241,26 @@ impl Temporal {
                 self.local.checked_sub_days(Days::new(days.unsigned_abs()))
             }
             Precision::Day => self.local.checked_add_days(Days::new(days.unsigned_abs())),
-            Precision::Hour => self.local.checked_add_signed(TimeDelta::hours(millis / 3_600_000)),
-            Precision::Minute => self.local.checked_add_signed(TimeDelta::minutes(millis / 60_000)),
-            Precision::Second => self.local.checked_add_signed(TimeDelta::milliseconds(millis)),
+            Precision::Hour => {
+                self.local.checked_add_signed(TimeDelta::try_hours(millis / 3_600_000)?)
+            }
+            Precision::Minute => {
+                self.local.checked_add_signed(TimeDelta::try_minutes(millis / 60_000)?)
+            }
+            Precision::Second => {
+                self.local.checked_add_signed(TimeDelta::try_milliseconds(millis)?)
+            }
         }
     }
 
     /// A time of day that was moved past midnight.
     pub(super) fn of_day(self) -> Self {
         Self { local: NO_DATE.and_time(self.local.time()), ..self }
+    }
+
+    /// The time of a date-time.
+    pub(super) fn to_time(self) -> Self {
+        Self { offset_minutes: None, ..self.of_day() }
     }
 
     /// The date of a date-time.

@@ -6,11 +6,12 @@ use regex::Regex;
 use sonic_rs::JsonValueTrait as _;
 
 use super::MAX_TEXT_BYTES;
-use super::compile::pattern as compiled;
+use super::encode;
 use super::error::EvaluationError;
 use super::evaluate::Outcome;
-use super::function::Function;
+use super::function::{Function, Signature};
 use super::item::Item;
+use super::literal::pattern as compiled;
 use super::program::Budget;
 use super::stack::{Stack, integer, push, single};
 
@@ -67,14 +68,14 @@ pub(super) fn join(
 
 /// Appends the result of a function on text. An argument that is empty makes it empty.
 pub(super) fn apply<'d>(
-    function: Function,
+    signature: &'static Signature,
     subject: Cow<'d, str>,
     arguments: &[Vec<Item<'d>>],
     pattern: Option<&Regex>,
     budget: &mut Budget,
     out: &mut Stack<'d>,
 ) -> Outcome {
-    let name = function.name();
+    let Signature { name, function, .. } = *signature;
     budget.spend_on_text(subject.len())?;
     if function == Function::Substring {
         return substring(&subject, arguments, out);
@@ -121,6 +122,16 @@ pub(super) fn apply<'d>(
             let replaced = replace_matches(&*regex(budget)?, &subject, &second)?;
             budget.spend_on_text(replaced.len())?;
             Item::String(replaced.into())
+        }
+        Function::LastIndexOf => Item::Integer(match subject.rsplit_once(&*first) {
+            Some((before, _)) => characters(before),
+            None => -1,
+        }),
+        Function::Encode | Function::Decode | Function::Escape | Function::Unescape => {
+            match encode::apply(function, &subject, &first, budget)? {
+                Some(text) => Item::String(text.into()),
+                None => return Ok(()),
+            }
         }
         Function::Split => {
             return subject

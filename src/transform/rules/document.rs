@@ -138,6 +138,18 @@ pub enum OverflowStrategy {
     Null,
 }
 
+impl OverflowStrategy {
+    /// The name in the rules document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncate => "TRUNCATE",
+            Self::Error => "ERROR",
+            Self::Null => "NULL",
+        }
+    }
+}
+
 /// What happens if a path yields several values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -155,6 +167,20 @@ pub enum MultipleStrategy {
     Error,
 }
 
+impl MultipleStrategy {
+    /// The name in the rules document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Concat => "CONCAT",
+            Self::First => "FIRST",
+            Self::Last => "LAST",
+            Self::Json => "JSON",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
 /// What happens to dates without month or day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
@@ -166,6 +192,18 @@ pub enum PartialDate {
     Null,
     /// The change is refused with cause `type_mismatch`.
     Error,
+}
+
+impl PartialDate {
+    /// The name in the rules document.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "START",
+            Self::Null => "NULL",
+            Self::Error => "ERROR",
+        }
+    }
 }
 
 /// `columnType` as it is written.

@@ -17,6 +17,7 @@ mod column_type;
 mod compile;
 mod constant;
 mod document;
+mod explain;
 mod program;
 mod repeat;
 mod rows;
@@ -25,6 +26,7 @@ pub(super) use compile::compile;
 pub use document::{
     ColumnDefinition, Constant, PublicationStatus, Select, Tag, ViewDefinition, Where,
 };
+pub(super) use explain::absences;
 pub(super) use program::ViewProgram;
 pub(super) use rows::row_sets;
 

@@ -30,19 +30,20 @@ const MAX_ROUNDS: usize = 256;
 const GUARD: usize = 0;
 const VIEW: usize = 1;
 
-/// The rows of a resource below the root of a view.
+/// The rows of a resource below the root of a view; `None` if a `where` does not match.
 pub(in crate::transform) fn row_sets(
     program: &ViewProgram,
     change: &Change,
     version: Version,
     document: &Document,
-) -> Result<Vec<RowSet>, Box<Refusal>> {
+) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
     let id = Value::Text(change.resource.id.to_string());
     let version = Value::Int(version.get());
     let mut run =
         Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES, found: Vec::new() };
-    let rows = run.rows(document, &id, &version)?;
-    Ok(vec![RowSet { table: GUARD, rows: vec![vec![id, version]] }, RowSet { table: VIEW, rows }])
+    let Some(rows) = run.rows(document, &id, &version)? else { return Ok(None) };
+    let guard = RowSet { table: GUARD, rows: vec![vec![id, version]] };
+    Ok(Some(vec![guard, RowSet { table: VIEW, rows }]))
 }
 
 /// One document on its way through one view.
@@ -61,13 +62,13 @@ impl<'d> Run<'d> {
         document: &'d Document,
         id: &Value,
         version: &Value,
-    ) -> Result<Vec<Row>, Box<Refusal>> {
+    ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
         let program = self.program;
-        let environment = Environment::of(document.root());
+        let environment = Environment::of(document.root()).at(self.change.instant());
         let focus = Item::resource(document.root());
         for condition in &program.conditions {
             if !self.holds(condition, &focus, environment)? {
-                return Ok(Vec::new());
+                return Ok(None);
             }
         }
         let mut found = Vec::new();
@@ -86,7 +87,7 @@ impl<'d> Run<'d> {
             row.extend(values);
             row
         });
-        Ok(rows.collect())
+        Ok(Some(rows.collect()))
     }
 
     /// Whether a `where` is true; nothing is not.

@@ -8,9 +8,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Types are few and their names are fixed, so a handle is two bytes and its name is static.
+/// Types are few and their names are fixed, so a handle is a number and its name is static. The
+/// kind is in the highest bits, because navigation asks for it at every step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FhirType(u16);
+
+/// The bits of a handle below the kind.
+const NUMBER_BITS: u32 = 14;
 
 /// What kind of type it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +51,6 @@ pub(super) struct ChoiceMember {
 
 struct Definition {
     name: &'static str,
-    kind: TypeKind,
     parent: Option<FhirType>,
     /// Its own elements, then those of its parents; sorted by name.
     elements: Vec<&'static Element>,
@@ -76,8 +79,8 @@ impl FhirType {
 
     /// Is its JSON form a literal?
     #[must_use]
-    pub fn is_primitive(self) -> bool {
-        self.kind() == TypeKind::Primitive
+    pub const fn is_primitive(self) -> bool {
+        matches!(self.kind(), TypeKind::Primitive)
     }
 
     /// Is this type `other` or one that specialises it?
@@ -93,8 +96,18 @@ impl FhirType {
         false
     }
 
-    pub(super) fn kind(self) -> TypeKind {
-        self.definition().kind
+    /// The type that it specialises.
+    pub(super) fn parent(self) -> Option<Self> {
+        self.definition().parent
+    }
+
+    pub(super) const fn kind(self) -> TypeKind {
+        match self.0 >> NUMBER_BITS {
+            0 => TypeKind::Primitive,
+            1 => TypeKind::Complex,
+            2 => TypeKind::Backbone,
+            _ => TypeKind::Resource,
+        }
     }
 
     /// Says nothing about the elements an instance has: `Resource`, `DomainResource`, `Element`,
@@ -123,6 +136,12 @@ impl FhirType {
             .any(|definition| definition.elements.iter().any(|candidate| candidate.name == element))
     }
 
+    /// All types that specialise it, itself included.
+    pub(super) fn specialisations(self) -> impl Iterator<Item = Self> {
+        let all = (0..TABLE.types.len()).filter_map(|number| u16::try_from(number).ok());
+        all.map(Self).filter(move |candidate| candidate.is_a(self))
+    }
+
     /// All names, for suggestions.
     pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
         TABLE.types.iter().map(|definition| definition.name)
@@ -135,8 +154,18 @@ impl FhirType {
         open.types.iter().copied().find(|candidate| capitalised(candidate.name()) == suffix)
     }
 
+    const fn new(number: u16, kind: TypeKind) -> Self {
+        assert!(number >> NUMBER_BITS == 0, "FHIR has some hundred types");
+        Self((kind as u16) << NUMBER_BITS | number)
+    }
+
+    /// Its place in the table.
+    fn number(self) -> usize {
+        usize::from(self.0 & ((1 << NUMBER_BITS) - 1))
+    }
+
     fn definition(self) -> &'static Definition {
-        TABLE.types.get(usize::from(self.0)).expect("a handle is made with its definition")
+        TABLE.types.get(self.number()).expect("a handle is made with its definition")
     }
 }
 
@@ -172,12 +201,20 @@ fn read(text: &'static str) -> Table {
     let by_name: HashMap<&'static str, FhirType> = lines
         .iter()
         .zip(0_u16..)
-        .map(|((_, name, _, _), number)| (*name, FhirType(number)))
+        .map(|((kind, name, _, _), number)| {
+            let kind = match *kind {
+                "p" => TypeKind::Primitive,
+                "c" => TypeKind::Complex,
+                "b" => TypeKind::Backbone,
+                _ => TypeKind::Resource,
+            };
+            (*name, FhirType::new(number, kind))
+        })
         .collect();
     let handle = |name: &str| *by_name.get(name).expect("the table names only its own types");
 
     let mut types: Vec<Definition> = Vec::with_capacity(lines.len());
-    for (kind, name, parent, words) in lines {
+    for (_, name, parent, words) in lines {
         let elements = words.map(|word| {
             let (left, right) = word.split_once('=').expect("an element is written name=type");
             let (element, is_choice) = match left.strip_suffix('?') {
@@ -199,12 +236,6 @@ fn read(text: &'static str) -> Table {
         });
         types.push(Definition {
             name,
-            kind: match kind {
-                "p" => TypeKind::Primitive,
-                "c" => TypeKind::Complex,
-                "b" => TypeKind::Backbone,
-                _ => TypeKind::Resource,
-            },
             parent: by_name.get(parent).copied(),
             elements: elements.collect(),
         });
@@ -241,7 +272,7 @@ fn choice_members(element: &str, names: &[&'static str], types: &[FhirType]) -> 
 fn with_inherited(definition: &Definition, types: &[Definition]) -> Vec<&'static Element> {
     let mut elements = definition.elements.clone();
     let mut parent = definition.parent;
-    while let Some(ancestor) = parent.and_then(|handle| types.get(usize::from(handle.0))) {
+    while let Some(ancestor) = parent.and_then(|handle| types.get(handle.number())) {
         elements.extend(&ancestor.elements);
         parent = ancestor.parent;
     }

@@ -1,76 +1,11 @@
-//! What one record costs in the pure stages, on one core.
-//!
-//! The documents are synthetic, of the size and shape that US Core servers send. Parsing the same
-//! bytes to a plain JSON tree is measured in the same run: it tells a fast machine from fast code.
-//! Database and broker are not measured here.
+//! Synthetic documents, of the size and shape that servers send.
 
-use std::hint::black_box;
+use std::str::FromStr as _;
 
-use bytes::Bytes;
-use criterion::{Criterion, Throughput};
-use rowcast::model::{Document, DocumentLimits, Offset, Record, TopicPartition};
-use rowcast::source::{DecodeSettings, Decoder};
-use rowcast::transform::{RuleSet, Transformer};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
-const PATIENT_RULES: &str = include_str!("../topology/rules/patient.json");
-const OBSERVATION_RULES: &str = include_str!("../topology/rules/observation.json");
-
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    stages(&mut criterion, "patient", &patient(), PATIENT_RULES);
-    stages(&mut criterion, "observation", &observation(), OBSERVATION_RULES);
-    criterion.final_summary();
-}
-
-fn stages(criterion: &mut Criterion, name: &str, document: &Value, rules: &str) {
-    let bytes = Bytes::from(document.to_string());
-    let record = Record {
-        source: TopicPartition::new("changes", 0),
-        offset: Offset(0),
-        timestamp: None,
-        key: None,
-        value: Some(bytes.clone()),
-        headers: Vec::new(),
-    };
-    let decoder = Decoder::new(DecodeSettings::default());
-    let rules = RuleSet::load(&[(format!("rules/{name}.json"), rules.to_owned())])
-        .expect("the rules of the repository are good");
-    let changes = decoder.decode(&record).expect("the document is a resource");
-    let rows: usize = changes
-        .iter()
-        .flat_map(|change| rules.transform(change).expect("the document fits its rules"))
-        .flat_map(|resource| resource.row_sets.expect("the document matches"))
-        .map(|set| set.rows.len())
-        .sum();
-    println!("{name}: {} bytes become {rows} rows", bytes.len());
-
-    let mut group = criterion.benchmark_group(name);
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("parse: serde_json::Value", |bencher| {
-        bencher.iter(|| serde_json::from_slice::<Value>(black_box(&bytes)).expect("JSON"));
-    });
-    group.bench_function("parse: Document", |bencher| {
-        let limits = DocumentLimits::default();
-        bencher.iter(|| Document::parse(black_box(&bytes), limits).expect("JSON"));
-    });
-    group.bench_function("decode", |bencher| {
-        bencher.iter(|| decoder.decode(black_box(&record)).expect("a change"));
-    });
-    group.bench_function("transform", |bencher| {
-        bencher.iter(|| rules.transform(black_box(&changes[0])).expect("rows"));
-    });
-    group.bench_function("decode and transform", |bencher| {
-        bencher.iter(|| {
-            let changes = decoder.decode(black_box(&record)).expect("a change");
-            rules.transform(&changes[0]).expect("rows")
-        });
-    });
-    group.finish();
-}
-
-/// A patient of 2.7 kB with rows for the patient and for each of its child tables.
-fn patient() -> Value {
+/// A patient of 3 kB, as US Core servers send them.
+pub(crate) fn patient() -> Value {
     let us_core = |name: &str| format!("http://hl7.org/fhir/us/core/StructureDefinition/{name}");
     let race = |system_code: &str, display: &str| {
         json!([
@@ -137,6 +72,13 @@ fn patient() -> Value {
             "text": "Married"
         },
         "multipleBirthBoolean": false,
+        "contact": [{
+            "relationship": [{"coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/v2-0131",
+                "code": "N", "display": "Next-of-Kin"}]}],
+            "name": {"use": "official", "family": "Example", "given": ["Charles"]},
+            "telecom": [{"system": "phone", "value": "555-0199", "use": "mobile"}]
+        }],
         "communication": [{
             "language": {
                 "coding": [{"system": "urn:ietf:bcp:47", "code": "en-US",
@@ -150,7 +92,7 @@ fn patient() -> Value {
 }
 
 /// A blood pressure: an observation whose values are in its components.
-fn observation() -> Value {
+pub(crate) fn observation() -> Value {
     let component = |code: &str, display: &str, value: u32| {
         json!({
             "code": {
@@ -187,4 +129,70 @@ fn observation() -> Value {
             component("8480-6", "Systolic blood pressure", 121)
         ]
     })
+}
+
+/// A settled claim of about so many bytes: what each item was billed and what of it is paid. More
+/// bytes are more items.
+pub(crate) fn explanation_of_benefit(bytes: usize) -> Value {
+    let without_items = claim(&[]).to_string().len();
+    let one_item = item(100).to_string().len() + 1;
+    let items = (bytes.saturating_sub(without_items) + one_item / 2) / one_item;
+    claim(&(1..=items).map(item).collect::<Vec<_>>())
+}
+
+fn claim(items: &[Value]) -> Value {
+    json!({
+        "resourceType": "ExplanationOfBenefit",
+        "id": "3f0e0d0c-0b0a-4908-8706-050403020100",
+        "meta": {"versionId": "1", "lastUpdated": "2024-05-01T10:00:00.123+02:00"},
+        "status": "active",
+        "type": codeable(
+            "http://terminology.hl7.org/CodeSystem/claim-type", "institutional", "Institutional"),
+        "use": "claim",
+        "patient": {"reference": "Patient/0f0e0d0c-0b0a-4908-8706-050403020100"},
+        "billablePeriod": {"start": "2024-03-01", "end": "2024-04-12"},
+        "created": "2024-04-13T08:15:00+02:00",
+        "insurer": {"reference": "Organization/o2", "display": "Example Insurance"},
+        "provider": {"reference": "Organization/o1", "display": "Example Hospital"},
+        "outcome": "complete",
+        "insurance": [{"focal": true, "coverage": {"reference": "Coverage/c1"}}],
+        "item": items,
+        "total": [
+            {"category": category("submitted"), "amount": money(1_234_567)},
+            {"category": category("benefit"), "amount": money(987_650)}
+        ],
+        "payment": {"amount": money(987_650), "date": "2024-04-20"}
+    })
+}
+
+fn item(number: usize) -> Value {
+    let adjudication =
+        |code: &str, cents: usize| json!({"category": category(code), "amount": money(cents)});
+    json!({
+        "sequence": number,
+        "careTeamSequence": [1],
+        "diagnosisSequence": [1, 2],
+        "productOrService": codeable("http://www.ama-assn.org/go/cpt", "99213", "Office visit"),
+        "servicedPeriod": {"start": "2024-03-01T09:00:00+01:00", "end": "2024-03-01T09:30:00+01:00"},
+        "quantity": {"value": 1.5},
+        "net": money(12_345 + number),
+        "adjudication": [
+            adjudication("submitted", 12_345 + number),
+            adjudication("eligible", 11_000 + number),
+            adjudication("benefit", 9_900 + number)
+        ]
+    })
+}
+
+fn category(code: &str) -> Value {
+    codeable("http://terminology.hl7.org/CodeSystem/adjudication", code, code)
+}
+
+fn codeable(system: &str, code: &str, display: &str) -> Value {
+    json!({"coding": [{"system": system, "code": code, "display": display}], "text": display})
+}
+
+fn money(cents: usize) -> Value {
+    let amount = format!("{}.{:02}", cents / 100, cents % 100);
+    json!({"value": Number::from_str(&amount).expect("a number"), "currency": "EUR"})
 }

@@ -1,0 +1,271 @@
+//! A topology, opened and run: what `rowcast run` does, and what a program that embeds rowcast
+//! does with [`Transformer`]s of its own.
+//!
+//! In: a topology file and transformers. Out: rows in step with the ingest topic. It installs no
+//! log and handles no signal, because the process belongs to whoever embeds it.
+
+mod error;
+mod feed;
+mod start;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::ApplicationError;
+pub use feed::Feed;
+pub use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::broker::embedded::EmbeddedBroker;
+use crate::broker::kafka::KafkaBroker;
+use crate::model::{Catalog, ColumnSource};
+use crate::plan::Dialect;
+use crate::problem::Problem;
+use crate::sink::{DatabaseKind, SinkError, SqlSink, TaskIdentity};
+use crate::source::{DecodeSettings, Decoder, VersionFrom};
+use crate::topology::{self, BrokerChoice, Setting, Topology};
+use crate::transform::{RuleSet, Transformer, Transformers};
+
+/// A topology with everything that fills its tables. Nothing is connected to until it is asked
+/// for.
+pub struct Application {
+    /// The topology file as it was named.
+    file: String,
+    topology: Topology,
+    rules: Arc<RuleSet>,
+    /// The rules and what was brought besides, as one.
+    transformer: Arc<dyn Transformer>,
+    warnings: Vec<Problem>,
+    database: DatabaseKind,
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application").field("topology", &self.topology).finish_non_exhaustive()
+    }
+}
+
+impl Application {
+    /// Loads a topology file and compiles its rules, if it names any.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Configuration`] with every problem of the topology, or else of the
+    /// rules.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, ApplicationError> {
+        Self::load_with(path, &[])
+    }
+
+    /// The same, with settings that override the file's.
+    ///
+    /// # Errors
+    /// As [`Application::load`].
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        settings: &[Setting],
+    ) -> Result<Self, ApplicationError> {
+        let file = path.as_ref().display().to_string();
+        let loaded =
+            topology::load(path.as_ref(), settings).map_err(ApplicationError::Configuration)?;
+        let topology = loaded.topology;
+        let rules = RuleSet::load(&topology.rules).map_err(ApplicationError::Configuration)?;
+        let rules = Arc::new(rules);
+        let database = DatabaseKind::of_url(topology.sink.url.expose()).ok_or_else(|| {
+            let problem =
+                Problem::new(&file, "/sink/url", "not a postgres://, mysql:// or sqlite:// URL");
+            ApplicationError::Configuration(vec![problem])
+        })?;
+        let transformer = Arc::clone(&rules) as Arc<dyn Transformer>;
+        Ok(Self { file, topology, rules, transformer, warnings: loaded.warnings, database })
+    }
+
+    /// The same with another transformer beside the rules and those brought before.
+    #[must_use]
+    pub fn transformer(mut self, transformer: impl Transformer + 'static) -> Self {
+        let before = std::mem::replace(&mut self.transformer, Arc::new(transformer));
+        if !before.catalog().roots.is_empty() {
+            let both = [before, self.transformer];
+            self.transformer = Arc::new(Transformers::new(both));
+        }
+        self
+    }
+
+    /// Looks for everything that can be known to be wrong without a connection. What connects
+    /// does so by itself.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Configuration`]: no table at all, a table filled twice, a mapped
+    /// `version` that is not the guard.
+    pub fn check(&self) -> Result<(), ApplicationError> {
+        let mut problems = Vec::new();
+        let roots = &self.catalog().roots;
+        if roots.is_empty() {
+            let message = "is required, because no other transformer was brought";
+            problems.push(Problem::new(&self.file, "/transform/rules", message));
+        }
+        let mut filled: HashMap<String, &str> = HashMap::new();
+        for root in roots {
+            for table in root.declared_tables() {
+                // databases differ in whether case counts
+                let name = table.name.to_string().to_lowercase();
+                if let Some(first) = filled.insert(name, &root.rule) {
+                    let message = format!("`{}` is filled by {first} already", table.name);
+                    problems.push(Problem::new(&*root.rule, "", message));
+                }
+            }
+            if self.topology.version_from != VersionFrom::VersionId {
+                problems.extend(root.root().columns.iter().filter_map(|column| {
+                    let ColumnSource::Rule { rule, .. } = &column.source else { return None };
+                    (&*column.name == "version").then(|| Problem::new(&**rule, "", MAPPED_VERSION))
+                }));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ApplicationError::Configuration(problems)) }
+    }
+
+    /// Creates the tables that are missing, of all transformers and those that rowcast keeps its
+    /// books in: for trying out and tests. `rowcast schema` prints the same DDL for databases of
+    /// consequence.
+    ///
+    /// # Errors
+    /// As [`Application::check`]; [`ApplicationError::Sink`] if a table cannot be made.
+    pub async fn create_tables(&self) -> Result<(), ApplicationError> {
+        self.check()?;
+        let sink = self.sink("create_tables").await?;
+        let missing = sink.check_schema().await?.into_iter();
+        let missing = missing.filter(|problem| problem.column.is_none());
+        sink.execute_ddl(&missing.map(|problem| problem.ddl).collect::<Vec<_>>()).await?;
+        sink.close().await;
+        Ok(())
+    }
+
+    /// Opens the ingest topic for appending; it is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Broker`]; [`ApplicationError::Configuration`] if `source.topic` is a
+    /// pattern.
+    pub async fn feed(&self) -> Result<Feed, ApplicationError> {
+        if self.topology.topic.starts_with('^') {
+            let message = "is a pattern; appending needs the name of a topic";
+            let problem = Problem::new(&self.file, "/source/topic", message);
+            return Err(ApplicationError::Configuration(vec![problem]));
+        }
+        Ok(Feed::open(&*self.broker().await?, &self.topology.topic).await?)
+    }
+
+    /// Keeps the rows in step with the topic until `stop`, or, with `until_idle`, until
+    /// everything is settled and nothing arrived for that long. Waits for broker and database to
+    /// be there.
+    ///
+    /// # Errors
+    /// As [`Application::check`]; [`ApplicationError::Schema`] if the live tables do not fit;
+    /// [`ApplicationError::SingleThreaded`] on a runtime without worker threads;
+    /// [`ApplicationError::Run`] if a task panics. What heals by itself is waited out.
+    pub async fn run(
+        &self,
+        until_idle: Option<Duration>,
+        stop: CancellationToken,
+    ) -> Result<(), ApplicationError> {
+        self.check()?;
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return Err(ApplicationError::SingleThreaded);
+        }
+        start::run(self, until_idle, stop).await
+    }
+
+    /// [`Application::run`] until idle.
+    ///
+    /// # Errors
+    /// As [`Application::run`].
+    pub async fn run_until_idle(&self, idle: Duration) -> Result<(), ApplicationError> {
+        self.run(Some(idle), CancellationToken::new()).await
+    }
+
+    /// The topology.
+    #[must_use]
+    pub const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The topology's rules; empty if it names none.
+    #[must_use]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Changes to rows: the rules and what was brought besides.
+    #[must_use]
+    pub const fn transform(&self) -> &Arc<dyn Transformer> {
+        &self.transformer
+    }
+
+    /// The tables of all transformers.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        self.transformer.catalog()
+    }
+
+    /// What works but should be mended.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// The sink's dialect.
+    #[must_use]
+    pub fn dialect(&self) -> &'static dyn Dialect {
+        self.database.dialect()
+    }
+
+    /// Records to changes, as the topology says.
+    #[must_use]
+    pub const fn decoder(&self) -> Decoder {
+        Decoder::new(DecodeSettings {
+            format: self.topology.format,
+            version_from: self.topology.version_from,
+            limits: self.topology.limits,
+        })
+    }
+
+    /// The broker; Kafka is not contacted yet.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Configuration`] if Kafka's client refuses a property,
+    /// [`ApplicationError::Broker`] if the embedded broker's file cannot be opened.
+    pub async fn broker(&self) -> Result<Arc<dyn Broker>, ApplicationError> {
+        Ok(match &self.topology.broker {
+            BrokerChoice::Kafka(properties) => {
+                let broker = KafkaBroker::new(properties.clone()).map_err(|error| {
+                    let problem = Problem::new(&self.file, "/source/kafka", error.to_string());
+                    ApplicationError::Configuration(vec![problem])
+                })?;
+                Arc::new(broker)
+            }
+            BrokerChoice::Embedded { path } => Arc::new(EmbeddedBroker::open(path).await?),
+        })
+    }
+
+    /// The database, connected, its schema not yet compared. `cluster_id`: the broker's, which
+    /// tells its topics from another's of the same name.
+    ///
+    /// # Errors
+    /// [`SinkError`] if it cannot be reached or refuses us.
+    pub async fn sink(&self, cluster_id: &str) -> Result<SqlSink, SinkError> {
+        let identity =
+            TaskIdentity { cluster_id: cluster_id.to_owned(), name: self.topology.name.clone() };
+        SqlSink::connect(
+            self.topology.sink.url.expose(),
+            u32::from(self.topology.sink.connections),
+            Arc::new(self.catalog().clone()),
+            identity,
+        )
+        .await
+    }
+}
+
+/// What guards must be what is stored.
+const MAPPED_VERSION: &str = "`version` may be mapped only with transform.version.from: \
+                              version_id; leave the column out and rowcast fills it";

@@ -1,0 +1,56 @@
+//! Literals: text of the expression becomes values, which are checked here once and for all.
+
+use regex::RegexBuilder;
+
+use super::calendar::CalendarUnit;
+use super::error::PathProblem;
+use super::function::Function;
+use super::item::Item;
+use super::number;
+use super::program::Program;
+use super::quantity::{Quantity, UnitKind};
+use super::static_type::Types;
+use super::syntax::{Fault, SyntaxNode};
+use super::temporal::Temporal;
+
+/// Largest compiled regular expression, in bytes: ample for any pattern over codes and names.
+pub(super) const MAX_PATTERN_BYTES: usize = 1 << 20;
+
+/// A regular expression as FHIRPath has them: the dot matches a line's end too.
+pub(super) fn pattern(function: Function, text: &str) -> Option<regex::Regex> {
+    let whole = format!("^(?:{text})$");
+    let text = if function == Function::MatchesFull { &whole } else { text };
+    RegexBuilder::new(text).dot_matches_new_line(true).size_limit(MAX_PATTERN_BYTES).build().ok()
+}
+
+/// The program of a literal.
+pub(super) fn program(at: usize, node: &SyntaxNode) -> Result<(Program, Types), Fault> {
+    let invalid = |literal| (at, PathProblem::Literal { literal });
+    let item = match node {
+        SyntaxNode::Boolean(value) => Item::Boolean(*value),
+        SyntaxNode::String(text) => Item::String(text.clone().into()),
+        SyntaxNode::Number(digits) if digits.contains('.') => {
+            Item::Decimal(number::parse_decimal(digits).map_err(|_| invalid("decimal"))?)
+        }
+        SyntaxNode::Number(digits) => {
+            Item::Integer(digits.parse().map_err(|_| invalid("integer"))?)
+        }
+        SyntaxNode::Date(text) => Item::Date(Temporal::parse_date(text).ok_or(invalid("date"))?),
+        SyntaxNode::DateTime(text) => {
+            Item::DateTime(Temporal::parse_date_time(text).ok_or(invalid("date-time"))?)
+        }
+        SyntaxNode::Time(text) => Item::Time(Temporal::parse_time(text).ok_or(invalid("time"))?),
+        SyntaxNode::Quantity { value, unit } => {
+            let value = number::parse_decimal(value).map_err(|_| invalid("quantity"))?;
+            // `1 'month'` is no UCUM; it is what people write for `1 month`.
+            let (unit, kind) = match CalendarUnit::named(unit) {
+                Some(calendar) => (calendar.name(), UnitKind::Calendar),
+                None => (&**unit, UnitKind::Ucum),
+            };
+            Item::Quantity(Box::new(Quantity { value, unit: unit.to_owned(), kind }))
+        }
+        _ => return Err(invalid("literal")),
+    };
+    let types = item.system_type().map_or(Types::Unknown, Types::system);
+    Ok((Program::Literal(item), types))
+}
