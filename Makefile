@@ -15,7 +15,7 @@ demo: ## see it work: the embedded broker and SQLite, nothing to install
 	@$(CARGO) run --locked -- demo
 
 .PHONY: test
-test: ## all tests, against a real Kafka and PostgreSQL that live only as long (see tests/services)
+test: ## all tests, against a real Kafka, PostgreSQL and MariaDB that live only as long (see tests/services)
 	@ROWCAST_TEST_REQUIRE_SERVICES=1 $(WITH_SERVICES) \
 	  --meanwhile '$(CARGO) test --locked --no-run' \
 	  $(CARGO) test --locked

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use rowcast::error::Cause;
-use rowcast::plan::{Dialect, Postgres, Sqlite};
+use rowcast::plan::{Dialect, Mysql, Postgres, Sqlite};
 use rowcast::telemetry::metrics::Metrics;
 use rowcast::transform::fhirpath;
 
@@ -50,13 +50,31 @@ fn every_metric_is_listed_with_its_type_and_meaning() {
     is_generated("metrics.md", &page);
 }
 
+const MYSQL: &str = "
+- Nothing is rounded, cut off or padded: `datetime` and `time` without `(6)`, `float`, `binary(n)`
+  are refused at start; what a value exceeds is refused with the value.
+- `DECIMAL`: neither database has a number type that keeps `72.50` apart from `72.5`, so ours is text.
+  A `decimal(p,s)` of yours takes what it can hold exactly (`72.5` becomes `72.50` in
+  `decimal(10,2)`, `72.505` is refused).
+- `DATETIME` holds UTC, in `timestamp(6)` as well; that ends in 2038.
+- `STRING` with a `maximumSize` up to 255 is `varchar`, else `longtext`; `id`, `source_resource_id`
+  and `parent_reference` are `varchar(255)` then. What finds rows (`source_resource_id`, or a mapped
+  `id`) must have the collation `utf8mb4_bin`: to others `A` is `a`.
+- `UUID`: `uuid` is MariaDB's from 10.7 on, and the smallest; `binary(16)` holds the 16 bytes in order.
+- `JSON`: text in MariaDB, normalised in MySQL.
+";
+
 #[test]
 fn every_accepted_column_type_is_listed_per_database() {
     let mut page = format!(
-        "{GENERATED}# Column types\n\nWhich types of your columns each `columnType` is written to; the first is what `rowcast schema`\ncreates. Anything else is refused at start. PostgreSQL names are those of `pg_type`; SQLite's are\ndeclared types or affinities.\n"
+        "{GENERATED}# Column types\n\nWhich types of your columns each `columnType` is written to; the first is what `rowcast schema`\ncreates. Anything else is refused at start. PostgreSQL names are those of `pg_type`; MySQL's are\n`DATA_TYPE` of `information_schema`, with the digits that a moment keeps of a second; SQLite's are\ndeclared types or affinities.\n"
     );
-    let dialects: [(&str, &dyn Dialect); 2] = [("PostgreSQL", &Postgres), ("SQLite", &Sqlite)];
-    for (name, dialect) in dialects {
+    let dialects: [(&str, &dyn Dialect, &str); 3] = [
+        ("PostgreSQL", &Postgres, ""),
+        ("MySQL and MariaDB", &Mysql, MYSQL),
+        ("SQLite", &Sqlite, ""),
+    ];
+    for (name, dialect, notes) in dialects {
         let _ = write!(page, "\n## {name}\n\n| columnType | accepted |\n|---|---|\n");
         let accepted = dialect.accepted();
         for group in accepted.chunk_by(|left, right| left.column_type == right.column_type) {
@@ -66,6 +84,7 @@ fn every_accepted_column_type_is_listed_per_database() {
                 let _ = writeln!(page, "| `{}` | {} |", first.column_type, types.join(", "));
             }
         }
+        page.push_str(notes);
     }
     is_generated("column-types.md", &page);
 }

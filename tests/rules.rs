@@ -553,7 +553,7 @@ fn mistakes_of_meaning_are_named() {
 
 #[test]
 fn rowcasts_own_tables_are_nobodys_to_fill() {
-    for (name, _) in DatabaseKind::Sqlite.dialect().bookkeeping_ddl() {
+    for (name, _) in rowcast::plan::bookkeeping_ddl(DatabaseKind::Mysql.dialect()) {
         let rules = json!({"transformers": [{"resourceType": "Patient", "tableName": name}]});
         let problems = load(&rules.to_string()).expect_err(name);
         assert!(problems[0].contains("its own books"), "{problems:?}");

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::{self, Instance, Kafka, Postgres, Rowcast};
+use crate::support::{self, Instance, Kafka, Mariadb, Postgres, Rowcast};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -13,8 +13,10 @@ const SOON: Duration = Duration::from_secs(30);
 fn the_services_are_there() {
     let required = std::env::var("ROWCAST_TEST_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
     let (kafka, postgres) = (support::requires_kafka(), support::requires_postgres());
+    let mariadb = support::requires_mariadb();
     assert!(!required || kafka.is_some(), "ROWCAST_TEST_KAFKA is not set");
     assert!(!required || postgres.is_some(), "ROWCAST_TEST_POSTGRES is not set");
+    assert!(!required || mariadb.is_some(), "ROWCAST_TEST_MARIADB is not set");
     if let Some(kafka) = kafka {
         let topic = kafka.topic("there", 4);
         assert_eq!(kafka.committed("nobody", topic.name()), [-1; 4], "at {}", kafka.servers());
@@ -23,6 +25,11 @@ fn the_services_are_there() {
         let database = postgres.database("there");
         database.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (40), (2)");
         assert_eq!(database.number("SELECT sum(a)::bigint FROM t"), 42);
+    }
+    if let Some(mariadb) = mariadb {
+        let database = mariadb.database("there");
+        database.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (40), (2)");
+        assert_eq!(database.number("SELECT CAST(sum(a) AS signed) FROM t"), 42);
     }
 }
 
@@ -41,6 +48,27 @@ fn a_killed_or_restarted_postgres_comes_back_with_its_data() {
     };
     stop_and_start(Instance::kill);
     stop_and_start(Instance::stop);
+    server.restart();
+    server.freeze();
+    let waiting = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| database.number("SELECT count(*) FROM t"));
+        std::thread::sleep(Duration::from_millis(300));
+        let waiting = !asking.is_finished();
+        server.thaw();
+        assert_eq!(asking.join().expect("answered"), 1);
+        waiting
+    });
+    assert!(waiting, "a frozen server answered");
+}
+
+#[test]
+fn a_killed_or_restarted_mariadb_comes_back_with_its_data() {
+    let Some(server) = support::requires_own_mariadb() else { return };
+    let database = Mariadb::at(server.address()).database("kept");
+    database.execute("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1)");
+    server.kill();
+    server.start_again();
+    assert_eq!(database.number("SELECT count(*) FROM t"), 1);
     server.restart();
     server.freeze();
     let waiting = std::thread::scope(|scope| {

@@ -1,11 +1,12 @@
-//! The sink's battery: every guard rule of the design, over SQLite always and over PostgreSQL when
-//! `ROWCAST_TEST_POSTGRES` names a database.
+//! The sink's battery: every guard rule of the design, over SQLite always, over PostgreSQL and MariaDB
+//! when `ROWCAST_TEST_POSTGRES` and `ROWCAST_TEST_MARIADB` name a database.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so
 
 mod failures;
 mod fixture;
 mod histories;
+mod mariadb;
 mod schema;
 mod types;
 mod views;
@@ -284,8 +285,11 @@ async fn a_violation_isolates_one_change_and_names_the_column() {
         let ddl: Vec<_> = bare
             .ddl()
             .iter()
-            .map(|ddl| ddl.replace("\"name\" varchar(20)", "\"name\" varchar(20) NOT NULL"))
-            .map(|ddl| ddl.replace("\"name\" TEXT", "\"name\" TEXT NOT NULL"))
+            .map(|ddl| {
+                let kind = database.pick("varchar(20)", "varchar(20)", "TEXT");
+                let name = format!("{} {kind}", database.quote("name"));
+                ddl.replace(&name, &format!("{name} NOT NULL"))
+            })
             .collect();
         bare.execute_ddl(&ddl).await.unwrap();
         let sink = fixture::TestSink::new(&database, bare).await;
@@ -308,9 +312,9 @@ async fn a_delete_that_was_refused_is_never_applied_late_by_itself() {
     for database in databases().await {
         let sink = database.sink(catalog()).await;
         sink.apply(&[upsert("1", 1, 0)]).await;
-        let uuid = if database.is_postgres() { "uuid" } else { "TEXT" };
-        let ddl = format!("CREATE TABLE visit (patient {uuid} REFERENCES patient (id))");
-        database.execute(&ddl).await;
+        let uuid = database.pick("uuid", "char(36)", "TEXT");
+        let key = "FOREIGN KEY (patient) REFERENCES patient (id)";
+        database.execute(&format!("CREATE TABLE visit (patient {uuid}, {key})")).await;
         database.execute("INSERT INTO visit SELECT id FROM patient").await;
         let batch = [delete_what_is_there("1", 1), upsert("1", 2, 2), upsert("2", 1, 3)];
         let results = sink.write(&batch).await;
@@ -351,10 +355,13 @@ async fn a_check_and_a_foreign_key_have_their_causes() {
             .ddl()
             .iter()
             .map(|ddl| {
+                let key = format!("  PRIMARY KEY ({})", database.quote("id"));
                 ddl.replace(
-                    "  PRIMARY KEY (\"id\")\n",
-                    "  PRIMARY KEY (\"id\"),\n  CHECK (name <> 'bad'),\n  \
-                     FOREIGN KEY (name) REFERENCES known (name)\n",
+                    &format!("{key}\n"),
+                    &format!(
+                        "{key},\n  CHECK (name <> 'bad'),\n  \
+                     FOREIGN KEY (name) REFERENCES known (name)\n"
+                    ),
                 )
             })
             .collect();

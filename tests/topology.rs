@@ -85,7 +85,7 @@ fn three_mistakes_in_one_topology_are_all_named_with_their_places() {
 name: clinical
 source: { topic: fhir.changes, formt: hapi }
 transform: { rules: [rules/*.json], version: { from: guess } }
-sink: { url: 'mysql://db/clinical' }
+sink: { url: 'oracle://db/clinical' }
 ",
     );
     assert_eq!(
@@ -94,8 +94,8 @@ sink: { url: 'mysql://db/clinical' }
             "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
              format, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
-            "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database or \
-             sqlite://file.db",
+            "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
+             mysql://user@host:3306/database or sqlite://file.db",
         ]
     );
 }

@@ -74,7 +74,8 @@ impl Application {
         let rules = RuleSet::load(&topology.rules).map_err(ApplicationError::Configuration)?;
         let rules = Arc::new(rules);
         let database = DatabaseKind::of_url(topology.sink.url.expose()).ok_or_else(|| {
-            let problem = Problem::new(&file, "/sink/url", "not a postgres:// or sqlite:// URL");
+            let problem =
+                Problem::new(&file, "/sink/url", "not a postgres://, mysql:// or sqlite:// URL");
             ApplicationError::Configuration(vec![problem])
         })?;
         let transformer = Arc::clone(&rules) as Arc<dyn Transformer>;

@@ -2,7 +2,7 @@
 
 use super::{Failure, TopologyArguments};
 use crate::application::Application;
-use crate::plan::catalog_ddl;
+use crate::plan::{bookkeeping_ddl, catalog_ddl};
 
 /// Options of `schema`.
 #[derive(Debug, clap::Args)]
@@ -19,8 +19,8 @@ pub(super) fn schema(arguments: &Arguments) -> Result<(), Failure> {
 /// All tables, the bookkeeping tables first, as one script.
 fn ddl(application: &Application) -> String {
     let dialect = application.dialect();
-    let bookkeeping = dialect.bookkeeping_ddl().map(|(_, ddl)| ddl.to_owned());
-    let mut statements = Vec::from(bookkeeping);
+    let bookkeeping = bookkeeping_ddl(dialect).into_iter().map(|(_, ddl)| ddl);
+    let mut statements: Vec<_> = bookkeeping.collect();
     statements.extend(catalog_ddl(dialect, application.catalog()));
     statements
         .iter()

@@ -89,6 +89,8 @@ pub enum BindType {
     Time,
     /// UUID.
     Uuid,
+    /// UUID as its 16 bytes.
+    UuidBytes,
     /// JSON kept as text.
     Json,
     /// Binary JSON.
@@ -104,7 +106,8 @@ pub struct BindColumn {
     pub name: Option<Arc<str>>,
     /// As what.
     pub bind: BindType,
-    /// The most characters that the column takes.
+    /// The most characters that the column takes; of an exact number where the database would round
+    /// it silently, the most digits after the point.
     pub limit: Option<usize>,
 }
 
@@ -133,6 +136,17 @@ impl<'a> Rows<'a> {
     /// Appends a row. Cells that are missing are NULL, cells beyond the width are dropped.
     pub fn push(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
         self.cells.extend(row.into_iter().chain(std::iter::repeat(Cell::Null)).take(self.width));
+    }
+
+    /// Some cells of some rows: those at `places`, in that order, of the rows at `rows`.
+    #[must_use]
+    pub fn chosen(&self, rows: impl Iterator<Item = usize>, places: &[usize]) -> Self {
+        let mut chosen = Self::new(places.len());
+        for row in rows {
+            let cells = self.span(row, 1);
+            chosen.push(places.iter().filter_map(|place| cells.get(*place).copied()));
+        }
+        chosen
     }
 
     /// Number of rows.
@@ -179,6 +193,18 @@ pub enum BindError {
         /// What the column takes.
         limit: usize,
     },
+    /// The number has more digits after the point than the column keeps.
+    #[error("the number has more than the column's {limit} digits after the point")]
+    TooPrecise {
+        /// What the column keeps.
+        limit: usize,
+    },
+    /// The value is larger than what the server takes at once.
+    #[error("the row is larger than the {limit} bytes that the server takes at once")]
+    TooLarge {
+        /// What the server takes.
+        limit: usize,
+    },
     /// PostgreSQL cannot store the character U+0000 in text.
     #[error("the text contains the character U+0000, which the database cannot store")]
     Nul,
@@ -199,7 +225,9 @@ impl BindError {
     pub const fn cause(self) -> Cause {
         match self {
             Self::TooLong { .. } => Cause::ValueTooLong,
-            Self::Nul | Self::OutOfRange => Cause::DataException,
+            Self::TooPrecise { .. } | Self::TooLarge { .. } | Self::Nul | Self::OutOfRange => {
+                Cause::DataException
+            }
             Self::WrongKind { .. } => Cause::TypeMismatch,
         }
     }
@@ -275,6 +303,18 @@ impl<'a> Cell<'a> {
             Self::Int(number) => Ok(Some(Cow::Owned(BigDecimal::from(number)))),
             _ => self.wrong(),
         }
+    }
+
+    /// As the text of an exact number with at most `limit` digits after the point that count.
+    pub fn exact(self, limit: Option<usize>) -> Result<Option<String>, BindError> {
+        let Some(number) = self.decimal()? else { return Ok(None) };
+        if let Some(limit) = limit {
+            let digits = number.normalized().fractional_digit_count();
+            if usize::try_from(digits).is_ok_and(|digits| digits > limit) {
+                return Err(BindError::TooPrecise { limit });
+            }
+        }
+        Ok(Some(decimal_text(&number)))
     }
 
     /// As a float.
@@ -376,6 +416,17 @@ mod tests {
     fn a_limit_counts_characters_not_bytes() {
         assert_eq!(Cell::Text("äöü").text(Some(3)), Ok(Some("äöü".into())));
         assert_eq!(Cell::Text("äöüß").text(Some(3)), Err(BindError::TooLong { limit: 3 }));
+    }
+
+    #[test]
+    fn an_exact_number_may_end_in_zeros_but_is_never_rounded() {
+        let exact = |text: &str, limit| {
+            let number = BigDecimal::from_str(text).unwrap();
+            Cell::Decimal(&number).exact(Some(limit)).map(Option::unwrap)
+        };
+        assert_eq!(exact("72.500", 1), Ok("72.500".to_owned()));
+        assert_eq!(exact("1E+3", 0), Ok("1000".to_owned()));
+        assert_eq!(exact("72.505", 2), Err(BindError::TooPrecise { limit: 2 }));
     }
 
     #[test]

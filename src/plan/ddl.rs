@@ -84,14 +84,19 @@ pub fn table_ddl(
     let parent = parent.and_then(|parent| root.tables.get(parent));
     if let (Some(parent), TableKind::Live) = (parent, kind) {
         lines.push(format!(
-            "  FOREIGN KEY ({}) REFERENCES {} ({})",
+            "  {}FOREIGN KEY ({}) REFERENCES {} ({})",
+            dialect.foreign_key_name(&name),
             quote("parent_reference"),
             dialect.reference(&parent.name),
             quote("id")
         ));
     }
-    let mut statements =
-        vec![format!("CREATE TABLE {} (\n{}\n)", dialect.table(&name), lines.join(",\n"))];
+    let mut statements = vec![format!(
+        "CREATE TABLE {} (\n{}\n){}",
+        dialect.table(&name),
+        lines.join(",\n"),
+        dialect.table_options()
+    )];
     for column in indexed(root, table) {
         statements.push(dialect.create_index(&name, &[column], false));
     }

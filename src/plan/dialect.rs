@@ -2,11 +2,14 @@
 //!
 //! In: what a table looks like. Out: statements. A database brings a file that implements
 //! [`Dialect`]; the statements that PostgreSQL and SQLite write alike (`ON CONFLICT`,
-//! `RETURNING`) are written here once, and a database that has neither overrides them.
+//! `RETURNING`) are written here once, and MySQL, which has neither, overrides them.
 //!
 //! Every statement keeps the order "rows, then constants" (see [`Statement`]). Identifiers are
 //! always quoted, values always bound.
 
+use std::sync::Arc;
+
+use super::bookkeeping::{self, OwnTable, OwnType};
 use super::cell::{BindColumn, BindType};
 use super::found_by::FoundBy;
 use super::schema::LiveColumn;
@@ -19,10 +22,18 @@ use crate::model::{Column, ColumnType, TableName};
 pub struct Accepted {
     /// `columnType` of the rules.
     pub column_type: ColumnType,
-    /// The database's own name of a type (PostgreSQL) or affinity (SQLite) that takes it.
+    /// The database's own name of a type (PostgreSQL, MySQL) or affinity (SQLite) that takes it.
     pub database_type: &'static str,
     /// How values are bound to it.
     pub bind: BindType,
+}
+
+impl Accepted {
+    /// A row of the table.
+    #[must_use]
+    pub const fn new(column_type: ColumnType, database_type: &'static str, bind: BindType) -> Self {
+        Self { column_type, database_type, bind }
+    }
 }
 
 /// What a writer of unkeyed topics shares a root table with.
@@ -37,7 +48,9 @@ pub enum Access {
 /// How one database writes it.
 pub trait Dialect: Send + Sync {
     /// Quotes an identifier.
-    fn quote(&self, identifier: &str) -> String;
+    fn quote(&self, identifier: &str) -> String {
+        format!("\"{}\"", identifier.replace('"', "\"\""))
+    }
 
     /// The `number`th bind of a text, from 1.
     fn placeholder(&self, number: usize) -> String;
@@ -58,8 +71,29 @@ pub trait Dialect: Send + Sync {
     /// The type that our DDL gives a column.
     fn column_type(&self, column: &Column) -> String;
 
-    /// DDL of the bookkeeping tables, with their names.
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3];
+    /// The tables that rowcast keeps for itself.
+    fn own_tables(&self) -> &'static [&'static OwnTable] {
+        &bookkeeping::USUAL
+    }
+
+    /// The type of a column of those tables.
+    fn own_type(&self, own_type: OwnType) -> &'static str;
+
+    /// What follows the columns of a table in our DDL.
+    fn table_options(&self) -> &'static str {
+        ""
+    }
+
+    /// What follows the columns of a table that rowcast keeps for itself.
+    fn own_table_options(&self) -> &'static str {
+        self.table_options()
+    }
+
+    /// What names the foreign key of a table in our DDL, where the database's own name for it would
+    /// not do.
+    fn foreign_key_name(&self, _table: &TableName) -> String {
+        String::new()
+    }
 
     /// DDL of an index on one or several columns.
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String;
@@ -80,6 +114,15 @@ pub trait Dialect: Send + Sync {
     /// resource. Constant: the table's name. `None` where the transaction has locked
     /// everything already.
     fn lock_root(&self, access: Access) -> Option<Statement>;
+
+    /// What an INSERT does instead where a row with this key is there: the assignment, which knows
+    /// the row by the table's name, or nothing at all.
+    fn on_conflict(&self, key: &str, assignment: Option<&str>) -> String {
+        match assignment {
+            Some(assignment) => format!("ON CONFLICT ({key}) DO UPDATE SET {assignment}"),
+            None => format!("ON CONFLICT ({key}) DO NOTHING"),
+        }
+    }
 
     /// How values of a column type are bound to a live column; `None` if it does not take them.
     fn bind_type(&self, column_type: ColumnType, live: &LiveColumn) -> Option<BindType> {
@@ -115,19 +158,17 @@ pub trait Dialect: Send + Sync {
 
     /// Writes root rows where they are newer than what is stored, unless a tombstone says that
     /// the resource is gone. Rows: the table's columns, then the resource and its change's origin
-    /// (topic, partition, offset, index). Constant: the table's name. Returns the resources really
-    /// written.
-    fn guarded_upsert(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
+    /// (topic, partition, offset, index). Returns the resources really written.
+    fn guarded_upsert(
+        &self,
+        target: &Target,
+        found_by: FoundBy<'_>,
+        table_name: &Arc<str>,
+    ) -> Statement {
         let width = target.columns.len();
         let version = target.place("version").map_or(2, |place| place + 1);
         let mut columns = bind_columns(target);
-        columns.extend(own(&[
-            BindType::Text,
-            BindType::Text,
-            BindType::Int8,
-            BindType::Int8,
-            BindType::Int8,
-        ]));
+        columns.extend(own(&LOCATED));
         let constant = self.placeholder(columns.len() + 1);
         let (names, cells) = (self.names(target), cells(width));
         // a constant is bound once: what needs it twice has it as a column
@@ -168,7 +209,7 @@ pub trait Dialect: Send + Sync {
             stored = self.quote("version"),
             key = self.quote(found_by.column()),
         );
-        self.over_rows("writing rows", columns, 1, &tail).on(&target.label)
+        self.over_rows("writing rows", columns, 1, &tail).on(&target.label).about(table_name)
     }
 
     /// Inserts rows of a child table.
@@ -199,8 +240,8 @@ pub trait Dialect: Send + Sync {
         self.over_rows("appending history rows", bind_columns(target), 0, &tail).on(&target.label)
     }
 
-    /// Deletes what is found. Rows: the column's values. Constant: the table's name if that counts.
-    fn delete(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
+    /// Deletes what is found. Rows: the column's values.
+    fn delete(&self, target: &Target, found_by: FoundBy<'_>, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "DELETE FROM {} WHERE {} IN (SELECT c1 FROM s){}",
             target.quoted,
@@ -209,12 +250,13 @@ pub trait Dialect: Send + Sync {
         );
         let columns = vec![target.bind_column(found_by.column())];
         let constants = found_by.constants();
-        self.over_rows("removing rows", columns, constants, &tail).on(&target.label)
+        let statement = self.over_rows("removing rows", columns, constants, &tail);
+        found_by.bound(statement.on(&target.label), table_name)
     }
 
-    /// Locks the root rows that are at or below a version. Rows: resource, version. Constant: the
-    /// table's name if that counts. Returns resource and stored version.
-    fn doomed(&self, target: &Target, found_by: FoundBy<'_>) -> Statement {
+    /// Locks the root rows that are at or below a version. Rows: resource, version. Returns resource
+    /// and stored version.
+    fn doomed(&self, target: &Target, found_by: FoundBy<'_>, table_name: &Arc<str>) -> Statement {
         let key = self.quote(found_by.column());
         let version = self.quote("version");
         // CROSS: SQLite then goes through the rows, and never through the table instead
@@ -229,13 +271,13 @@ pub trait Dialect: Send + Sync {
         );
         let columns = vec![target.bind_column(found_by.column()), BindColumn::own(BindType::Int8)];
         let constants = found_by.constants();
-        self.over_rows("finding rows to remove", columns, constants, &tail).on(&target.label)
+        let statement = self.over_rows("finding rows to remove", columns, constants, &tail);
+        found_by.bound(statement.on(&target.label), table_name)
     }
 
-    /// Reads what is remembered of deletes without version. Rows: resource. Constant: the table's
-    /// name. Returns resource, the four parts of the origin, the four parts of
-    /// the refused origin.
-    fn memory(&self) -> Statement {
+    /// Reads what is remembered of deletes without version. Rows: resource. Returns resource, the four
+    /// parts of the origin, the four parts of the refused origin.
+    fn memory(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "SELECT d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
              d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
@@ -243,12 +285,13 @@ pub trait Dialect: Send + Sync {
              ON d.source_resource_id = s.c1 AND d.table_name = {}",
             self.placeholder(2)
         );
-        self.over_rows("reading remembered deletes", own(&[BindType::Text]), 1, &tail)
+        let columns = own(&[BindType::Text]);
+        self.over_rows("reading remembered deletes", columns, 1, &tail).about(table_name)
     }
 
-    /// Remembers resources as gone at a version. Rows: resource, version. Constant: the
-    /// table's name. Returns the resources for which that was news.
-    fn remember_version(&self) -> Statement {
+    /// Remembers resources as gone at a version. Rows: resource, version. Returns the resources for
+    /// which that was news.
+    fn remember_version(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at) \
              SELECT {name}, s.c1, s.c2, {now} FROM s WHERE true \
@@ -259,13 +302,12 @@ pub trait Dialect: Send + Sync {
             now = self.now(),
         );
         let columns = own(&[BindType::Text, BindType::Int8]);
-        self.over_rows("remembering deletes", columns, 1, &tail)
+        self.over_rows("remembering deletes", columns, 1, &tail).about(table_name)
     }
 
     /// Remembers deletes without version, at the highest version known and at their origin. Rows:
-    /// resource, version, origin (topic, partition, offset, index). Constant: the
-    /// table's name.
-    fn remember_origin(&self) -> Statement {
+    /// resource, version, origin (topic, partition, offset, index).
+    fn remember_origin(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
              origin_topic, origin_partition, origin_offset, origin_index) \
@@ -281,20 +323,12 @@ pub trait Dialect: Send + Sync {
             offset = later("origin", "offset"),
             index = later("origin", "index"),
         );
-        let columns = own(&[
-            BindType::Text,
-            BindType::Int8,
-            BindType::Text,
-            BindType::Int8,
-            BindType::Int8,
-            BindType::Int8,
-        ]);
-        self.over_rows("remembering deletes", columns, 1, &tail)
+        self.over_rows("remembering deletes", own(&REMEMBERED), 1, &tail).about(table_name)
     }
 
     /// Remembers that a delete without version was refused. Rows: resource, origin (topic,
-    /// partition, offset, index). Constant: the table's name.
-    fn remember_refused(&self) -> Statement {
+    /// partition, offset, index).
+    fn remember_refused(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at, \
              refused_topic, refused_partition, refused_offset, refused_index) \
@@ -308,9 +342,7 @@ pub trait Dialect: Send + Sync {
             offset = later("refused", "offset"),
             index = later("refused", "index"),
         );
-        let columns =
-            own(&[BindType::Text, BindType::Text, BindType::Int8, BindType::Int8, BindType::Int8]);
-        self.over_rows("remembering a refused delete", columns, 1, &tail)
+        self.over_rows("remembering a refused delete", own(&LOCATED), 1, &tail).about(table_name)
     }
 
     /// What keeps a statement to the rows of one table where several have theirs: the `number`th
@@ -348,11 +380,25 @@ fn later(what: &str, part: &str) -> String {
     )
 }
 
-fn own(binds: &[BindType]) -> Vec<BindColumn> {
+/// A resource and an origin.
+pub(super) const LOCATED: [BindType; 5] =
+    [BindType::Text, BindType::Text, BindType::Int8, BindType::Int8, BindType::Int8];
+
+/// A resource, a version and an origin.
+pub(super) const REMEMBERED: [BindType; 6] = [
+    BindType::Text,
+    BindType::Int8,
+    BindType::Text,
+    BindType::Int8,
+    BindType::Int8,
+    BindType::Int8,
+];
+
+pub(super) fn own(binds: &[BindType]) -> Vec<BindColumn> {
     binds.iter().map(|bind| BindColumn::own(*bind)).collect()
 }
 
-fn bind_columns(target: &Target) -> Vec<BindColumn> {
+pub(super) fn bind_columns(target: &Target) -> Vec<BindColumn> {
     target.columns.iter().map(TargetColumn::bind_column).collect()
 }
 

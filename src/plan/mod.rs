@@ -5,12 +5,14 @@
 //! the tables, and what a live schema lacks. It never touches a database, a clock or a random
 //! number; `sink` carries out what is planned here, in the order that DESIGN's guard rules ask.
 
+mod bookkeeping;
 mod cell;
 mod ddl;
 mod dialect;
 mod fold;
 mod found_by;
 mod history;
+mod mysql;
 mod postgres;
 #[cfg(test)]
 mod sample;
@@ -19,14 +21,16 @@ mod sqlite;
 mod statement;
 mod target;
 
+pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl};
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
 pub use ddl::{TableKind, catalog_ddl, table_ddl};
 pub use dialect::{Accepted, Access, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
+pub use mysql::Mysql;
 pub use postgres::Postgres;
 pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
 pub use sqlite::Sqlite;
-pub use statement::Statement;
+pub use statement::{Statement, Step};
 pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};

@@ -1,6 +1,7 @@
 //! The PostgreSQL dialect: one array per column through UNNEST, so that a statement has one text
 //! whatever the number of its rows.
 
+use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
@@ -10,48 +11,44 @@ use crate::model::{Column, ColumnType, TableName};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Postgres;
 
-const fn accepts(column_type: ColumnType, database_type: &'static str, bind: BindType) -> Accepted {
-    Accepted { column_type, database_type, bind }
-}
-
 /// What is accepted: names as in `pg_type.typname`.
 static ACCEPTED: [Accepted; 36] = [
-    accepts(ColumnType::String, "text", BindType::Text),
-    accepts(ColumnType::String, "varchar", BindType::Text),
-    accepts(ColumnType::String, "bpchar", BindType::Text),
-    accepts(ColumnType::String, "citext", BindType::Text),
-    accepts(ColumnType::Int, "int4", BindType::Int4),
-    accepts(ColumnType::Int, "int8", BindType::Int8),
-    accepts(ColumnType::Int, "int2", BindType::Int2),
-    accepts(ColumnType::Int, "numeric", BindType::Int8),
-    accepts(ColumnType::BigInt, "int8", BindType::Int8),
-    accepts(ColumnType::BigInt, "int4", BindType::Int4),
-    accepts(ColumnType::BigInt, "int2", BindType::Int2),
-    accepts(ColumnType::BigInt, "numeric", BindType::Int8),
-    accepts(ColumnType::Decimal, "numeric", BindType::Numeric),
-    accepts(ColumnType::Decimal, "text", BindType::Text),
-    accepts(ColumnType::Decimal, "varchar", BindType::Text),
-    accepts(ColumnType::Double, "float8", BindType::Float8),
-    accepts(ColumnType::Double, "float4", BindType::Float8),
-    accepts(ColumnType::Double, "numeric", BindType::Float8),
-    accepts(ColumnType::Boolean, "bool", BindType::Boolean),
-    accepts(ColumnType::Date, "date", BindType::Date),
-    accepts(ColumnType::Date, "text", BindType::Text),
-    accepts(ColumnType::Date, "varchar", BindType::Text),
-    accepts(ColumnType::DateTime, "timestamptz", BindType::TimestampTz),
-    accepts(ColumnType::DateTime, "timestamp", BindType::Timestamp),
-    accepts(ColumnType::Time, "time", BindType::Time),
-    accepts(ColumnType::Time, "text", BindType::Text),
-    accepts(ColumnType::Time, "varchar", BindType::Text),
-    accepts(ColumnType::Uuid, "uuid", BindType::Uuid),
-    accepts(ColumnType::Uuid, "text", BindType::Text),
-    accepts(ColumnType::Uuid, "varchar", BindType::Text),
-    accepts(ColumnType::Uuid, "bpchar", BindType::Text),
-    accepts(ColumnType::Json, "jsonb", BindType::Jsonb),
-    accepts(ColumnType::Json, "json", BindType::Json),
-    accepts(ColumnType::Json, "text", BindType::Text),
-    accepts(ColumnType::Json, "varchar", BindType::Text),
-    accepts(ColumnType::Binary, "bytea", BindType::Bytes),
+    Accepted::new(ColumnType::String, "text", BindType::Text),
+    Accepted::new(ColumnType::String, "varchar", BindType::Text),
+    Accepted::new(ColumnType::String, "bpchar", BindType::Text),
+    Accepted::new(ColumnType::String, "citext", BindType::Text),
+    Accepted::new(ColumnType::Int, "int4", BindType::Int4),
+    Accepted::new(ColumnType::Int, "int8", BindType::Int8),
+    Accepted::new(ColumnType::Int, "int2", BindType::Int2),
+    Accepted::new(ColumnType::Int, "numeric", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "int8", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "int4", BindType::Int4),
+    Accepted::new(ColumnType::BigInt, "int2", BindType::Int2),
+    Accepted::new(ColumnType::BigInt, "numeric", BindType::Int8),
+    Accepted::new(ColumnType::Decimal, "numeric", BindType::Numeric),
+    Accepted::new(ColumnType::Decimal, "text", BindType::Text),
+    Accepted::new(ColumnType::Decimal, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Double, "float8", BindType::Float8),
+    Accepted::new(ColumnType::Double, "float4", BindType::Float8),
+    Accepted::new(ColumnType::Double, "numeric", BindType::Float8),
+    Accepted::new(ColumnType::Boolean, "bool", BindType::Boolean),
+    Accepted::new(ColumnType::Date, "date", BindType::Date),
+    Accepted::new(ColumnType::Date, "text", BindType::Text),
+    Accepted::new(ColumnType::Date, "varchar", BindType::Text),
+    Accepted::new(ColumnType::DateTime, "timestamptz", BindType::TimestampTz),
+    Accepted::new(ColumnType::DateTime, "timestamp", BindType::Timestamp),
+    Accepted::new(ColumnType::Time, "time", BindType::Time),
+    Accepted::new(ColumnType::Time, "text", BindType::Text),
+    Accepted::new(ColumnType::Time, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "uuid", BindType::Uuid),
+    Accepted::new(ColumnType::Uuid, "text", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "bpchar", BindType::Text),
+    Accepted::new(ColumnType::Json, "jsonb", BindType::Jsonb),
+    Accepted::new(ColumnType::Json, "json", BindType::Json),
+    Accepted::new(ColumnType::Json, "text", BindType::Text),
+    Accepted::new(ColumnType::Json, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Binary, "bytea", BindType::Bytes),
 ];
 
 /// The type of the array's elements, and the conversion to the column's type where arrays cannot
@@ -69,7 +66,7 @@ const fn element(bind: BindType) -> (&'static str, &'static str) {
         BindType::TimestampTz => ("timestamptz", ""),
         BindType::Timestamp => ("timestamp", ""),
         BindType::Time => ("time", ""),
-        BindType::Uuid => ("uuid", ""),
+        BindType::Uuid | BindType::UuidBytes => ("uuid", ""),
         BindType::Json => ("text", "::json"),
         BindType::Jsonb => ("text", "::jsonb"),
         BindType::Bytes => ("bytea", ""),
@@ -77,10 +74,6 @@ const fn element(bind: BindType) -> (&'static str, &'static str) {
 }
 
 impl Dialect for Postgres {
-    fn quote(&self, identifier: &str) -> String {
-        format!("\"{}\"", identifier.replace('"', "\"\""))
-    }
-
     fn placeholder(&self, number: usize) -> String {
         format!("${number}")
     }
@@ -133,35 +126,12 @@ impl Dialect for Postgres {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
-        [
-            (
-                "rowcast_task",
-                "CREATE TABLE IF NOT EXISTS rowcast_task (\n  \
-                 cluster_id text NOT NULL,\n  name text NOT NULL,\n  topic text NOT NULL,\n  \
-                 \"partition\" bigint NOT NULL,\n  epoch bigint NOT NULL,\n  \
-                 next_offset bigint,\n  \
-                 PRIMARY KEY (cluster_id, name, topic, \"partition\")\n)",
-            ),
-            (
-                "rowcast_tombstone",
-                "CREATE TABLE IF NOT EXISTS rowcast_tombstone (\n  \
-                 table_name text NOT NULL,\n  source_resource_id text NOT NULL,\n  \
-                 version bigint NOT NULL,\n  at timestamptz NOT NULL,\n  \
-                 origin_topic text,\n  origin_partition bigint,\n  origin_offset bigint,\n  \
-                 origin_index bigint,\n  \
-                 refused_topic text,\n  refused_partition bigint,\n  refused_offset bigint,\n  \
-                 refused_index bigint,\n  \
-                 PRIMARY KEY (table_name, source_resource_id)\n)",
-            ),
-            (
-                "rowcast_resource",
-                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
-                 table_name text NOT NULL,\n  source_resource_id text NOT NULL,\n  \
-                 version bigint NOT NULL,\n  \
-                 PRIMARY KEY (table_name, source_resource_id)\n)",
-            ),
-        ]
+    fn own_type(&self, own_type: OwnType) -> &'static str {
+        match own_type {
+            OwnType::Text | OwnType::Id => "text",
+            OwnType::Number => "bigint",
+            OwnType::Moment => "timestamptz",
+        }
     }
 
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {

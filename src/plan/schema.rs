@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::ddl::{TableKind, column_ddl, indexed, table_ddl};
 use super::dialect::Dialect;
-use crate::model::{Catalog, Column, ColumnType, RootTable, Table, TableName};
+use crate::model::{Catalog, Column, ColumnSource, ColumnType, RootTable, Table, TableName};
 
 /// A column as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +17,13 @@ pub struct LiveColumn {
     pub name: String,
     /// Type as the database writes it: `character varying(10)`, `DECIMAL(10,2)`.
     pub type_name: String,
-    /// What decides about acceptance: `pg_type.typname`, SQLite's affinity.
+    /// What decides about acceptance: `pg_type.typname`, SQLite's affinity, MySQL's type with what
+    /// it keeps of a second.
     pub kind: String,
-    /// The most characters that it takes.
+    /// The most characters that it takes, or digits after the point: see [`super::BindColumn`].
     pub limit: Option<usize>,
+    /// Whether it takes ids for one that differ in case, or does not compare them as UTF-8.
+    pub confuses_ids: bool,
     /// Whether it refuses NULL.
     pub not_null: bool,
     /// Whether the database fills it by itself: default, identity, generated.
@@ -40,6 +43,9 @@ pub struct LiveTable {
     pub unique: Vec<Vec<String>>,
     /// First columns of all indexes (whole table).
     pub indexed: Vec<String>,
+    /// First columns and names of the indexes, for a dialect that names the one to use; empty for the
+    /// others.
+    pub index_names: Vec<(String, String)>,
 }
 
 impl LiveTable {
@@ -174,7 +180,17 @@ impl Comparison<'_> {
             return Some(self.problem(Severity::Error, Some(&column.name), message, ddl));
         };
         let is_the_databases = found.filled && !self.kind.requires(column);
-        if is_the_databases || self.dialect.bind_type(column.column_type, found).is_some() {
+        let taken = self.dialect.bind_type(column.column_type, found).is_some();
+        if taken && found.confuses_ids && self.finds_rows(column) {
+            let message = format!(
+                "the collation of {} does not tell ids apart as they are: `A` is not `a`",
+                found.type_name
+            );
+            let ddl =
+                self.dialect.alter_type(&name, &column.name, &self.dialect.column_type(column));
+            return Some(self.problem(Severity::Error, Some(&column.name), message, ddl));
+        }
+        if is_the_databases || taken {
             return None;
         }
         let accepted: Vec<_> = self
@@ -197,6 +213,12 @@ impl Comparison<'_> {
         );
         let ddl = self.dialect.alter_type(&name, &column.name, &self.dialect.column_type(column));
         Some(self.problem(Severity::Error, Some(&column.name), message, ddl))
+    }
+
+    /// Whether a resource's rows are found by this column.
+    fn finds_rows(&self, column: &Column) -> bool {
+        let by_id = self.table.parent.is_none() && self.root.resource_column() == &*column.name;
+        by_id || column.source == ColumnSource::SourceResourceId
     }
 
     fn key(&self, live: &LiveTable) -> Option<SchemaProblem> {

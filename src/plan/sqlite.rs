@@ -3,6 +3,7 @@
 //! SQLite has affinities instead of types. DECIMAL needs TEXT (or none): numeric affinity would
 //! make 72.5 of 72.50.
 
+use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::dialect::{Accepted, Access, Dialect};
 use super::statement::Statement;
@@ -15,44 +16,40 @@ pub struct Sqlite;
 /// `SQLITE_MAX_VARIABLE_NUMBER` since 3.32.
 const MOST_BINDS: usize = 32_766;
 
-const fn accepts(column_type: ColumnType, database_type: &'static str, bind: BindType) -> Accepted {
-    Accepted { column_type, database_type, bind }
-}
-
 /// What is accepted: affinities as in SQLite's documentation; `BLOB` is also what a column without
 /// a declared type has.
 static ACCEPTED: [Accepted; 30] = [
-    accepts(ColumnType::String, "TEXT", BindType::Text),
-    accepts(ColumnType::String, "BLOB", BindType::Text),
-    accepts(ColumnType::Int, "INTEGER", BindType::Int8),
-    accepts(ColumnType::Int, "NUMERIC", BindType::Int8),
-    accepts(ColumnType::Int, "BLOB", BindType::Int8),
-    accepts(ColumnType::BigInt, "INTEGER", BindType::Int8),
-    accepts(ColumnType::BigInt, "NUMERIC", BindType::Int8),
-    accepts(ColumnType::BigInt, "BLOB", BindType::Int8),
-    accepts(ColumnType::Decimal, "TEXT", BindType::Text),
-    accepts(ColumnType::Decimal, "BLOB", BindType::Text),
-    accepts(ColumnType::Double, "REAL", BindType::Float8),
-    accepts(ColumnType::Double, "NUMERIC", BindType::Float8),
-    accepts(ColumnType::Double, "BLOB", BindType::Float8),
-    accepts(ColumnType::Boolean, "INTEGER", BindType::Boolean),
-    accepts(ColumnType::Boolean, "NUMERIC", BindType::Boolean),
-    accepts(ColumnType::Boolean, "BLOB", BindType::Boolean),
+    Accepted::new(ColumnType::String, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::String, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::Int, "INTEGER", BindType::Int8),
+    Accepted::new(ColumnType::Int, "NUMERIC", BindType::Int8),
+    Accepted::new(ColumnType::Int, "BLOB", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "INTEGER", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "NUMERIC", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "BLOB", BindType::Int8),
+    Accepted::new(ColumnType::Decimal, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::Decimal, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::Double, "REAL", BindType::Float8),
+    Accepted::new(ColumnType::Double, "NUMERIC", BindType::Float8),
+    Accepted::new(ColumnType::Double, "BLOB", BindType::Float8),
+    Accepted::new(ColumnType::Boolean, "INTEGER", BindType::Boolean),
+    Accepted::new(ColumnType::Boolean, "NUMERIC", BindType::Boolean),
+    Accepted::new(ColumnType::Boolean, "BLOB", BindType::Boolean),
     // a date, a time or a UUID is never taken for a number, so numeric affinity leaves it alone
-    accepts(ColumnType::Date, "TEXT", BindType::Text),
-    accepts(ColumnType::Date, "NUMERIC", BindType::Text),
-    accepts(ColumnType::Date, "BLOB", BindType::Text),
-    accepts(ColumnType::DateTime, "TEXT", BindType::Text),
-    accepts(ColumnType::DateTime, "NUMERIC", BindType::Text),
-    accepts(ColumnType::DateTime, "BLOB", BindType::Text),
-    accepts(ColumnType::Time, "TEXT", BindType::Text),
-    accepts(ColumnType::Time, "NUMERIC", BindType::Text),
-    accepts(ColumnType::Time, "BLOB", BindType::Text),
-    accepts(ColumnType::Uuid, "TEXT", BindType::Text),
-    accepts(ColumnType::Uuid, "NUMERIC", BindType::Text),
-    accepts(ColumnType::Uuid, "BLOB", BindType::Text),
-    accepts(ColumnType::Json, "TEXT", BindType::Text),
-    accepts(ColumnType::Binary, "BLOB", BindType::Bytes),
+    Accepted::new(ColumnType::Date, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::Date, "NUMERIC", BindType::Text),
+    Accepted::new(ColumnType::Date, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::DateTime, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::DateTime, "NUMERIC", BindType::Text),
+    Accepted::new(ColumnType::DateTime, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::Time, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::Time, "NUMERIC", BindType::Text),
+    Accepted::new(ColumnType::Time, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "NUMERIC", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "BLOB", BindType::Text),
+    Accepted::new(ColumnType::Json, "TEXT", BindType::Text),
+    Accepted::new(ColumnType::Binary, "BLOB", BindType::Bytes),
 ];
 
 impl Sqlite {
@@ -76,10 +73,6 @@ impl Sqlite {
 }
 
 impl Dialect for Sqlite {
-    fn quote(&self, identifier: &str) -> String {
-        format!("\"{}\"", identifier.replace('"', "\"\""))
-    }
-
     fn placeholder(&self, _number: usize) -> String {
         "?".to_owned()
     }
@@ -91,7 +84,9 @@ impl Dialect for Sqlite {
         constants: usize,
         tail: &str,
     ) -> Statement {
-        Statement::values(attempted, columns, tail.to_owned(), MOST_BINDS, constants)
+        let names: Vec<_> = (1..=columns.len()).map(|column| format!("c{column}")).collect();
+        let around = (format!("WITH s({}) AS (VALUES ", names.join(", ")), format!(") {tail}"));
+        Statement::values(attempted, columns, around, MOST_BINDS - constants)
     }
 
     fn accepted(&self) -> &'static [Accepted] {
@@ -114,35 +109,15 @@ impl Dialect for Sqlite {
         name.to_owned()
     }
 
-    fn bookkeeping_ddl(&self) -> [(&'static str, &'static str); 3] {
-        [
-            (
-                "rowcast_task",
-                "CREATE TABLE IF NOT EXISTS rowcast_task (\n  \
-                 cluster_id TEXT NOT NULL,\n  name TEXT NOT NULL,\n  topic TEXT NOT NULL,\n  \
-                 \"partition\" INTEGER NOT NULL,\n  epoch INTEGER NOT NULL,\n  \
-                 next_offset INTEGER,\n  \
-                 PRIMARY KEY (cluster_id, name, topic, \"partition\")\n)",
-            ),
-            (
-                "rowcast_tombstone",
-                "CREATE TABLE IF NOT EXISTS rowcast_tombstone (\n  \
-                 table_name TEXT NOT NULL,\n  source_resource_id TEXT NOT NULL,\n  \
-                 version INTEGER NOT NULL,\n  at TEXT NOT NULL,\n  \
-                 origin_topic TEXT,\n  origin_partition INTEGER,\n  origin_offset INTEGER,\n  \
-                 origin_index INTEGER,\n  \
-                 refused_topic TEXT,\n  refused_partition INTEGER,\n  refused_offset INTEGER,\n  \
-                 refused_index INTEGER,\n  \
-                 PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
-            ),
-            (
-                "rowcast_resource",
-                "CREATE TABLE IF NOT EXISTS rowcast_resource (\n  \
-                 table_name TEXT NOT NULL,\n  source_resource_id TEXT NOT NULL,\n  \
-                 version INTEGER NOT NULL,\n  \
-                 PRIMARY KEY (table_name, source_resource_id)\n) WITHOUT ROWID",
-            ),
-        ]
+    fn own_type(&self, own_type: OwnType) -> &'static str {
+        match own_type {
+            OwnType::Text | OwnType::Id | OwnType::Moment => "TEXT",
+            OwnType::Number => "INTEGER",
+        }
+    }
+
+    fn own_table_options(&self) -> &'static str {
+        " WITHOUT ROWID"
     }
 
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {

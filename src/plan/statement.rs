@@ -1,10 +1,13 @@
 //! A statement: SQL text that stays the same from batch to batch, and how its cells are bound.
 //!
-//! The rows of a statement come first in its text (as the common table expression `s`, columns
-//! `c1`, `c2`, ...), its constants after them, each used once; a statement over rowcast's own tables
+//! The rows of a statement come first in its text (mostly as a table `s`, columns `c1`, `c2`, ...),
+//! its constants after them, each used once; a statement over rowcast's own tables
 //! brings the name of the table that it is about as a constant. So the text depends on the tables
 //! only, or, where rows are written out as VALUES, on their number as well: then rows go in runs
 //! of a power of two, and the few texts are kept.
+//!
+//! A database that cannot return what it wrote is asked first what it will write: such a statement
+//! is two, a question and a write (see [`Statement::asked`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,10 +16,21 @@ use super::cell::{BindColumn, Cell};
 /// How the rows get into the text.
 #[derive(Debug)]
 enum Source {
-    /// No rows, or one bind per column: one text.
+    /// No rows, or rows bound as a whole (an array per column, one JSON text): one text.
     Fixed(Arc<str>),
     /// One bind per cell: a text for each power of two.
-    Values { tail: String, texts: Box<[OnceLock<Arc<str>>; MOST_RUNS]> },
+    Values { head: String, tail: String, texts: Box<[OnceLock<Arc<str>>; MOST_RUNS]> },
+    /// A question and a write.
+    Asked(Box<[Step; 2]>),
+}
+
+/// One of the two statements that a statement may be made of.
+#[derive(Debug)]
+pub struct Step {
+    /// What is run.
+    pub statement: Statement,
+    /// Which cells of a row it takes, in the order of its own columns.
+    pub places: Vec<usize>,
 }
 
 /// 2^14 rows: with two columns already at SQLite's limit of 32,766 binds.
@@ -50,30 +64,64 @@ impl Statement {
         }
     }
 
-    /// A statement whose rows are written as VALUES: at most `most_binds` cells at once, `spare`
-    /// of them for the constants.
+    /// A statement whose rows are written as `(?, ?), (?, ?)` between `head` and `tail`: at most
+    /// `most_binds` cells at once.
     #[must_use]
     pub fn values(
         attempted: &'static str,
         columns: Vec<BindColumn>,
-        tail: String,
+        (head, tail): (String, String),
         most_binds: usize,
-        spare: usize,
     ) -> Self {
-        let most = most_binds.saturating_sub(spare) / columns.len().max(1);
+        let most = most_binds / columns.len().max(1);
         Self {
             attempted,
             table: None,
             columns,
             table_name: None,
-            source: Source::Values { tail, texts: Box::default() },
+            source: Source::Values { head, tail, texts: Box::default() },
             most_rows: power_of_two_at_most(most.min(1 << (MOST_RUNS - 1))),
         }
+    }
+
+    /// A statement of two: the question answers with the places (from 1) of the rows that are to be
+    /// written, followed by what the statement returns for them; the write is then run over those
+    /// rows alone.
+    #[must_use]
+    pub fn asked(columns: Vec<BindColumn>, question: Step, write: Step) -> Self {
+        Self {
+            attempted: write.statement.attempted,
+            table: None,
+            columns,
+            table_name: None,
+            source: Source::Asked(Box::new([question, write])),
+            most_rows: usize::MAX,
+        }
+    }
+
+    /// The question and the write of a statement of two.
+    #[must_use]
+    pub fn steps(&self) -> Option<&[Step; 2]> {
+        match &self.source {
+            Source::Asked(steps) => Some(steps),
+            Source::Fixed(_) | Source::Values { .. } => None,
+        }
+    }
+
+    /// Whether each cell of its rows is a bind of its own.
+    #[must_use]
+    pub const fn binds_cells(&self) -> bool {
+        matches!(self.source, Source::Values { .. })
     }
 
     /// The same statement, said to concern this table.
     #[must_use]
     pub fn on(mut self, table: &Arc<str>) -> Self {
+        if let Source::Asked(steps) = &mut self.source {
+            for step in steps.iter_mut() {
+                step.statement.table = Some(Arc::clone(table));
+            }
+        }
         self.table = Some(Arc::clone(table));
         self
     }
@@ -95,18 +143,23 @@ impl Statement {
     #[must_use]
     pub fn run(&self, left: usize) -> usize {
         match self.source {
-            Source::Fixed(_) => left,
+            Source::Fixed(_) | Source::Asked(_) => left,
             Source::Values { .. } => power_of_two_at_most(left.min(self.most_rows)),
         }
     }
 
-    /// The text for a run of `rows` rows, as [`Statement::run`] gave it.
+    /// The text for a run of `rows` rows, as [`Statement::run`] gave it; of a statement of two that
+    /// of the write.
     #[must_use]
     pub fn text(&self, rows: usize) -> Arc<str> {
         match &self.source {
             Source::Fixed(text) => Arc::clone(text),
-            Source::Values { tail, texts } => {
-                let make = || -> Arc<str> { self.written_out(rows, tail).into() };
+            Source::Asked(steps) => {
+                let [_, write] = &**steps;
+                write.statement.text(rows)
+            }
+            Source::Values { head, tail, texts } => {
+                let make = || -> Arc<str> { self.written_out(rows, head, tail).into() };
                 let kept = rows.checked_ilog2().and_then(|power| texts.get(power as usize));
                 match kept {
                     Some(kept) if rows.is_power_of_two() => Arc::clone(kept.get_or_init(make)),
@@ -116,11 +169,9 @@ impl Statement {
         }
     }
 
-    fn written_out(&self, rows: usize, tail: &str) -> String {
+    fn written_out(&self, rows: usize, head: &str, tail: &str) -> String {
         let row = format!("({})", vec!["?"; self.columns.len()].join(", "));
-        let names: Vec<_> = (1..=self.columns.len()).map(|column| format!("c{column}")).collect();
-        let values = vec![row.as_str(); rows].join(", ");
-        format!("WITH s({}) AS (VALUES {values}) {tail}", names.join(", "))
+        format!("{head}{}{tail}", vec![row.as_str(); rows].join(", "))
     }
 }
 
@@ -140,7 +191,8 @@ mod tests {
     #[test]
     fn rows_go_in_runs_of_a_power_of_two_below_the_limit_of_binds() {
         let columns = vec![BindColumn::own(BindType::Text); 14];
-        let statement = Statement::values("testing", columns, "SELECT 1".into(), 32_766, 1);
+        let around = (String::new(), String::new());
+        let statement = Statement::values("testing", columns, around, 32_765);
         let mut left = 5000;
         let mut runs = Vec::new();
         while left > 0 {
@@ -154,9 +206,10 @@ mod tests {
     #[test]
     fn texts_are_written_once_per_number_of_rows() {
         let columns = vec![BindColumn::own(BindType::Text); 2];
-        let statement = Statement::values("testing", columns, "SELECT c1 FROM s".into(), 100, 0);
+        let around = ("INSERT INTO t VALUES ".into(), " RETURNING 1".into());
+        let statement = Statement::values("testing", columns, around, 100);
         let text = statement.text(2);
-        assert_eq!(&*text, "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) SELECT c1 FROM s");
+        assert_eq!(&*text, "INSERT INTO t VALUES (?, ?), (?, ?) RETURNING 1");
         assert!(Arc::ptr_eq(&text, &statement.text(2)));
     }
 }

@@ -51,6 +51,8 @@ pub struct Target {
     pub label: Arc<str>,
     /// Its columns.
     pub columns: Vec<TargetColumn>,
+    /// First columns and names of its indexes, where that is known and matters.
+    index_names: Vec<(String, String)>,
 }
 
 impl Target {
@@ -89,13 +91,21 @@ impl Target {
             .collect();
         let declared = table.parent.is_some() || root.guard == Guard::RootRow;
         let label = if declared { name } else { &root.named_table().name };
-        Self { quoted: dialect.table(name), label: label.to_string().into(), columns }
+        let index_names = live.map(|live| live.index_names.clone()).unwrap_or_default();
+        Self { quoted: dialect.table(name), label: label.to_string().into(), columns, index_names }
     }
 
     /// Place of a column among those filled.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| &*column.name == name)
+    }
+
+    /// The name of an index that begins with a column.
+    #[must_use]
+    pub fn index_on(&self, column: &str) -> Option<&str> {
+        let found = self.index_names.iter().find(|(first, _)| first == column);
+        found.map(|(_, name)| name.as_str())
     }
 
     /// How a column is bound; as text if it is not filled.
@@ -172,17 +182,17 @@ impl RootStatements {
         for table in &root.tables {
             let target = Target::new(dialect, root, table, &table.name, live(&table.name));
             let (found_by, write) = if table.parent.is_none() {
-                (guard, about(dialect.guarded_upsert(&target, guard)))
+                (guard, dialect.guarded_upsert(&target, guard, &table_name))
             } else {
                 (FoundBy::Column("source_resource_id"), dialect.insert(&target))
             };
-            let delete = found_by.bound(dialect.delete(&target, found_by), &table_name);
+            let delete = dialect.delete(&target, found_by, &table_name);
             tables.push(TableStatements { target, write, delete });
             if root.history {
                 let name = table.name.history();
                 let target = Target::new(dialect, root, table, &name, live(&name));
                 let write = dialect.append(&target, found_by.column());
-                let delete = dialect.delete(&target, found_by);
+                let delete = dialect.delete(&target, found_by, &table_name);
                 history.push(TableStatements { target, write, delete });
             }
         }
@@ -193,11 +203,11 @@ impl RootStatements {
             key: root_target.bind_column(guard.column()).bind,
             lock_shared: dialect.lock_root(Access::Shared).map(about),
             lock_exclusive: dialect.lock_root(Access::Exclusive).map(about),
-            doomed: guard.bound(dialect.doomed(&root_target, guard), &table_name),
-            memory: about(dialect.memory()),
-            remember_version: about(dialect.remember_version()).on(label),
-            remember_origin: about(dialect.remember_origin()).on(label),
-            remember_refused: about(dialect.remember_refused()).on(label),
+            doomed: dialect.doomed(&root_target, guard, &table_name),
+            memory: dialect.memory(&table_name),
+            remember_version: dialect.remember_version(&table_name).on(label),
+            remember_origin: dialect.remember_origin(&table_name).on(label),
+            remember_refused: dialect.remember_refused(&table_name).on(label),
             table_name,
             tables,
             history,
@@ -209,7 +219,7 @@ impl RootStatements {
     #[must_use]
     pub fn can_hold(&self, id: &str) -> bool {
         match self.key {
-            BindType::Uuid => Uuid::parse_str(id).is_ok(),
+            BindType::Uuid | BindType::UuidBytes => Uuid::parse_str(id).is_ok(),
             BindType::Int2 => id.parse::<i16>().is_ok(),
             BindType::Int4 => id.parse::<i32>().is_ok(),
             BindType::Int8 => id.parse::<i64>().is_ok(),
@@ -221,7 +231,7 @@ impl RootStatements {
     #[must_use]
     pub fn key_text<'a>(&self, id: &'a str) -> Cow<'a, str> {
         match self.key {
-            BindType::Uuid => match Uuid::parse_str(id) {
+            BindType::Uuid | BindType::UuidBytes => match Uuid::parse_str(id) {
                 Ok(uuid) => uuid.to_string().into(),
                 Err(_) => id.into(),
             },
@@ -237,11 +247,11 @@ impl RootStatements {
 /// The statements over `rowcast_task`, and those that forget offsets.
 #[derive(Debug)]
 pub struct TaskStatements {
-    /// Raises the epoch. Constants: cluster, name, topic, partition. Returns epoch, next offset.
-    pub take_over: Statement,
+    /// Raises the epoch. Constants: cluster, name, topic, partition.
+    pub raise: Statement,
     /// Makes sure that there is a row. Constants: as above.
     pub ensure: Statement,
-    /// Locks the row. Constants: as above. Returns the epoch.
+    /// Locks the row. Constants: as above. Returns epoch, next offset.
     pub lock: Statement,
     /// Raises the next offset. Constants: the offset twice, then as above.
     pub settle: Statement,
@@ -270,15 +280,15 @@ impl TaskStatements {
                 bind(from + 3)
             )
         };
-        let insert = |epoch: i64| {
+        let insert = |epoch: i64, assignment: Option<&str>| {
             format!(
-                "INSERT INTO rowcast_task AS t (cluster_id, name, topic, {partition}, epoch) \
-                 VALUES ({}, {}, {}, {}, {epoch}) \
-                 ON CONFLICT (cluster_id, name, topic, {partition}) DO",
+                "INSERT INTO rowcast_task (cluster_id, name, topic, {partition}, epoch) \
+                 VALUES ({}, {}, {}, {}, {epoch}) {}",
                 bind(1),
                 bind(2),
                 bind(3),
-                bind(4)
+                bind(4),
+                dialect.on_conflict(&format!("cluster_id, name, topic, {partition}"), assignment)
             )
         };
         let forget = |what: &str| {
@@ -289,23 +299,20 @@ impl TaskStatements {
             )
         };
         Self {
-            take_over: Statement::fixed(
+            raise: Statement::fixed(
                 "taking a partition over",
                 Vec::new(),
-                format!(
-                    "{} UPDATE SET epoch = t.epoch + 1 RETURNING epoch, next_offset",
-                    insert(1)
-                ),
+                insert(1, Some("epoch = rowcast_task.epoch + 1")),
             ),
-            ensure: Statement::fixed(
-                "checking ownership",
-                Vec::new(),
-                format!("{} NOTHING", insert(0)),
-            ),
+            ensure: Statement::fixed("checking ownership", Vec::new(), insert(0, None)),
             lock: Statement::fixed(
                 "checking ownership",
                 Vec::new(),
-                format!("SELECT epoch FROM rowcast_task WHERE {}{}", key(1), dialect.locking("")),
+                format!(
+                    "SELECT epoch, next_offset FROM rowcast_task WHERE {}{}",
+                    key(1),
+                    dialect.locking("")
+                ),
             ),
             settle: Statement::fixed(
                 "remembering the next offset",

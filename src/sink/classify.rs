@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+
 use super::SinkError;
 use crate::error::{Cause, Place, Refusal, Stage};
 use crate::plan::Statement;
@@ -82,6 +85,54 @@ pub(super) const fn sqlite(code: i32) -> Verdict {
     }
 }
 
+/// What heals by itself: changed since read, connections, shutdown, network, lock wait, deadlock,
+/// limits of a user, interrupted, prepared anew, no lock at once, statement too long, killed; and the
+/// client's own numbers.
+const MYSQL_RETRIABLE: [u16; 36] = [
+    1020, 1040, 1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1156, 1157, 1158, 1159, 1160, 1161,
+    1180, 1184, 1203, 1205, 1206, 1213, 1226, 1317, 1614, 1615, 1927, 1969, 2002, 2003, 2006, 2013,
+    3024, 3169, 3572, 4031,
+];
+
+/// What is wrong with one row's values: out of range, of another kind, no text of its character set,
+/// larger than a row or a packet may be, no JSON.
+const MYSQL_UNFIT: [u16; 17] = [
+    1118, 1153, 1162, 1264, 1265, 1292, 1300, 1301, 1366, 1367, 1411, 1416, 1690, 3140, 3141, 3156,
+    3158,
+];
+
+/// MySQL and MariaDB: error number.
+pub(super) fn mysql(number: u16) -> Verdict {
+    match number {
+        _ if MYSQL_RETRIABLE.contains(&number) => Verdict::Retry,
+        _ if MYSQL_UNFIT.contains(&number) => Verdict::Refuse(Cause::DataException),
+        1406 => Verdict::Refuse(Cause::ValueTooLong),
+        1048 => Verdict::Refuse(Cause::ConstraintNotNull),
+        1216 | 1217 | 1451 | 1452 | 1761 | 1762 => Verdict::Refuse(Cause::ConstraintForeignKey),
+        // 1365: how our upsert refuses to change another resource's row
+        1062 | 1169 | 1365 | 1586 => Verdict::Refuse(Cause::ConstraintUnique),
+        3819 | 4025 => Verdict::Refuse(Cause::ConstraintCheck),
+        // raised by a trigger of the user's
+        1644 => Verdict::Refuse(Cause::IntegrityViolation),
+        1021 | 1114 => Verdict::Pause("the disk or a tablespace is full: make room"),
+        1290 | 1792 | 1836 => Verdict::Pause("the database is read-only: point to the primary"),
+        1044 | 1142 | 1143 | 1227 | 1370 => Verdict::Pause("the user lacks a privilege: grant it"),
+        1045 | 1698 | 1862 => {
+            Verdict::Pause("the server does not let this user in: check user and password")
+        }
+        1129 | 1130 => Verdict::Pause("the server does not let this host in: see its log"),
+        1049 => Verdict::Pause("there is no such database"),
+        1046 => Verdict::Pause("the database URL names no database"),
+        1146 => Verdict::Pause("a table is missing: see `rowcast schema`"),
+        1054 => Verdict::Pause("a column is missing: see `rowcast schema`"),
+        1136 | 1176 | 1267 | 1364 => {
+            Verdict::Pause("the schema does not fit the rules: see `rowcast check`")
+        }
+        1665 => Verdict::Pause("the server logs statements: set binlog_format to ROW or MIXED"),
+        _ => Verdict::Pause("unexpected: see the database's log"),
+    }
+}
+
 /// What was being done when the error came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempt<'a> {
@@ -122,11 +173,11 @@ impl<'a> Attempt<'a> {
 
     fn refused_by_database(
         self,
-        error: &dyn sqlx::error::DatabaseError,
+        error: &dyn DatabaseError,
         judge: impl Fn(&str) -> Verdict,
     ) -> SinkError {
         let attempted = self.what;
-        let code = error.code().unwrap_or(Cow::Borrowed("unknown"));
+        let code = code(error);
         match judge(&code) {
             Verdict::Retry => {
                 SinkError::Unavailable { attempted, reason: format!("database code {code}") }
@@ -170,17 +221,31 @@ impl<'a> Attempt<'a> {
         )))
     }
 
-    /// The column that got no value. PostgreSQL says it in a field of its own; SQLite only at the
-    /// end of its message, so it is taken from there only if it is one of the statement's.
-    fn column(self, cause: Cause, error: &dyn sqlx::error::DatabaseError) -> Option<Arc<str>> {
+    /// The column that got no value, or one that does not fit. PostgreSQL says it in a field of its
+    /// own; the others only in their message, so it is taken from there only if it is one of the
+    /// statement's, and where the message quotes no value.
+    fn column(self, cause: Cause, error: &dyn DatabaseError) -> Option<Arc<str>> {
         if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
             return error.column().map(Into::into);
         }
-        if cause != Cause::ConstraintNotNull {
-            return None;
-        }
+        let message = error.message();
         let mut names = self.statement?.columns.iter().filter_map(|column| column.name.as_ref());
-        names.find(|name| error.message().ends_with(&format!(".{name}"))).cloned()
+        let found = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+            matches!(error.number(), 1048 | 1264 | 1406)
+                .then(|| names.find(|name| message.contains(&format!("olumn '{name}'"))))?
+        } else {
+            (cause == Cause::ConstraintNotNull)
+                .then(|| names.find(|name| message.ends_with(&format!(".{name}"))))?
+        };
+        found.cloned()
+    }
+}
+
+/// The code that decides: MySQL's SQLSTATEs say too little, its numbers enough.
+fn code(error: &dyn DatabaseError) -> Cow<'_, str> {
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => error.number().to_string().into(),
+        None => error.code().unwrap_or(Cow::Borrowed("unknown")),
     }
 }
 
@@ -204,6 +269,9 @@ mod tests {
         for code in ["08006", "53300", "57P01", "57014", "58030", "40001", "40P01", "55P03"] {
             assert_eq!(postgres(code), Verdict::Retry, "{code}");
         }
+        for code in [1020, 1040, 1053, 1205, 1213, 1927, 1969, 2006, 2013, 3024] {
+            assert_eq!(mysql(code), Verdict::Retry, "{code}");
+        }
         for code in [5, 6, 261, 517] {
             assert_eq!(sqlite(code), Verdict::Retry, "{code}");
         }
@@ -222,6 +290,19 @@ mod tests {
         ] {
             assert_eq!(postgres(code), Verdict::Refuse(cause), "{code}");
         }
+        for (code, cause) in [
+            (1406, Cause::ValueTooLong),
+            (1264, Cause::DataException),
+            (1366, Cause::DataException),
+            (1048, Cause::ConstraintNotNull),
+            (1452, Cause::ConstraintForeignKey),
+            (1062, Cause::ConstraintUnique),
+            (3819, Cause::ConstraintCheck),
+            (4025, Cause::ConstraintCheck),
+            (1644, Cause::IntegrityViolation),
+        ] {
+            assert_eq!(mysql(code), Verdict::Refuse(cause), "{code}");
+        }
         assert_eq!(sqlite(1299), Verdict::Refuse(Cause::ConstraintNotNull));
         assert_eq!(sqlite(19), Verdict::Refuse(Cause::IntegrityViolation));
     }
@@ -230,6 +311,9 @@ mod tests {
     fn what_concerns_every_row_and_what_nobody_knows_is_fatal() {
         for code in ["42P01", "42703", "28P01", "25006", "53100", "53400", "XX000", "", "ü"] {
             assert!(matches!(postgres(code), Verdict::Pause(_)), "{code}");
+        }
+        for code in [1045, 1054, 1146, 1290, 1142, 1114, 1364, 1665, 0, 9999] {
+            assert!(matches!(mysql(code), Verdict::Pause(_)), "{code}");
         }
         for code in [1, 8, 13, 99] {
             assert!(matches!(sqlite(code), Verdict::Pause(_)), "{code}");

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 use super::SinkError;
 use crate::error::{Place, Refusal, Stage};
 use crate::model::TableName;
-use crate::plan::{BindColumn, BindError, Cell, Dialect, LiveTable, Rows, Statement};
+use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Rows, Statement};
 
 /// The server gives a statement up after this time.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
@@ -54,6 +54,40 @@ impl Reply {
 
 /// A row that came back.
 pub(super) type ReplyRow = Vec<Reply>;
+
+/// The indexes of a table, as they are read column by column.
+#[derive(Default)]
+pub(super) struct Indexes {
+    found: Vec<(String, bool, Vec<String>)>,
+}
+
+impl Indexes {
+    /// The next column of this index. An expression, or the beginning of a column, has no name here:
+    /// the empty one never equals a column's.
+    pub(super) fn add(&mut self, index: String, is_unique: bool, column: Option<String>) {
+        let column = column.unwrap_or_default();
+        match self.found.last_mut() {
+            Some((last, _, columns)) if *last == index => columns.push(column),
+            _ => self.found.push((index, is_unique, vec![column])),
+        }
+    }
+
+    /// The columns of the unique ones, and the first columns of all.
+    pub(super) fn told(self) -> (Vec<Vec<String>>, Vec<String>) {
+        let firsts = self.found.iter().filter_map(|(_, _, columns)| columns.first().cloned());
+        let indexed = firsts.collect();
+        let unique = self.found.into_iter().filter(|(_, is_unique, _)| *is_unique);
+        (unique.map(|(_, _, columns)| columns).collect(), indexed)
+    }
+}
+
+/// How a constant is bound.
+pub(super) const fn constant_column(constant: Cell<'_>) -> BindColumn {
+    match constant {
+        Cell::Int(_) => BindColumn::own(BindType::Int8),
+        _ => BindColumn::own(BindType::Text),
+    }
+}
 
 /// A database and its connections.
 #[async_trait]

@@ -8,7 +8,9 @@
 mod classify;
 mod database;
 mod guard;
+mod held;
 mod isolate;
+mod mysql;
 mod postgres;
 mod sql;
 mod sqlite;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{Arguments, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
 
@@ -14,10 +13,11 @@ use super::database::{
     CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow, STATEMENT_LIMIT,
     Transaction, answer, asserted, unbindable,
 };
+use super::held::Held;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Postgres, Rows,
-    Statement,
+    Statement, bookkeeping_ddl,
 };
 
 /// A PostgreSQL database.
@@ -76,18 +76,8 @@ impl Database for PostgresDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        let attempted = "beginning a transaction";
-        let failed = |error| Attempt::to(attempted).failed(error, classify::postgres);
-        answer(attempted, async {
-            let connection = self.pool.acquire().await.map_err(failed)?;
-            let mut transaction = PostgresTransaction { connection, finished: false };
-            sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
-                .execute(&mut *transaction.connection)
-                .await
-                .map_err(failed)?;
-            Ok(Box::new(transaction) as Box<dyn Transaction>)
-        })
-        .await
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        Ok(Box::new(PostgresTransaction(Held::begin(&self.pool, begin, classify::postgres).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
@@ -99,10 +89,12 @@ impl Database for PostgresDatabase {
         for row in self.query(attempted, COLUMNS, &quoted).await? {
             schema = Some(row.try_get::<String, _>(0).map_err(failed)?);
             let limit: Option<i32> = row.try_get(4).map_err(failed)?;
+            let kind: String = row.try_get(3).map_err(failed)?;
             columns.push(LiveColumn {
                 name: row.try_get(1).map_err(failed)?,
                 type_name: row.try_get(2).map_err(failed)?,
-                kind: row.try_get(3).map_err(failed)?,
+                confuses_ids: kind == "citext",
+                kind,
                 limit: limit.and_then(|limit| usize::try_from(limit).ok()),
                 not_null: row.try_get(5).map_err(failed)?,
                 filled: row.try_get(6).map_err(failed)?,
@@ -118,13 +110,20 @@ impl Database for PostgresDatabase {
                 unique.push(names);
             }
         }
-        Ok(Some(LiveTable { schema, name: table.name.to_string(), columns, unique, indexed }))
+        Ok(Some(LiveTable {
+            schema,
+            name: table.name.to_string(),
+            columns,
+            unique,
+            indexed,
+            index_names: Vec::new(),
+        }))
     }
 
     async fn create_bookkeeping(&self) -> Result<(), SinkError> {
         let attempted = "creating the bookkeeping tables";
         let failed = |error| Attempt::to(attempted).failed(error, classify::postgres);
-        for (name, ddl) in Postgres.bookkeeping_ddl() {
+        for (name, ddl) in bookkeeping_ddl(&Postgres) {
             // asked first: a user without CREATE may work on tables that are there
             if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
                 continue;
@@ -136,7 +135,10 @@ impl Database for PostgresDatabase {
                     .execute(&mut *transaction)
                     .await
                     .map_err(failed)?;
-                sqlx::raw_sql(ddl).execute(&mut *transaction).await.map_err(failed)?;
+                sqlx::raw_sql(asserted(ddl.into()))
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(failed)?;
                 transaction.commit().await.map_err(failed)
             };
             answer(attempted, work).await?;
@@ -149,18 +151,7 @@ impl Database for PostgresDatabase {
     }
 }
 
-struct PostgresTransaction {
-    connection: PoolConnection<sqlx::Postgres>,
-    finished: bool,
-}
-
-impl Drop for PostgresTransaction {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.connection.close_on_drop();
-        }
-    }
-}
+struct PostgresTransaction(Held<sqlx::Postgres>);
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
@@ -185,26 +176,18 @@ impl Transaction for PostgresTransaction {
         let text = statement.text(rows.len());
         answer(statement.attempted, async {
             let query = sqlx::query_with(asserted(text), arguments);
-            let rows = query.fetch_all(&mut *self.connection).await.map_err(failed)?;
+            let rows = query.fetch_all(self.0.connection()).await.map_err(failed)?;
             rows.iter().map(|row| reply_row(row).map_err(failed)).collect()
         })
         .await
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
-        let attempted = "committing";
-        answer(attempted, async {
-            let done = sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await;
-            done.map_err(|error| Attempt::to(attempted).failed(error, classify::postgres))
-        })
-        .await?;
-        self.finished = true;
-        Ok(())
+    async fn commit(self: Box<Self>) -> Result<(), SinkError> {
+        self.0.commit().await
     }
 
-    async fn rollback(mut self: Box<Self>) {
-        let work = sqlx::raw_sql("ROLLBACK").execute(&mut *self.connection);
-        self.finished = matches!(tokio::time::timeout(CONNECT_LIMIT, work).await, Ok(Ok(_)));
+    async fn rollback(self: Box<Self>) {
+        self.0.rollback().await;
     }
 }
 
@@ -237,7 +220,9 @@ fn bind_column(
             collect(cells, utc).map(|cells| arguments.add(cells))
         }
         BindType::Time => collect(cells, Cell::time).map(|cells| arguments.add(cells)),
-        BindType::Uuid => collect(cells, Cell::uuid).map(|cells| arguments.add(cells)),
+        BindType::Uuid | BindType::UuidBytes => {
+            collect(cells, Cell::uuid).map(|cells| arguments.add(cells))
+        }
         BindType::Bytes => collect(cells, Cell::bytes).map(|cells| arguments.add(cells)),
     };
     match added {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use super::database::{Database, Transaction};
+use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
 use super::sqlite::SqliteDatabase;
 use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
@@ -29,6 +30,8 @@ const LAYOUT_TRUST: Duration = Duration::from_secs(30);
 pub enum DatabaseKind {
     /// `postgres:` or `postgresql:`.
     Postgres,
+    /// `mysql:` or `mariadb:`, which speak one protocol.
+    Mysql,
     /// `sqlite:`.
     Sqlite,
 }
@@ -39,6 +42,7 @@ impl DatabaseKind {
     pub fn of_url(url: &str) -> Option<Self> {
         match url.split_once(':')?.0 {
             "postgres" | "postgresql" => Some(Self::Postgres),
+            "mysql" | "mariadb" => Some(Self::Mysql),
             "sqlite" => Some(Self::Sqlite),
             _ => None,
         }
@@ -49,6 +53,7 @@ impl DatabaseKind {
     pub fn dialect(self) -> &'static dyn Dialect {
         match self {
             Self::Postgres => &crate::plan::Postgres,
+            Self::Mysql => &crate::plan::Mysql,
             Self::Sqlite => &crate::plan::Sqlite,
         }
     }
@@ -83,11 +88,12 @@ impl SqlSink {
         let Some(kind) = DatabaseKind::of_url(url) else {
             return Err(SinkError::Fatal {
                 attempted: "reading the database URL",
-                reason: "the scheme must be postgres or sqlite".to_owned(),
+                reason: "the scheme must be postgres, mysql, mariadb or sqlite".to_owned(),
             });
         };
         let database: Box<dyn Database> = match kind {
             DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
+            DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, connections)?),
             DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
         };
         database.create_bookkeeping().await?;

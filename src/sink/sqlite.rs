@@ -4,7 +4,6 @@ use std::path::Path;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -14,12 +13,14 @@ use sqlx::{Arguments, ConnectOptions, Row, SqlitePool, TypeInfo, ValueRef};
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::database::{
-    ANSWER_LIMIT, CONNECT_LIMIT, Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction,
-    answer, asserted, unbindable,
+    ANSWER_LIMIT, CONNECT_LIMIT, Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow,
+    Transaction, answer, asserted, constant_column, unbindable,
 };
+use super::held::Held;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Rows, Sqlite, Statement,
+    bookkeeping_ddl,
 };
 
 /// A SQLite database.
@@ -88,15 +89,7 @@ impl Database for SqliteDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        let attempted = "beginning a transaction";
-        let failed = |error| Attempt::to(attempted).failed(error, judge);
-        let connection = self.pool.acquire().await.map_err(failed)?;
-        let mut transaction = SqliteTransaction { connection, finished: false };
-        sqlx::raw_sql("BEGIN IMMEDIATE")
-            .execute(&mut *transaction.connection)
-            .await
-            .map_err(failed)?;
-        Ok(Box::new(transaction))
+        Ok(Box::new(SqliteTransaction(Held::begin(&self.pool, "BEGIN IMMEDIATE", judge).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
@@ -118,6 +111,7 @@ impl Database for SqliteDatabase {
                 type_name,
                 kind,
                 limit: None,
+                confuses_ids: false,
                 not_null: row.try_get(2).map_err(failed)?,
                 filled: row.try_get(3).map_err(failed)?,
             });
@@ -136,26 +130,17 @@ impl Database for SqliteDatabase {
                 column.filled = true;
             }
         }
-        let mut indexed: Vec<String> = key.first().cloned().into_iter().collect();
-        let mut unique = if key.is_empty() { Vec::new() } else { vec![key] };
+        let mut keys = Indexes::default();
         let rows = sqlx::query(INDEXES).bind(&*table.name).bind(schema).bind(schema);
-        let mut found: Vec<(String, bool, Vec<String>)> = Vec::new();
         for row in rows.fetch_all(&self.pool).await.map_err(failed)? {
             let name: String = row.try_get(0).map_err(failed)?;
             let is_unique: bool = row.try_get(1).map_err(failed)?;
-            let column: Option<String> = row.try_get(2).map_err(failed)?;
-            // an expression has no name: it never equals a column's
-            let column = column.unwrap_or_default();
-            match found.last_mut() {
-                Some((last, _, columns)) if *last == name => columns.push(column),
-                _ => found.push((name, is_unique, vec![column])),
-            }
+            keys.add(name, is_unique, row.try_get(2).map_err(failed)?);
         }
-        for (_, is_unique, columns) in found {
-            indexed.extend(columns.first().cloned());
-            if is_unique {
-                unique.push(columns);
-            }
+        let (mut unique, mut indexed) = keys.told();
+        indexed.extend(key.first().cloned());
+        if !key.is_empty() {
+            unique.push(key);
         }
         Ok(Some(LiveTable {
             schema: schema.to_owned(),
@@ -163,12 +148,13 @@ impl Database for SqliteDatabase {
             columns,
             unique,
             indexed,
+            index_names: Vec::new(),
         }))
     }
 
     async fn create_bookkeeping(&self) -> Result<(), SinkError> {
-        for (_, ddl) in Sqlite.bookkeeping_ddl() {
-            sqlx::raw_sql(ddl).execute(&self.pool).await.map_err(|error| {
+        for (_, ddl) in bookkeeping_ddl(&Sqlite) {
+            sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await.map_err(|error| {
                 Attempt::to("creating the bookkeeping tables").failed(error, judge)
             })?;
         }
@@ -180,18 +166,7 @@ impl Database for SqliteDatabase {
     }
 }
 
-struct SqliteTransaction {
-    connection: PoolConnection<sqlx::Sqlite>,
-    finished: bool,
-}
-
-impl Drop for SqliteTransaction {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.connection.close_on_drop();
-        }
-    }
-}
+struct SqliteTransaction(Held<sqlx::Sqlite>);
 
 #[async_trait]
 impl Transaction for SqliteTransaction {
@@ -221,7 +196,7 @@ impl Transaction for SqliteTransaction {
             let text = statement.text(run);
             answer(statement.attempted, async {
                 let query = sqlx::query_with(asserted(text), arguments);
-                for row in query.fetch_all(&mut *self.connection).await.map_err(failed)? {
+                for row in query.fetch_all(self.0.connection()).await.map_err(failed)? {
                     replies.push(reply_row(&row).map_err(failed)?);
                 }
                 Ok(())
@@ -235,23 +210,12 @@ impl Transaction for SqliteTransaction {
         Ok(replies)
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
-        let done = sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await;
-        done.map_err(|error| Attempt::to("committing").failed(error, judge))?;
-        self.finished = true;
-        Ok(())
+    async fn commit(self: Box<Self>) -> Result<(), SinkError> {
+        self.0.commit().await
     }
 
-    async fn rollback(mut self: Box<Self>) {
-        let done = sqlx::raw_sql("ROLLBACK").execute(&mut *self.connection).await;
-        self.finished = done.is_ok();
-    }
-}
-
-const fn constant_column(constant: Cell<'_>) -> BindColumn {
-    match constant {
-        Cell::Int(_) => BindColumn::own(BindType::Int8),
-        _ => BindColumn::own(BindType::Text),
+    async fn rollback(self: Box<Self>) {
+        self.0.rollback().await;
     }
 }
 
@@ -273,7 +237,8 @@ fn bind(
         | BindType::TimestampTz
         | BindType::Timestamp
         | BindType::Time
-        | BindType::Uuid => arguments.add(cell.text(column.limit)?),
+        | BindType::Uuid
+        | BindType::UuidBytes => arguments.add(cell.text(column.limit)?),
     };
     added.map_err(|_| BindError::OutOfRange)
 }

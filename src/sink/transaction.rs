@@ -72,8 +72,9 @@ impl Script<'_> {
         partition: &TopicPartition,
     ) -> Result<Ownership, SinkError> {
         let key = task_key(self.identity, partition);
-        let take_over = &self.layout.tasks.take_over;
-        let rows = self.transaction.run(take_over, &Rows::new(0), &key).await?;
+        let TaskStatements { raise, lock, .. } = &self.layout.tasks;
+        self.transaction.run(raise, &Rows::new(0), &key).await?;
+        let rows = self.transaction.run(lock, &Rows::new(0), &key).await?;
         let row = rows.first().map_or(&[] as &[Reply], Vec::as_slice);
         match row.first().and_then(Reply::int) {
             Some(epoch) => {
@@ -81,7 +82,7 @@ impl Script<'_> {
                 Ok(Ownership { epoch, next_offset })
             }
             None => Err(SinkError::Fatal {
-                attempted: take_over.attempted,
+                attempted: raise.attempted,
                 reason: "rowcast_task gave no epoch back".to_owned(),
             }),
         }

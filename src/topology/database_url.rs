@@ -9,41 +9,70 @@ use url::Url;
 
 use super::secret::Secret;
 
-/// What the PostgreSQL driver takes in the query of a URL.
-const POSTGRES_OPTIONS: [&str; 17] = [
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "user",
-];
-
 /// What the SQLite driver takes in the query of a URL.
 const SQLITE_OPTIONS: [&str; 4] = ["cache", "immutable", "mode", "vfs"];
 
-/// How a PostgreSQL connection may be protected, from the weakest to the strongest.
-const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// What a URL of a database server may say.
+struct Dialect {
+    schemes: [&'static str; 2],
+    port: &'static str,
+    /// What the driver takes in the query, but for what rowcast sets itself.
+    options: &'static [&'static str],
+    /// How a connection may be protected, from the weakest to the strongest.
+    ssl_modes: &'static [&'static str],
+    /// How many of them do not insist on it.
+    giving_in: usize,
+    /// The options that name another host than the URL does, or the folder or file of a socket.
+    hosts: &'static [&'static str],
+}
 
-const EXPECTED: &str =
-    "must be a database URL: postgres://user@host:5432/database or sqlite://file.db";
+const POSTGRES: Dialect = Dialect {
+    schemes: ["postgres", "postgresql"],
+    port: "5432",
+    options: &[
+        "application_name",
+        "dbname",
+        "host",
+        "hostaddr",
+        "options",
+        "password",
+        "port",
+        "ssl-ca",
+        "ssl-cert",
+        "ssl-key",
+        "ssl-mode",
+        "ssl-root-cert",
+        "sslcert",
+        "sslkey",
+        "sslmode",
+        "sslrootcert",
+        "user",
+    ],
+    ssl_modes: &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+    giving_in: 3,
+    hosts: &["host", "hostaddr"],
+};
+
+const MYSQL: Dialect = Dialect {
+    schemes: ["mysql", "mariadb"],
+    port: "3306",
+    options: &[
+        "socket", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslca", "sslcert", "sslkey",
+        "sslmode",
+    ],
+    ssl_modes: &["disabled", "preferred", "required", "verify_ca", "verify_identity"],
+    giving_in: 2,
+    hosts: &["socket"],
+};
+
+const EXPECTED: &str = "must be a database URL: postgres://user@host:5432/database, \
+                        mysql://user@host:3306/database or sqlite://file.db";
 
 /// Accepts a URL; a relative SQLite file becomes relative to `folder`.
 pub(super) fn accept(url: &Secret, folder: &Path) -> Result<Secret, String> {
     match sqlite(url.expose()) {
         Some((database, options)) => accept_sqlite(url, folder, database, options),
-        None => accept_postgres(url),
+        None => accept_server(url),
     }
 }
 
@@ -72,21 +101,29 @@ fn accept_sqlite(
     Ok(Secret::new(format!("sqlite://{folder}/{database}{separator}{options}")))
 }
 
-fn accept_postgres(url: &Secret) -> Result<Secret, String> {
-    let parsed = Url::parse(url.expose()).map_err(|_| EXPECTED)?;
-    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-        return Err(EXPECTED.into());
-    }
+fn accept_server(url: &Secret) -> Result<Secret, String> {
+    let (dialect, parsed) = server_url(url.expose()).ok_or(EXPECTED)?;
     for (key, value) in parsed.query_pairs() {
-        // `options[name]` sets a server parameter
-        if !key.starts_with("options[") {
-            known_option(&key, &POSTGRES_OPTIONS)?;
+        // `options[name]` sets a parameter of PostgreSQL
+        if !(key.starts_with("options[") && dialect.options.contains(&"options")) {
+            known_option(&key, dialect.options)?;
         }
-        if matches!(&*key, "sslmode" | "ssl-mode") && !SSL_MODES.contains(&&*value) {
-            return Err(format!("its sslmode must be one of {}", SSL_MODES.join(", ")));
+        if matches!(&*key, "sslmode" | "ssl-mode") && !dialect.ssl_modes.contains(&&*value) {
+            return Err(format!("its sslmode must be one of {}", dialect.ssl_modes.join(", ")));
         }
+    }
+    if dialect.schemes == MYSQL.schemes && parsed.path().trim_matches('/').is_empty() {
+        return Err("names no database: mysql://user@host:3306/database".into());
     }
     Ok(url.clone())
+}
+
+/// The URL of a server, and what it may say.
+fn server_url(url: &str) -> Option<(&'static Dialect, Url)> {
+    let url = Url::parse(url).ok()?;
+    let dialect =
+        [&POSTGRES, &MYSQL].into_iter().find(|dialect| dialect.schemes.contains(&url.scheme()))?;
+    Some((dialect, url))
 }
 
 /// The unknown key itself is not named: in a URL gone wrong it may be part of a password.
@@ -104,26 +141,28 @@ fn sqlite(url: &str) -> Option<(&str, &str)> {
     Some(rest.split_once('?').unwrap_or((rest, "")))
 }
 
-struct Postgres {
+struct Server {
+    dialect: &'static Dialect,
     host: String,
     port: String,
     database: String,
-    ssl_mode: String,
+    ssl_mode: Option<String>,
 }
 
-fn postgres(url: &str) -> Option<Postgres> {
-    let url = Url::parse(url).ok()?;
-    let option = |names: &[&str]| {
+fn server(url: &str) -> Option<Server> {
+    let (dialect, url) = server_url(url)?;
+    let option = |names: &[&str]| -> Option<String> {
         url.query_pairs().filter(|(key, _)| names.contains(&&**key)).last().map(|(_, v)| v.into())
     };
-    let host = option(&["host", "hostaddr"]).or_else(|| url.host_str().map(str::to_owned));
+    let host = option(dialect.hosts).or_else(|| url.host_str().map(str::to_owned));
     let port = option(&["port"]).or_else(|| url.port().map(|port| port.to_string()));
-    Some(Postgres {
+    Some(Server {
+        dialect,
         host: host.filter(|host| !host.is_empty()).unwrap_or_else(|| "localhost".into()),
-        port: port.unwrap_or_else(|| "5432".into()),
+        port: port.unwrap_or_else(|| dialect.port.into()),
         database: option(&["dbname"])
             .unwrap_or_else(|| url.path().trim_start_matches('/').to_owned()),
-        ssl_mode: option(&["sslmode", "ssl-mode"]).unwrap_or_else(|| "prefer".into()),
+        ssl_mode: option(&["sslmode", "ssl-mode"]),
     })
 }
 
@@ -132,22 +171,26 @@ pub(super) fn shown(url: &Secret) -> String {
     if let Some((database, _)) = sqlite(url.expose()) {
         return format!("sqlite://{database}");
     }
-    postgres(url.expose()).map_or_else(
+    server(url.expose()).map_or_else(
         || super::REDACTED.to_owned(),
-        |server| format!("postgres://{}:{}/{}", server.host, server.port, server.database),
+        |Server { dialect, host, port, database, .. }| {
+            let [scheme, _] = dialect.schemes;
+            format!("{scheme}://{host}:{port}/{database}")
+        },
     )
 }
 
-/// Whether rows may travel to another machine unencrypted. The driver's default, `prefer`, gives
-/// in to a server (or somebody in between) that offers no TLS.
+/// Whether rows may travel to another machine unencrypted. What the drivers do by themselves, and
+/// what only prefers encryption, gives in to a server (or somebody in between) that offers no TLS.
 pub(super) fn may_be_in_the_clear(url: &Secret) -> bool {
     if sqlite(url.expose()).is_some() {
         return false;
     }
-    postgres(url.expose()).is_some_and(|server| {
-        let protected = matches!(&*server.ssl_mode, "require" | "verify-ca" | "verify-full");
-        let socket = server.host.starts_with('/') || server.host.starts_with("%2F");
-        !protected && !socket && !is_loopback(&server.host)
+    server(url.expose()).is_some_and(|Server { dialect, host, ssl_mode, .. }| {
+        let insisting = dialect.ssl_modes.get(dialect.giving_in..).unwrap_or_default();
+        let protected = ssl_mode.is_some_and(|mode| insisting.contains(&&*mode));
+        let socket = host.starts_with('/') || host.starts_with("%2F");
+        !protected && !socket && !is_loopback(&host)
     })
 }
 
@@ -195,7 +238,11 @@ mod tests {
     fn a_refused_url_is_not_quoted() {
         for url in [
             "canary",
-            "mysql://u:canary@h/d",
+            "oracle://u:canary@h/d",
+            "mysql://u:canary@h",
+            "mysql://h/d?canary=1",
+            "mariadb://h/d?sslmode=canary",
+            "mysql://h/d?charset=canary",
             "sqlite://",
             "sqlite://a.db?canary=1",
             "postgres://h/d?pasword=canary",
@@ -215,6 +262,7 @@ mod tests {
             shown("postgres://canary:canary@db/clinical?password=canary"),
             "postgres://db:5432/clinical"
         );
+        assert_eq!(shown("mariadb://canary:canary@db/clinical"), "mysql://db:3306/clinical");
         assert_eq!(shown("sqlite://a.db?vfs=canary"), "sqlite://a.db");
         assert_eq!(shown("canary"), "***");
     }
@@ -224,7 +272,12 @@ mod tests {
         let clear = |url: &str| may_be_in_the_clear(&Secret::new(url));
         assert!(clear("postgres://db/x"));
         assert!(clear("postgres://localhost/x?host=db&sslmode=prefer"));
+        assert!(clear("mysql://db/x"));
+        assert!(clear("mysql://db/x?ssl-mode=preferred"));
         for url in [
+            "mysql://db/x?ssl-mode=required",
+            "mariadb://db/x?sslmode=verify_identity",
+            "mysql://localhost/x?socket=/run/mysqld/mysqld.sock",
             "postgres://db/x?sslmode=require",
             "postgres://db/x?sslmode=verify-full",
             "postgres://127.0.0.1/x",

@@ -145,8 +145,9 @@ pub(super) enum VersionFromFile {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SinkFile {
-    /// The database: `postgres://user@host:5432/database` or `sqlite://file.db` (relative to the
-    /// topology file). Take the password from `${VAR}` or `${file:PATH}`.
+    /// The database: `postgres://user@host:5432/database`, `mysql://user@host:3306/database`
+    /// (`mariadb://` is the same) or `sqlite://file.db` (relative to the topology file). Take the
+    /// password from `${VAR}` or `${file:PATH}`.
     pub url: Secret,
     /// Connections to the database, and so transactions at a time. Default 2: measured, updates
     /// gain nothing from more of them, inserts some.

@@ -108,7 +108,7 @@ impl fmt::Debug for BrokerChoice {
 /// The database to write to.
 #[derive(Debug, Clone)]
 pub struct SinkSettings {
-    /// `postgres://…` or `sqlite://…`; a relative SQLite file was resolved.
+    /// `postgres://…`, `mysql://…` or `sqlite://…`; a relative SQLite file was resolved.
     pub url: Secret,
     /// Connections, at least 1.
     pub connections: u16,

@@ -2,9 +2,9 @@
 # Makes sure that what the build and the tests need is on this machine, and installs with apt what
 # is missing, saying so first. Without root or sudo it says what to install instead.
 #
-#   obtain.sh packages [build] [kafka] [postgres] [oracle]   Debian packages, those that are missing
-#   obtain.sh kafka                                          Apache Kafka's jars into target/services
-#   obtain.sh where-postgres                                 prints the directory of PostgreSQL's programs
+#   obtain.sh packages [build] [kafka] [postgres] [mariadb] [oracle]   Debian packages, those missing
+#   obtain.sh kafka                                                    Apache Kafka's jars into target/services
+#   obtain.sh where-postgres                                           prints the directory of PostgreSQL's programs
 set -euo pipefail
 # shellcheck source=tests/services/functions.sh
 source "$(dirname "${BASH_SOURCE[0]}")/functions.sh"
@@ -39,6 +39,10 @@ missing_packages() {
             [[ -f "$cache/kafka/.complete" ]] || command -v mvn >/dev/null || echo maven
             ;;
         postgres) where_postgres >/dev/null || echo postgresql ;;
+        mariadb) # the programs alone: no server of the system's comes with them
+            PATH="$PATH:/usr/sbin" command -v mariadbd >/dev/null || echo mariadb-server-core
+            command -v mariadb >/dev/null || echo mariadb-client-core
+            ;;
         oracle)
             command -v python3 >/dev/null || echo python3
             command -v psql >/dev/null || where_postgres >/dev/null || echo postgresql-client

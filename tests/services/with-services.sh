@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a command with a real Apache Kafka and a real PostgreSQL at hand, which live only as long.
+# Runs a command with a real Apache Kafka, PostgreSQL and MariaDB at hand, which live only as long.
 #
 #   with-services.sh [--meanwhile COMMANDLINE] COMMAND [ARGUMENT...]
 #
@@ -8,13 +8,15 @@
 # The command finds them in its environment:
 #   ROWCAST_TEST_KAFKA         bootstrap servers
 #   ROWCAST_TEST_POSTGRES      url of a database whose role may create databases
+#   ROWCAST_TEST_MARIADB       url of a database whose user may create databases and users
 #   ROWCAST_TEST_KAFKA_CTL     script that starts, stops, kills, freezes further instances of its own
 #   ROWCAST_TEST_POSTGRES_CTL  the same
+#   ROWCAST_TEST_MARIADB_CTL   the same
 #   ROWCAST_TEST_STATE         where instances live
 # ROWCAST_TEST_POSTGRES_OPTIONS holds more options for PostgreSQL servers that are started (`-c a=b`).
 # ROWCAST_TEST_KEEP_LOGS=DIR keeps the servers' logs there if the command fails.
-# If ROWCAST_TEST_KAFKA or ROWCAST_TEST_POSTGRES is set already, that server is used and none is
-# started; its CTL variable is then passed on only if it was set too.
+# If ROWCAST_TEST_KAFKA, ROWCAST_TEST_POSTGRES or ROWCAST_TEST_MARIADB is set already, that server is
+# used and none is started; its CTL variable is then passed on only if it was set too.
 set -euo pipefail
 # shellcheck source=tests/services/functions.sh
 source "$(dirname "${BASH_SOURCE[0]}")/functions.sh"
@@ -63,15 +65,20 @@ trap 'exit 143' TERM
 needed=(build oracle)
 [[ -n "${ROWCAST_TEST_KAFKA:-}" ]] || needed+=(kafka)
 [[ -n "${ROWCAST_TEST_POSTGRES:-}" ]] || needed+=(postgres)
+[[ -n "${ROWCAST_TEST_MARIADB:-}" ]] || needed+=(mariadb)
 "$services_dir/obtain.sh" packages "${needed[@]}"
 
 # Job control: every background job is a process group of its own, which `cleanup` ends as one.
 set -m
 start_services() {
-    local kafka_pid='' postgres_pid=''
+    local kafka_pid='' postgres_pid='' mariadb_pid=''
     if [[ -z "${ROWCAST_TEST_POSTGRES:-}" ]]; then
         "$services_dir/postgres.sh" start postgres >"$ROWCAST_TEST_STATE/postgres.address" &
         postgres_pid=$!
+    fi
+    if [[ -z "${ROWCAST_TEST_MARIADB:-}" ]]; then
+        "$services_dir/mariadb.sh" start mariadb >"$ROWCAST_TEST_STATE/mariadb.address" &
+        mariadb_pid=$!
     fi
     if [[ -z "${ROWCAST_TEST_KAFKA:-}" ]]; then
         "$services_dir/obtain.sh" kafka
@@ -79,6 +86,7 @@ start_services() {
         kafka_pid=$!
     fi
     [[ -z "$postgres_pid" ]] || wait "$postgres_pid"
+    [[ -z "$mariadb_pid" ]] || wait "$mariadb_pid"
     [[ -z "$kafka_pid" ]] || wait "$kafka_pid"
 }
 (set +m; start_services) &
@@ -111,6 +119,12 @@ if [[ -z "${ROWCAST_TEST_POSTGRES:-}" ]]; then
     export ROWCAST_TEST_POSTGRES_CTL
     say "PostgreSQL at $ROWCAST_TEST_POSTGRES"
 fi
-export ROWCAST_TEST_KAFKA ROWCAST_TEST_POSTGRES
+if [[ -z "${ROWCAST_TEST_MARIADB:-}" ]]; then
+    ROWCAST_TEST_MARIADB=$(<"$ROWCAST_TEST_STATE/mariadb.address")
+    ROWCAST_TEST_MARIADB_CTL="$services_dir/mariadb.sh"
+    export ROWCAST_TEST_MARIADB_CTL
+    say "MariaDB at $ROWCAST_TEST_MARIADB"
+fi
+export ROWCAST_TEST_KAFKA ROWCAST_TEST_POSTGRES ROWCAST_TEST_MARIADB
 say "ready after $SECONDS s"
 run "$@"

@@ -9,17 +9,19 @@ use rowcast::model::{
     Catalog, Column, ColumnSource, ColumnType, Guard, Offset, Origin, ResourceKey, ResourceRows,
     RootTable, RowChange, RowOperation, RowSet, Table, TableName, TopicPartition, Value, Version,
 };
-use rowcast::sink::{Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write};
-use sqlx::{AssertSqlSafe, PgPool, Row, SqlitePool};
+use rowcast::sink::{DatabaseKind, Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write};
+use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
 use uuid::Uuid;
 
-/// Names a database to test against in addition to SQLite.
+/// Name databases to test against in addition to SQLite.
 const POSTGRES: &str = "ROWCAST_TEST_POSTGRES";
+const MARIADB: &str = "ROWCAST_TEST_MARIADB";
 
 static SCHEMAS: AtomicU32 = AtomicU32::new(0);
 
 enum Admin {
     Postgres(PgPool),
+    Mysql(MySqlPool),
     Sqlite(SqlitePool, tempfile::TempDir),
 }
 
@@ -35,6 +37,9 @@ pub(crate) async fn databases() -> Vec<TestDatabase> {
     let mut all = vec![sqlite().await];
     if let Ok(url) = std::env::var(POSTGRES) {
         all.push(postgres(&url).await);
+    }
+    if let Ok(url) = std::env::var(MARIADB) {
+        all.push(mariadb(&url).await);
     }
     all
 }
@@ -57,6 +62,20 @@ async fn postgres(url: &str) -> TestDatabase {
     TestDatabase { name: "postgres", url, admin: Admin::Postgres(admin) }
 }
 
+/// What MariaDB calls a database is a schema elsewhere: a new one.
+async fn mariadb(url: &str) -> TestDatabase {
+    let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+    let schema = format!("test_{}_{number}", std::process::id());
+    let admin = MySqlPool::connect(url).await.unwrap();
+    let create = format!("CREATE DATABASE {schema} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&admin).await.unwrap();
+    admin.close().await;
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_path(&schema);
+    let admin = MySqlPool::connect_lazy(url.as_str()).unwrap();
+    TestDatabase { name: "mariadb", url: url.into(), admin: Admin::Mysql(admin) }
+}
+
 /// A sink over the catalog.
 pub(crate) async fn sink_at(url: &str, catalog: Catalog) -> SqlSink {
     let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
@@ -68,9 +87,26 @@ impl TestDatabase {
         matches!(self.admin, Admin::Postgres(_))
     }
 
+    pub(crate) fn is_mariadb(&self) -> bool {
+        matches!(self.admin, Admin::Mysql(_))
+    }
+
+    /// What this database takes of three.
+    pub(crate) fn pick<T>(&self, postgres: T, mariadb: T, sqlite: T) -> T {
+        match &self.admin {
+            Admin::Postgres(_) => postgres,
+            Admin::Mysql(_) => mariadb,
+            Admin::Sqlite(..) => sqlite,
+        }
+    }
+
+    pub(crate) fn quote(&self, identifier: &str) -> String {
+        DatabaseKind::of_url(&self.url).unwrap().dialect().quote(identifier)
+    }
+
     pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
         match &self.admin {
-            Admin::Postgres(_) => None,
+            Admin::Postgres(_) | Admin::Mysql(_) => None,
             Admin::Sqlite(_, directory) => Some(directory.path().join("test.db")),
         }
     }
@@ -92,38 +128,29 @@ impl TestDatabase {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.admin {
             Admin::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Admin::Mysql(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
             Admin::Sqlite(pool, _) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
         }
     }
 
     /// Rows, their cells as text joined by `|`.
     pub(crate) async fn rows(&self, from: &str, columns: &[&str]) -> Vec<String> {
-        let cells: Vec<_> =
-            columns.iter().map(|column| format!("CAST({column} AS text)")).collect();
-        let sql = format!("SELECT {} FROM {from}", cells.join(", "));
-        let text = |cell: Option<String>| cell.unwrap_or_else(|| "null".into());
-        match &self.admin {
-            Admin::Postgres(pool) => {
-                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
-                let mut rows: Vec<_> = rows
-                    .iter()
-                    .map(|row| (0..row.len()).map(|at| text(row.get(at))).collect::<Vec<_>>())
-                    .map(|cells| cells.join("|"))
-                    .collect();
-                rows.sort();
-                rows
-            }
-            Admin::Sqlite(pool, _) => {
-                let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
-                let mut rows: Vec<_> = rows
-                    .iter()
-                    .map(|row| (0..row.len()).map(|at| text(row.get(at))).collect::<Vec<_>>())
-                    .map(|cells| cells.join("|"))
-                    .collect();
-                rows.sort();
-                rows
-            }
-        }
+        let text = self.pick("text", "char", "text");
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|column| format!("COALESCE(CAST({column} AS {text}), 'null')"))
+            .collect();
+        let cells = cells.join(self.pick(" || '|' || ", ", '|', ", " || '|' || "));
+        let cells = self.pick(cells.clone(), format!("CONCAT({cells})"), cells);
+        let sql = AssertSqlSafe(format!("SELECT {cells} FROM {from}"));
+        let rows = match &self.admin {
+            Admin::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+            Admin::Mysql(pool) => sqlx::query_scalar(sql).fetch_all(pool).await,
+            Admin::Sqlite(pool, _) => sqlx::query_scalar(sql).fetch_all(pool).await,
+        };
+        let mut rows: Vec<String> = rows.unwrap();
+        rows.sort();
+        rows
     }
 
     pub(crate) async fn patients(&self) -> Vec<String> {
@@ -153,12 +180,12 @@ impl TestDatabase {
 
     /// A schema beside the usual one, quoted; SQLite has but one.
     pub(crate) async fn other_schema(&self) -> String {
-        if !self.is_postgres() {
+        if matches!(self.admin, Admin::Sqlite(..)) {
             return "main".to_owned();
         }
         let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
         let schema = format!("Clinical {}_{number}", std::process::id());
-        self.execute(&format!("CREATE SCHEMA \"{schema}\"")).await;
+        self.execute(&format!("CREATE SCHEMA {}", self.quote(&schema))).await;
         schema
     }
 }

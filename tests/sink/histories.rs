@@ -279,14 +279,12 @@ async fn sink(kept: Kept, database: &TestDatabase) -> TestSink<'_> {
         Kept::View => (views(&["patient_name"]), "patient_name"),
     };
     let sink = database.sink(catalog).await;
-    let ddl = if database.is_postgres() {
-        format!("ALTER TABLE {table} ADD CHECK (name <> 'refused')")
-    } else {
-        format!(
-            "CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN new.name = 'refused' \
-             BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
-    };
+    let check = format!("ALTER TABLE {table} ADD CHECK (name <> 'refused')");
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON {table} WHEN new.name = 'refused' \
+         BEGIN SELECT RAISE(ABORT, 'no'); END"
+    );
+    let ddl = database.pick(check.clone(), check, trigger);
     database.execute(&ddl).await;
     sink
 }

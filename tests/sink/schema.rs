@@ -32,11 +32,12 @@ async fn every_missing_table_is_reported_at_once_with_ddl_that_mends_it() {
 #[tokio::test]
 async fn wrong_columns_keys_and_indexes_are_reported_at_once() {
     for database in databases().await {
-        let text = if database.is_postgres() { "text" } else { "TEXT" };
+        let text = database.pick("text", "varchar(36)", "TEXT");
         database
             .execute(&format!(
                 "CREATE TABLE patient (id {text}, version {text}, source_resource_id {text}, \
-                 \"Name\" {text}, extra integer NOT NULL, filled integer NOT NULL DEFAULT 1)"
+                 {} {text}, extra integer NOT NULL, filled integer NOT NULL DEFAULT 1)",
+                database.quote("Name")
             ))
             .await;
         let sink = database.bare_sink(catalog()).await;
@@ -102,6 +103,9 @@ async fn numeric_affinity_for_a_decimal_is_an_error() {
 #[test]
 fn a_url_tells_the_kind_of_database() {
     assert_eq!(DatabaseKind::of_url("postgresql://h/d"), Some(DatabaseKind::Postgres));
+    for url in ["mysql://h/d", "mariadb://h/d"] {
+        assert_eq!(DatabaseKind::of_url(url), Some(DatabaseKind::Mysql));
+    }
     assert_eq!(DatabaseKind::of_url("sqlite:x.db"), Some(DatabaseKind::Sqlite));
     assert_eq!(DatabaseKind::of_url("oracle://h"), None);
     assert_eq!(DatabaseKind::of_url("x.db"), None);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Kafka or PostgreSQL, started by its script in `tests/services`; removed when dropped.
+/// Kafka, PostgreSQL or MariaDB, started by its script in `tests/services`; removed when dropped.
 pub(crate) struct Instance {
     script: String,
     name: String,

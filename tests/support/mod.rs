@@ -7,20 +7,20 @@
 //! `skipped: ...` and passes, except that `services::the_services_are_there` fails where they are
 //! required (`ROWCAST_TEST_REQUIRE_SERVICES=1`: `make test` and `.ci/run`).
 
+pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod instance;
 pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
-pub(crate) mod postgres;
 pub(crate) mod process;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub(crate) use database::{Database, Mariadb, Postgres};
 pub(crate) use instance::Instance;
 pub(crate) use kafka::Kafka;
-pub(crate) use postgres::{Database, Postgres};
 pub(crate) use process::Rowcast;
 
 /// The shared Kafka, or a visible `skipped` and nothing.
@@ -33,6 +33,11 @@ pub(crate) fn requires_postgres() -> Option<Postgres> {
     variable("ROWCAST_TEST_POSTGRES").map(|url| Postgres::at(&url))
 }
 
+/// The shared MariaDB, or a visible `skipped` and nothing.
+pub(crate) fn requires_mariadb() -> Option<Mariadb> {
+    variable("ROWCAST_TEST_MARIADB").map(|url| Mariadb::at(&url))
+}
+
 /// A Kafka of this test's own, which it may stop, kill and freeze; or `skipped`.
 pub(crate) fn requires_own_kafka() -> Option<Instance> {
     variable("ROWCAST_TEST_KAFKA_CTL").map(|script| Instance::start(&script, "kafka"))
@@ -41,6 +46,11 @@ pub(crate) fn requires_own_kafka() -> Option<Instance> {
 /// A PostgreSQL of this test's own, which it may stop, kill and freeze; or `skipped`.
 pub(crate) fn requires_own_postgres() -> Option<Instance> {
     variable("ROWCAST_TEST_POSTGRES_CTL").map(|script| Instance::start(&script, "postgres"))
+}
+
+/// A MariaDB of this test's own, which it may stop, kill and freeze; or `skipped`.
+pub(crate) fn requires_own_mariadb() -> Option<Instance> {
+    variable("ROWCAST_TEST_MARIADB_CTL").map(|script| Instance::start(&script, "mariadb"))
 }
 
 fn variable(name: &str) -> Option<String> {

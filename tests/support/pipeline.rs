@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+use super::Database;
 use super::kafka::Topic;
-use super::postgres::Database;
 use super::{Rowcast, block_on, free_port, http, metrics, unique, wait_for};
 
 /// How long anything may take on a busy machine.

@@ -1,0 +1,108 @@
+//! The tables that rowcast keeps for itself, beside the user's.
+//!
+//! In: a dialect. Out: their DDL. What stands in them, and when it is read, is said with the
+//! statements.
+
+use super::dialect::Dialect;
+
+/// The type of a column of rowcast's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnType {
+    /// A name: of a topic, a topology, a table.
+    Text,
+    /// A resource's id.
+    Id,
+    /// A version, an offset.
+    Number,
+    /// A moment.
+    Moment,
+}
+
+/// A table of rowcast's own.
+#[derive(Debug)]
+pub struct OwnTable {
+    /// Its name.
+    pub name: &'static str,
+    /// The columns of its primary key, which come first.
+    pub key: &'static [(&'static str, OwnType)],
+    /// Columns that are never NULL.
+    pub needed: &'static [(&'static str, OwnType)],
+    /// Columns that may be NULL.
+    pub optional: &'static [(&'static str, OwnType)],
+}
+
+/// Rule 1: who may write for a partition.
+static TASK: OwnTable = OwnTable {
+    name: "rowcast_task",
+    key: &[
+        ("cluster_id", OwnType::Text),
+        ("name", OwnType::Text),
+        ("topic", OwnType::Text),
+        ("partition", OwnType::Number),
+    ],
+    needed: &[("epoch", OwnType::Number)],
+    optional: &[("next_offset", OwnType::Number)],
+};
+
+/// Rule 5: what is gone.
+static TOMBSTONE: OwnTable = OwnTable {
+    name: "rowcast_tombstone",
+    key: &[("table_name", OwnType::Text), ("source_resource_id", OwnType::Id)],
+    needed: &[("version", OwnType::Number), ("at", OwnType::Moment)],
+    optional: &[
+        ("origin_topic", OwnType::Text),
+        ("origin_partition", OwnType::Number),
+        ("origin_offset", OwnType::Number),
+        ("origin_index", OwnType::Number),
+        ("refused_topic", OwnType::Text),
+        ("refused_partition", OwnType::Number),
+        ("refused_offset", OwnType::Number),
+        ("refused_index", OwnType::Number),
+    ],
+};
+
+/// Rule 3 for tables without root rows: the version that guards a resource's rows.
+static RESOURCE: OwnTable = OwnTable {
+    name: "rowcast_resource",
+    key: &[("table_name", OwnType::Text), ("source_resource_id", OwnType::Id)],
+    needed: &[("version", OwnType::Number)],
+    optional: &[],
+};
+
+/// Rule 7 where the database has no other lock for it: a row stands for a table.
+static TABLE: OwnTable = OwnTable {
+    name: "rowcast_table",
+    key: &[("table_name", OwnType::Text)],
+    needed: &[],
+    optional: &[],
+};
+
+/// What every database has.
+pub(super) static USUAL: [&OwnTable; 3] = [&TASK, &TOMBSTONE, &RESOURCE];
+
+/// What a database has that locks tables by rows.
+pub(super) static WITH_LOCKS: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &TABLE];
+
+/// The DDL of the tables, with their names.
+#[must_use]
+pub fn bookkeeping_ddl(dialect: &dyn Dialect) -> Vec<(&'static str, String)> {
+    let tables = dialect.own_tables().iter();
+    tables.map(|table| (table.name, create(dialect, table))).collect()
+}
+
+fn create(dialect: &dyn Dialect, table: &OwnTable) -> String {
+    let column = |(name, own_type): &(&str, OwnType), suffix: &str| {
+        format!("  {} {}{suffix}", dialect.quote(name), dialect.own_type(*own_type))
+    };
+    let needed = table.key.iter().chain(table.needed).map(|named| column(named, " NOT NULL"));
+    let mut lines: Vec<_> = needed.collect();
+    lines.extend(table.optional.iter().map(|named| column(named, "")));
+    let key: Vec<_> = table.key.iter().map(|(name, _)| dialect.quote(name)).collect();
+    lines.push(format!("  PRIMARY KEY ({})", key.join(", ")));
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} (\n{}\n){}",
+        table.name,
+        lines.join(",\n"),
+        dialect.own_table_options()
+    )
+}

@@ -1,0 +1,61 @@
+//! What MySQL and MariaDB columns take: `DATA_TYPE` of `information_schema`, with `(1)` to `(6)` for
+//! what a moment keeps of a second, `unsigned`, and `(16)` for sixteen bytes. What would round or pad
+//! a value is not here.
+
+use crate::model::ColumnType;
+use crate::plan::cell::BindType;
+use crate::plan::dialect::Accepted;
+
+/// The first entry of a type is ours.
+pub(super) static ACCEPTED: [Accepted; 50] = [
+    Accepted::new(ColumnType::String, "longtext", BindType::Text),
+    Accepted::new(ColumnType::String, "varchar", BindType::Text),
+    Accepted::new(ColumnType::String, "char", BindType::Text),
+    Accepted::new(ColumnType::String, "text", BindType::Text),
+    Accepted::new(ColumnType::String, "mediumtext", BindType::Text),
+    Accepted::new(ColumnType::String, "tinytext", BindType::Text),
+    Accepted::new(ColumnType::Int, "int", BindType::Int4),
+    Accepted::new(ColumnType::Int, "bigint", BindType::Int8),
+    Accepted::new(ColumnType::Int, "mediumint", BindType::Int4),
+    Accepted::new(ColumnType::Int, "smallint", BindType::Int2),
+    Accepted::new(ColumnType::Int, "tinyint", BindType::Int2),
+    Accepted::new(ColumnType::Int, "int unsigned", BindType::Int8),
+    Accepted::new(ColumnType::Int, "bigint unsigned", BindType::Int8),
+    Accepted::new(ColumnType::Int, "decimal", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "bigint", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "int", BindType::Int4),
+    Accepted::new(ColumnType::BigInt, "smallint", BindType::Int2),
+    Accepted::new(ColumnType::BigInt, "int unsigned", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "bigint unsigned", BindType::Int8),
+    Accepted::new(ColumnType::BigInt, "decimal", BindType::Int8),
+    Accepted::new(ColumnType::Decimal, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Decimal, "decimal", BindType::Numeric),
+    Accepted::new(ColumnType::Decimal, "text", BindType::Text),
+    Accepted::new(ColumnType::Decimal, "longtext", BindType::Text),
+    Accepted::new(ColumnType::Double, "double", BindType::Float8),
+    Accepted::new(ColumnType::Boolean, "tinyint", BindType::Boolean),
+    Accepted::new(ColumnType::Date, "date", BindType::Date),
+    Accepted::new(ColumnType::Date, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Date, "char", BindType::Text),
+    Accepted::new(ColumnType::Date, "text", BindType::Text),
+    Accepted::new(ColumnType::Date, "longtext", BindType::Text),
+    Accepted::new(ColumnType::DateTime, "datetime(6)", BindType::Timestamp),
+    Accepted::new(ColumnType::DateTime, "timestamp(6)", BindType::TimestampTz),
+    Accepted::new(ColumnType::Time, "time(6)", BindType::Time),
+    Accepted::new(ColumnType::Time, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Time, "text", BindType::Text),
+    Accepted::new(ColumnType::Time, "longtext", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "char", BindType::Text),
+    Accepted::new(ColumnType::Uuid, "uuid", BindType::Uuid),
+    Accepted::new(ColumnType::Uuid, "binary(16)", BindType::UuidBytes),
+    Accepted::new(ColumnType::Uuid, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Json, "json", BindType::Json),
+    Accepted::new(ColumnType::Json, "longtext", BindType::Text),
+    Accepted::new(ColumnType::Json, "mediumtext", BindType::Text),
+    Accepted::new(ColumnType::Json, "text", BindType::Text),
+    Accepted::new(ColumnType::Json, "varchar", BindType::Text),
+    Accepted::new(ColumnType::Binary, "longblob", BindType::Bytes),
+    Accepted::new(ColumnType::Binary, "mediumblob", BindType::Bytes),
+    Accepted::new(ColumnType::Binary, "blob", BindType::Bytes),
+    Accepted::new(ColumnType::Binary, "varbinary", BindType::Bytes),
+];

@@ -1,0 +1,195 @@
+//! The dialect of MySQL and MariaDB: wide rows written out as VALUES, ids and versions as one JSON
+//! text through JSON_TABLE, and a question before a write, since neither database can say which rows
+//! it inserted, updated or left alone.
+//!
+//! Where the two differ, what both understand is written. Neither has a number type that keeps the
+//! digits of a decimal as they were, so ours is text; DECIMAL is accepted with the digits that it
+//! has.
+
+mod accepted;
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::bookkeeping::{self, OwnTable, OwnType};
+use super::cell::BindColumn;
+use super::dialect::{Accepted, Access, Dialect};
+use super::found_by::FoundBy;
+use super::statement::Statement;
+use super::target::Target;
+use crate::model::{Column, ColumnType, TableName};
+
+/// MySQL 8.0 and MariaDB 10.6, and later.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mysql;
+
+/// VARCHAR is ours up to here; beyond, a few columns would exceed the 65,535 bytes of a row.
+const LONGEST_VARCHAR: usize = 255;
+
+/// Characters of an identifier.
+const LONGEST_NAME: usize = 64;
+
+/// Ids compare byte by byte.
+const ID_TYPE: &str = "varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+impl Dialect for Mysql {
+    fn quote(&self, identifier: &str) -> String {
+        format!("`{}`", identifier.replace('`', "``"))
+    }
+
+    fn placeholder(&self, _number: usize) -> String {
+        "?".to_owned()
+    }
+
+    fn over_rows(
+        &self,
+        attempted: &'static str,
+        columns: Vec<BindColumn>,
+        _constants: usize,
+        tail: &str,
+    ) -> Statement {
+        let names: Vec<_> = (1..=columns.len()).map(|column| format!("c{column}")).collect();
+        let names = names.join(", ");
+        let rows = statements::rows(&columns);
+        let text = format!("WITH s({names}) AS (SELECT {names} FROM {rows}) {tail}");
+        Statement::fixed(attempted, columns, text)
+    }
+
+    fn accepted(&self) -> &'static [Accepted] {
+        &accepted::ACCEPTED
+    }
+
+    fn column_type(&self, column: &Column) -> String {
+        let is_id = matches!(&*column.name, "id" | "source_resource_id" | "parent_reference");
+        let name = match (column.column_type, column.maximum_size) {
+            (ColumnType::String, _) if is_id => ID_TYPE,
+            (ColumnType::String, Some(size)) if size <= LONGEST_VARCHAR => {
+                return format!("varchar({size})");
+            }
+            (ColumnType::String, _) => "longtext",
+            (ColumnType::Int, _) => "int",
+            (ColumnType::BigInt, _) => "bigint",
+            (ColumnType::Decimal, _) => "varchar(255)",
+            (ColumnType::Double, _) => "double",
+            (ColumnType::Boolean, _) => "boolean",
+            (ColumnType::Date, _) => "date",
+            (ColumnType::DateTime, _) => "datetime(6)",
+            (ColumnType::Time, _) => "time(6)",
+            (ColumnType::Uuid, _) => "char(36)",
+            (ColumnType::Json, _) => "json",
+            (ColumnType::Binary, _) => "longblob",
+        };
+        name.to_owned()
+    }
+
+    fn own_tables(&self) -> &'static [&'static OwnTable] {
+        &bookkeeping::WITH_LOCKS
+    }
+
+    /// Binary: collations have ideas about case and trailing spaces.
+    fn own_type(&self, own_type: OwnType) -> &'static str {
+        match own_type {
+            OwnType::Text => "varbinary(600)",
+            OwnType::Id => "varbinary(255)",
+            OwnType::Number => "bigint",
+            OwnType::Moment => "datetime(6)",
+        }
+    }
+
+    fn table_options(&self) -> &'static str {
+        " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    }
+
+    /// The database appends `_ibfk_1` to the table's name, even if that gets too long.
+    fn foreign_key_name(&self, table: &TableName) -> String {
+        if table.name.chars().count() <= LONGEST_NAME - "_ibfk_1".len() {
+            return String::new();
+        }
+        let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, table.name.as_bytes());
+        format!("CONSTRAINT {} ", self.quote(&format!("{}_fk", name.simple())))
+    }
+
+    fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {
+        let unique = if unique { "UNIQUE " } else { "" };
+        // no name: the database makes one that is free and short enough
+        format!("ALTER TABLE {} ADD {unique}INDEX ({})", self.table(table), self.list(columns))
+    }
+
+    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> String {
+        format!("ALTER TABLE {} MODIFY {} {new_type}", self.table(table), self.quote(column))
+    }
+
+    fn drop_not_null(&self, table: &TableName, column: &str) -> String {
+        format!(
+            "-- MODIFY wants the type again: ALTER TABLE {} MODIFY {} <its type> NULL",
+            self.table(table),
+            self.quote(column)
+        )
+    }
+
+    fn now(&self) -> &'static str {
+        "UTC_TIMESTAMP(6)"
+    }
+
+    fn locking(&self, _table: &str) -> String {
+        " FOR UPDATE".to_owned()
+    }
+
+    /// The table's row in `rowcast_table`, made if it is missing: a lock of its own kind for
+    /// writers that only upsert would make two of them wait for each other.
+    fn lock_root(&self, _access: Access) -> Option<Statement> {
+        let insert = "INSERT INTO rowcast_table (table_name) VALUES (?)";
+        let text = format!("{insert} {}", self.on_conflict("table_name", None));
+        Some(Statement::fixed("locking a table", Vec::new(), text))
+    }
+
+    fn on_conflict(&self, key: &str, assignment: Option<&str>) -> String {
+        let nothing = || {
+            let first = key.split(',').next().unwrap_or(key);
+            format!("{first} = VALUES({first})")
+        };
+        let assignment = assignment.map_or_else(nothing, str::to_owned);
+        format!("ON DUPLICATE KEY UPDATE {assignment}")
+    }
+
+    fn guarded_upsert(
+        &self,
+        target: &Target,
+        found_by: FoundBy<'_>,
+        table_name: &Arc<str>,
+    ) -> Statement {
+        statements::guarded_upsert(target, found_by, table_name)
+    }
+
+    fn insert(&self, target: &Target) -> Statement {
+        statements::insert("writing child rows", target, "").on(&target.label)
+    }
+
+    fn append(&self, target: &Target, resource_column: &str) -> Statement {
+        statements::append(target, resource_column)
+    }
+
+    fn delete(&self, target: &Target, found_by: FoundBy<'_>, table_name: &Arc<str>) -> Statement {
+        statements::delete(target, found_by, table_name)
+    }
+
+    fn doomed(&self, target: &Target, found_by: FoundBy<'_>, table_name: &Arc<str>) -> Statement {
+        statements::doomed(target, found_by, table_name)
+    }
+
+    fn remember_version(&self, table_name: &Arc<str>) -> Statement {
+        statements::remember_version(table_name)
+    }
+
+    fn remember_origin(&self, table_name: &Arc<str>) -> Statement {
+        statements::remember_origin(table_name)
+    }
+
+    fn remember_refused(&self, table_name: &Arc<str>) -> Statement {
+        statements::remember_refused(table_name)
+    }
+}

@@ -1,0 +1,243 @@
+//! MySQL and MariaDB: connections and transactions.
+
+mod bind;
+mod describe;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPoolOptions};
+use sqlx::{ConnectOptions, Executor, MySqlPool};
+use tokio::sync::OnceCell;
+
+use self::bind::{bind, bind_cells, bind_json, reply_row, size};
+use self::describe::describe;
+use super::SinkError;
+use super::classify::{self, Attempt, Verdict};
+use super::database::{
+    CONNECT_LIMIT, Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted,
+    constant_column, unbindable,
+};
+use super::held::Held;
+use crate::model::TableName;
+use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement, bookkeeping_ddl};
+
+/// Connections idle for longer are closed by us, before the server does so (see [`SESSION`]).
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
+/// The most bytes of rows in one statement, however much more the server takes: larger packets
+/// only cost memory.
+const MOST_BYTES: usize = 16 << 20;
+/// What a statement needs beside the bytes of its rows, generously.
+const OVERHEAD: usize = 64 << 10;
+/// The most rows in one JSON text: about a megabyte of ids.
+const MOST_JSON_ROWS: usize = 8192;
+
+/// Nothing is cut off silently; nobody waits for ever, nor is waited for: 10 s for a lock, 30 s for
+/// a statement (each server has its own name for that), 120 s for a client that says nothing more.
+const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
+NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO', \
+SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10, \
+SESSION wait_timeout = 120, SESSION foreign_key_checks = 1, SESSION unique_checks = 1, \
+SESSION sql_safe_updates = 0, SESSION autocommit = 1 \
+/*M!100100 , SESSION max_statement_time = 30 */ \
+/*!80000 , SESSION max_execution_time = 30000 */";
+
+/// Without locks on gaps, which would make any two writers of new rows wait for each other.
+const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/// A MySQL or MariaDB database.
+pub(super) struct MysqlDatabase {
+    pool: MySqlPool,
+    /// The bytes of rows that a statement may carry.
+    most_bytes: OnceCell<usize>,
+}
+
+fn judge(code: &str) -> Verdict {
+    classify::mysql(code.parse().unwrap_or(0))
+}
+
+impl MysqlDatabase {
+    /// Prepares the connections; the first is made when it is needed.
+    pub(super) fn open(url: &str, connections: u32) -> Result<Self, SinkError> {
+        let attempt = Attempt::to("reading the database URL");
+        let options = MySqlConnectOptions::from_str(url)
+            .map_err(|error| attempt.failed(error, judge))?
+            .charset("utf8mb4")
+            .timezone(Some("+00:00".to_owned()))
+            .statement_cache_capacity(PREPARED_STATEMENTS)
+            .disable_statement_logging();
+        let pool = MySqlPoolOptions::new()
+            .max_connections(connections.max(1))
+            .acquire_timeout(CONNECT_LIMIT)
+            .idle_timeout(IDLE_LIMIT)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(SESSION).await?;
+                    connection.execute(ISOLATION).await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, most_bytes: OnceCell::new() })
+    }
+
+    async fn most_bytes(&self) -> Result<usize, SinkError> {
+        let attempted = "asking for the server's limits";
+        let ask = || async {
+            answer(attempted, async {
+                let query = sqlx::query_scalar("SELECT CAST(@@max_allowed_packet AS signed)");
+                let packet: Result<i64, _> = query.fetch_one(&self.pool).await;
+                packet.map_err(|error| Attempt::to(attempted).failed(error, judge))
+            })
+            .await
+            .map(|packet| usize::try_from(packet).unwrap_or(MOST_BYTES).saturating_sub(OVERHEAD))
+        };
+        self.most_bytes.get_or_try_init(ask).await.copied()
+    }
+}
+
+#[async_trait]
+impl Database for MysqlDatabase {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Mysql
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
+        let most_bytes = self.most_bytes().await?;
+        let held = Held::begin(&self.pool, "START TRANSACTION", judge).await?;
+        Ok(Box::new(MysqlTransaction { held, most_bytes }))
+    }
+
+    async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
+        describe(&self.pool, table).await
+    }
+
+    async fn create_bookkeeping(&self) -> Result<(), SinkError> {
+        let attempted = "creating the bookkeeping tables";
+        for (name, ddl) in bookkeeping_ddl(&Mysql) {
+            // asked first: a user without CREATE may work on tables that are there
+            if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
+                continue;
+            }
+            answer(attempted, async {
+                let done = sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await;
+                done.map_err(|error| Attempt::to(attempted).failed(error, judge))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+struct MysqlTransaction {
+    held: Held<sqlx::MySql>,
+    most_bytes: usize,
+}
+
+#[async_trait]
+impl Transaction for MysqlTransaction {
+    async fn run(
+        &mut self,
+        statement: &Statement,
+        rows: &Rows<'_>,
+        constants: &[Cell<'_>],
+    ) -> Result<Vec<ReplyRow>, SinkError> {
+        let Some([question, write]) = statement.steps() else {
+            return self.run_one(statement, rows, constants).await;
+        };
+        let mut answers = Vec::new();
+        for from in (0..rows.len()).step_by(MOST_JSON_ROWS) {
+            let asked = from..rows.len().min(from + MOST_JSON_ROWS);
+            let asked = rows.chosen(asked, &question.places);
+            let mut written = self.run_one(&question.statement, &asked, constants).await?;
+            // the first cell of an answer is the place of its row, from 1
+            let place = |answer: &mut ReplyRow| usize::try_from(answer.remove(0).int()?).ok();
+            let mut places: Vec<usize> = written.iter_mut().filter_map(place).collect();
+            places.sort_unstable();
+            let chosen = places.into_iter().map(|place| from + place - 1);
+            let chosen = rows.chosen(chosen, &write.places);
+            self.run_one(&write.statement, &chosen, constants).await?;
+            answers.append(&mut written);
+        }
+        Ok(answers)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), SinkError> {
+        self.held.commit().await
+    }
+
+    async fn rollback(self: Box<Self>) {
+        self.held.rollback().await;
+    }
+}
+
+impl MysqlTransaction {
+    async fn run_one(
+        &mut self,
+        statement: &Statement,
+        rows: &Rows<'_>,
+        constants: &[Cell<'_>],
+    ) -> Result<Vec<ReplyRow>, SinkError> {
+        let takes_rows = !statement.columns.is_empty();
+        let mut replies = Vec::new();
+        let mut done = 0;
+        while !takes_rows || done < rows.len() {
+            let mut arguments = MySqlArguments::default();
+            let mut run = 0;
+            if statement.binds_cells() {
+                run = statement.run(self.fitting(statement, rows, done)?);
+                bind_cells(&mut arguments, statement, rows.span(done, run))?;
+            } else if takes_rows {
+                run = (rows.len() - done).min(MOST_JSON_ROWS);
+                bind_json(&mut arguments, statement, rows.span(done, run))?;
+            }
+            for constant in statement.constants(constants) {
+                bind(&mut arguments, constant, &constant_column(constant))
+                    .map_err(|error| unbindable(statement, None, error))?;
+            }
+            let failed = |error| Attempt::run(statement).failed(error, judge);
+            let query = sqlx::query_with(asserted(statement.text(run)), arguments);
+            answer(statement.attempted, async {
+                let rows = query.fetch_all(self.held.connection()).await.map_err(failed)?;
+                for row in rows {
+                    replies.push(reply_row(&row).map_err(failed)?);
+                }
+                Ok(())
+            })
+            .await?;
+            if !takes_rows {
+                break;
+            }
+            done += run;
+        }
+        Ok(replies)
+    }
+
+    /// How many rows from `from` on fit into one statement; at least one.
+    fn fitting(
+        &self,
+        statement: &Statement,
+        rows: &Rows<'_>,
+        from: usize,
+    ) -> Result<usize, SinkError> {
+        let mut bytes = 0;
+        let mut count = 0;
+        while from + count < rows.len() {
+            bytes += rows.span(from + count, 1).iter().map(|cell| size(*cell)).sum::<usize>();
+            if count == 0 && bytes > self.most_bytes {
+                let limit = self.most_bytes;
+                return Err(unbindable(statement, None, BindError::TooLarge { limit }));
+            }
+            if count > 0 && bytes > self.most_bytes.min(MOST_BYTES) {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}
