@@ -16,8 +16,8 @@ use std::time::Duration;
 
 pub use error::ApplicationError;
 pub use feed::Feed;
-pub use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::{Handle, RuntimeFlavor};
+pub use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
