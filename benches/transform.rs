@@ -187,21 +187,17 @@ fn upsert(document: Document) -> Operation {
     Operation::Upsert { version: Version::new(1).expect("positive"), document }
 }
 
-/// What a stage takes, over a round of some milliseconds.
+/// What a stage takes, over a round of some milliseconds: short enough to go undisturbed at times.
 fn mean(stage: &mut dyn FnMut()) -> Duration {
-    const ROUND: Duration = Duration::from_millis(2);
-    /// Enough for the look at the clock not to count.
-    const AT_A_TIME: u32 = 8;
-    let begun = Instant::now();
-    let mut times = 0;
+    const ROUND: Duration = Duration::from_millis(1);
+    let mut times = 1;
     loop {
-        for _ in 0..AT_A_TIME {
-            stage();
-        }
-        times += AT_A_TIME;
+        let begun = Instant::now();
+        (0..times).for_each(|_| stage());
         let taken = begun.elapsed();
         if taken >= ROUND {
             return taken / times;
         }
+        times *= 2;
     }
 }

@@ -18,7 +18,7 @@ use crate::model::Node;
 pub(super) enum Reached<'d> {
     Nothing,
     One(&'d Node),
-    /// As they are in the document, nulls included.
+    /// Several, as they are in the document, nulls included.
     Listed(&'d [Node]),
 }
 
@@ -65,7 +65,12 @@ fn go<'d>(node: &'d Node, element: &'static Element, members: &Members<'d>) -> O
     let Some(value) = found.value else { return Some(Reached::Nothing) };
     Some(match value.get_type() {
         JsonType::Null => Reached::Nothing,
-        JsonType::Array => Reached::Listed(nodes(found.value)),
+        JsonType::Array => match nodes(found.value) {
+            [] => Reached::Nothing,
+            [only] if only.is_null() => Reached::Nothing,
+            [only] => Reached::One(only),
+            several => Reached::Listed(several),
+        },
         _ => Reached::One(value),
     })
 }
