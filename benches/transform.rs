@@ -1,12 +1,14 @@
 //! What it costs to make rows of a document, on one core, beside what it costs to parse it.
 //!
 //! Only ratios within one run tell anything about the code: the parser alone, on the same bytes,
-//! says how fast the machine is at that moment. `from bytes to rows` is what a record costs before
-//! it meets the database; broker and database are not measured here.
+//! says how fast the machine is at that moment. `parse and transform` is what a record costs before
+//! it meets the database; broker and database are not measured here. With `--turns` the stages take
+//! turns and the least time of each is printed, which other work on the machine disturbs least.
 
 mod documents;
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Bencher, Criterion, Throughput};
@@ -22,7 +24,12 @@ use documents::{explanation_of_benefit, observation, patient};
 
 const PATIENT_RULES: &str = include_str!("rules/patient.json");
 const OBSERVATION_RULES: &str = include_str!("../topology/rules/observation.json");
+const PATIENT_VIEW: &str = include_str!("rules/patient-view.json");
 const CLAIM_RULES: &str = include_str!("rules/explanation-of-benefit.json");
+
+/// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One document and the rules it is to be transformed by.
 struct Case {
@@ -32,19 +39,30 @@ struct Case {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    for case in [
+    let stages = [
         Case::new("Patient", &patient(), PATIENT_RULES),
+        Case::new("Patient, a view", &patient(), PATIENT_VIEW),
         Case::new("Observation", &observation(), OBSERVATION_RULES),
         Case::new("ExplanationOfBenefit of 450 kB", &explanation_of_benefit(450_000), CLAIM_RULES),
-    ] {
+    ];
+    let sizes = [3, 30, 300].map(|kilobytes| {
+        let name = format!("ExplanationOfBenefit of {kilobytes} kB");
+        Case::new(&name, &explanation_of_benefit(kilobytes * 1_000), CLAIM_RULES)
+    });
+    let mut arguments = std::env::args().skip(1);
+    if arguments.any(|argument| argument == "--turns") {
+        let wanted = arguments.find(|argument| !argument.starts_with('-')).unwrap_or_default();
+        let cases = stages.iter().chain(&sizes);
+        cases.filter(|case| case.name.starts_with(&wanted)).for_each(Case::turns);
+        return;
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    for case in &stages {
         case.stages(&mut criterion);
     }
     // The cost is linear if bytes per second stay the same.
-    for kilobytes in [3, 30, 300] {
-        let name = format!("ExplanationOfBenefit of {kilobytes} kB");
-        Case::new(&name, &explanation_of_benefit(kilobytes * 1_000), CLAIM_RULES)
-            .size(&mut criterion);
+    for case in &sizes {
+        case.size(&mut criterion);
     }
     criterion.final_summary();
 }
@@ -86,6 +104,36 @@ impl Case {
         });
         group.bench_function("parse and transform", |bencher| self.parse_and_transform(bencher));
         group.finish();
+    }
+
+    /// The least time of each stage in many short rounds, taken in turns.
+    fn turns(&self) {
+        const ROUNDS: usize = 60;
+        let (change, mut parsed) = (self.change(), self.change());
+        let stages: &mut [(&str, &mut dyn FnMut())] = &mut [
+            ("sonic-rs alone", &mut || {
+                let value = sonic_rs::from_slice::<sonic_rs::Value>(black_box(&self.bytes));
+                drop(black_box(value.expect("JSON")));
+            }),
+            ("parse", &mut || drop(black_box(self.parse()))),
+            ("transform", &mut || {
+                drop(black_box(self.rules.transform(black_box(&change)).expect("rows")));
+            }),
+            ("parse and transform", &mut || {
+                parsed.operation = upsert(self.parse());
+                drop(black_box(self.rules.transform(&parsed).expect("rows")));
+            }),
+        ];
+        let mut least = [Duration::MAX; 4];
+        for _ in 0..ROUNDS {
+            for ((_, stage), least) in stages.iter_mut().zip(&mut least) {
+                *least = (*least).min(mean(stage));
+            }
+        }
+        println!("{}", self.name);
+        for ((stage, _), least) in stages.iter().zip(least) {
+            println!("  {stage:<20} {:>9.2} us", least.as_secs_f64() * 1e6);
+        }
     }
 
     /// Bytes per second of both together.
@@ -137,4 +185,19 @@ impl Case {
 
 fn upsert(document: Document) -> Operation {
     Operation::Upsert { version: Version::new(1).expect("positive"), document }
+}
+
+/// What a stage takes, over a round of some milliseconds: short enough to go undisturbed at times.
+fn mean(stage: &mut dyn FnMut()) -> Duration {
+    const ROUND: Duration = Duration::from_millis(1);
+    let mut times = 1;
+    loop {
+        let begun = Instant::now();
+        (0..times).for_each(|_| stage());
+        let taken = begun.elapsed();
+        if taken >= ROUND {
+            return taken / times;
+        }
+        times *= 2;
+    }
 }

@@ -1,9 +1,17 @@
 //! Navigation, checked against a plain reading of the same documents: members given twice, nulls,
 //! arrays where one value is expected and the other way round, extensions beside primitives.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
-use rowcast::model::{Document, DocumentLimits};
+use rowcast::error::Cause;
+use rowcast::model::{
+    Change, Document, DocumentLimits, Offset, Operation, Origin, ResourceKey, Row, TopicPartition,
+    Version,
+};
 use rowcast::transform::fhirpath::{Environment, Focus, Item, Path};
+use rowcast::transform::{RuleSet, Transformer};
+use serde_json::json;
 
 /// JSON as it is written, members given twice included.
 #[derive(Debug, Clone)]
@@ -41,6 +49,34 @@ const PATHS: [(&str, &[Element]); 10] = [
     ("deceased", &[Choice(&["deceasedBoolean", "deceasedDateTime"])]),
     ("deceased.id", &[Choice(&["deceasedBoolean", "deceasedDateTime"]), Primitive("id")]),
 ];
+
+/// Plain paths that columns read without evaluating them, besides those of [`PATHS`].
+const FIRSTS: [&str; 8] = [
+    "name.first()",
+    "name.first().family",
+    "name.given.first()",
+    "name.first().given.first()",
+    "name.first().first().given",
+    "contact.first().name.first().given",
+    "birthDate.first()",
+    "deceased.first().id",
+];
+
+/// Rules with one column, for each plain path and for the same path written so that it is evaluated.
+static COLUMNS: LazyLock<Vec<(RuleSet, RuleSet)>> = LazyLock::new(|| {
+    let paths = PATHS.iter().map(|(path, _)| *path).chain(FIRSTS);
+    let kinds = [
+        json!({"columnType": "STRING"}),
+        json!({"columnType": "STRING", "multiplePrimitiveStrategy": "LAST", "default": "none"}),
+        json!({"columnType": "STRING", "multiplePrimitiveStrategy": "JSON"}),
+        json!({"columnType": "JSON", "multiplePrimitiveStrategy": "FIRST"}),
+        json!({"columnType": "DATE"}),
+    ];
+    let pair = |path: &str, kind: &serde_json::Value| {
+        (column(path, kind), column(&format!("{path}.select($this)"), kind))
+    };
+    paths.flat_map(|path| kinds.iter().map(move |kind| pair(path, kind))).collect()
+});
 
 const NAMES: [&str; 20] = [
     "birthDate",
@@ -189,7 +225,44 @@ fn object(value: impl Strategy<Value = Json>) -> impl Strategy<Value = Json> {
     prop::collection::vec(member, 0..9).prop_map(Json::Object)
 }
 
+fn column(path: &str, kind: &serde_json::Value) -> RuleSet {
+    let mut column = kind.clone();
+    column["columnName"] = json!("value");
+    column["fhirPath"] = json!(path);
+    let transformer = json!({
+        "resourceType": "Patient", "tableName": "patient", "columns": [column],
+    });
+    let rules = json!({ "transformers": [transformer] }).to_string();
+    RuleSet::load(&[("rules.json".to_owned(), rules)]).expect("the rules are good")
+}
+
+fn rows(rules: &RuleSet, change: &Change) -> Result<Vec<Row>, Cause> {
+    let made = rules.transform(change).map_err(|refusal| refusal.cause)?;
+    let sets = made.into_iter().flat_map(|made| made.row_sets.expect("there is no `where`"));
+    Ok(sets.flat_map(|set| set.rows).collect())
+}
+
 proptest! {
+    #[test]
+    fn a_plain_path_fills_its_column_as_any_path_does(patient in object(json())) {
+        let mut text = String::new();
+        patient.write(&mut text);
+        let document = Document::parse(text.as_bytes(), DocumentLimits::default()).expect("JSON");
+        let change = Change {
+            timestamp: None,
+            resource: ResourceKey { resource_type: "Patient".into(), id: "1".into() },
+            operation: Operation::Upsert { version: Version::new(1).expect("positive"), document },
+            origin: Origin {
+                source: TopicPartition::new("changes", 0),
+                offset: Offset(0),
+                index: 0,
+            },
+        };
+        for (plain, evaluated) in &*COLUMNS {
+            prop_assert!(rows(plain, &change) == rows(evaluated, &change), "{text}");
+        }
+    }
+
     #[test]
     fn navigation_finds_what_a_plain_reading_finds(patient in object(json())) {
         let mut text = String::new();

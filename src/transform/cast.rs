@@ -228,13 +228,16 @@ fn calendar_date(text: &str) -> Option<(NaiveDate, Written)> {
     if !shaped {
         return None;
     }
-    let (padded, written) = match bytes.len() {
-        4 => (format!("{text}-01-01"), Written::Year),
-        7 => (format!("{text}-01"), Written::Month),
-        10 => (text.to_owned(), Written::Day),
+    let (year, month, day) = (text.get(..4)?, text.get(5..7), text.get(8..10));
+    let written = match bytes.len() {
+        4 => Written::Year,
+        7 => Written::Month,
+        10 => Written::Day,
         _ => return None,
     };
-    NaiveDate::from_str(&padded).ok().map(|date| (date, written))
+    let or_first = |digits: Option<&str>| digits.map_or(Ok(1), str::parse);
+    let (month, day) = (or_first(month).ok()?, or_first(day).ok()?);
+    NaiveDate::from_ymd_opt(year.parse().ok()?, month, day).map(|date| (date, written))
 }
 
 /// The date as written, from a date or a date-time: a birth in Sydney keeps its day.

@@ -43,8 +43,7 @@ pub(super) fn row_sets(
 /// One document on its way through one root transformer.
 pub(super) struct Run<'d> {
     change: &'d Change,
-    /// The change's version, in digits.
-    version: String,
+    version: Version,
     pub(super) environment: Environment<'d>,
     /// By table index.
     pub(super) rows: Vec<Vec<Row>>,
@@ -63,7 +62,7 @@ impl<'d> Run<'d> {
     ) -> Self {
         Self {
             change,
-            version: version.to_string(),
+            version,
             environment: Environment::of(document.root()).at(change.instant()),
             rows: vec![Vec::new(); tables],
             rows_left: MAX_ROWS,
@@ -87,8 +86,10 @@ impl<'d> Run<'d> {
         self.take_row(table)?;
         let mut row = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
-            self.cell(column, focus, id, parent_reference, &mut row)
-                .map_err(|error| self.refuse_column(table, column, &error))?;
+            if !plain_cell(column, focus, &mut row) {
+                self.cell(column, focus, id, parent_reference, &mut row)
+                    .map_err(|error| self.refuse_column(table, column, &error))?;
+            }
         }
         // The first column of every table is its `id`.
         let own_id = match row.first() {
@@ -205,18 +206,22 @@ impl<'d> Run<'d> {
     ) -> Result<(), Box<TransformError>> {
         let to = column.column_type;
         match &column.fill {
-            Fill::Id => row.push(Value::Uuid(id)),
+            Fill::Id => append(row, || Value::Uuid(id)),
             Fill::ParentReference => row.push(parent_reference.clone()),
             Fill::Constant(value) => row.push(value.clone()),
             Fill::ResourceId if to == ColumnType::String => {
-                row.push(Value::Text(self.change.resource.id.to_string()));
+                let id = self.change.resource.id.to_string();
+                append(row, || Value::Text(id));
             }
             Fill::ResourceId => {
                 let id = Scalar::Text((&*self.change.resource.id).into());
                 row.push(id.cast_identically(to).map_err(TransformError::TypeMismatch)?);
             }
+            Fill::Version if to == ColumnType::BigInt => {
+                append(row, || Value::Int(self.version.get()));
+            }
             Fill::Version => {
-                let version = Scalar::Number(self.version.as_str().into());
+                let version = Scalar::Number(self.version.to_string().into());
                 let version = version.cast(to, PartialDate::Error);
                 row.push(version.map_err(TransformError::TypeMismatch)?);
             }
@@ -225,25 +230,39 @@ impl<'d> Run<'d> {
                 focus
                     .evaluate(&filled.path, &mut self.found)
                     .map_err(TransformError::Expression)?;
-                match text(&self.found, filled, to) {
-                    Some(text) => row.push(Value::Text(text.to_owned())),
-                    None => row.push(choose(&self.found, filled, to)?),
-                }
+                row.push(choose(&self.found, filled, to)?);
             }
         }
         Ok(())
     }
 }
 
-/// What most columns of text take: the only value, as it stands.
-fn text<'d>(found: &[Item<'d>], filled: &PathColumn, to: ColumnType) -> Option<&'d str> {
+/// Appends the value of a column whose path is plain. If it is not, or if the value does not fit,
+/// appends nothing: [`Run::cell`] will, or will say why not.
+fn plain_cell(column: &ColumnProgram, focus: &Focus<'_>, row: &mut Row) -> bool {
+    let Fill::Path(filled) = &column.fill else { return false };
+    let to = column.column_type;
+    let Some(found) = focus.plain(&filled.path) else { return false };
+    // What most columns take: the text as it stands.
     let as_it_stands = to == ColumnType::String
         && filled.maximum.is_none()
         && filled.strategy != MultipleStrategy::Json;
-    match found {
-        [only] if as_it_stands => only.node()?.as_str(),
-        _ => None,
+    if let Some(text) = found.and_then(|node| node.as_str()).filter(|_| as_it_stands) {
+        let text = text.to_owned();
+        append(row, || Value::Text(text));
+        return true;
     }
+    let item = found.map(Item::untyped);
+    choose(item.as_slice(), filled, to).is_ok_and(|value| {
+        row.push(value);
+        true
+    })
+}
+
+/// Appends a value that is made where it will lie: one that is made elsewhere and moved right after
+/// waits for itself.
+fn append(row: &mut Row, make: impl FnOnce() -> Value) {
+    row.extend(std::iter::once_with(make));
 }
 
 /// One value of all that a path yielded.

@@ -83,6 +83,9 @@ pub(super) fn items_equal(
 ) -> Result<Option<bool>, EvaluationError> {
     budget.spend(1)?;
     let (one, other) = (left.scalar()?, right.scalar()?);
+    if let Some((one, other)) = texts(&one, &other) {
+        return Ok(Some(one == other));
+    }
     if let Some((one, other)) = temporals(&one, &other) {
         return Ok(one.compare(&other).map(Ordering::is_eq));
     }
@@ -101,11 +104,7 @@ pub(super) fn items_equal(
         (Scalar::Complex(one), Scalar::Complex(other)) => nodes_equal(one, other, budget)?,
         (Scalar::Type(one), Scalar::Type(other)) => one == other,
         (Scalar::Nothing, Scalar::Nothing) => true,
-        _ => match (texts(&one, &other), numbers(&one, &other)) {
-            (Some((one, other)), _) => one == other,
-            (None, Some((one, other))) => one == other,
-            (None, None) => false,
-        },
+        _ => numbers(&one, &other).is_some_and(|(one, other)| one == other),
     }))
 }
 

@@ -116,6 +116,11 @@ impl<'d> Item<'d> {
         Self::Node { node, sidecar: None, fhir_type: resource_type(node) }
     }
 
+    /// A node with nothing beside it, of a type that does not matter.
+    pub(in crate::transform) const fn untyped(node: &'d Node) -> Self {
+        Self::Node { node, sidecar: None, fhir_type: None }
+    }
+
     /// The node, if it is one: what a JSON column takes.
     #[must_use]
     pub const fn node(&self) -> Option<&'d Node> {

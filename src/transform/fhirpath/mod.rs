@@ -28,6 +28,7 @@ mod member;
 mod modifiers;
 mod navigate;
 mod number;
+mod plain;
 mod program;
 mod quantity;
 mod reference;
@@ -52,6 +53,7 @@ use chrono::{DateTime, Utc};
 use self::compile::Compiler;
 use self::evaluate::{Evaluation, Scope};
 use self::navigate::Members;
+use self::plain::Reached;
 use self::program::{Budget, Program};
 use self::static_type::{StaticType, Types};
 use crate::model::Node;
@@ -220,6 +222,17 @@ impl<'d> Focus<'d> {
         let budget = Budget::new();
         let evaluation = Evaluation { environment, context: item.clone(), members, budget };
         Self { item, evaluation }
+    }
+
+    /// The node that a plain path leads to, `Some(None)` if it leads to none: what
+    /// [`Focus::evaluate`] would find, told sooner. `None` if it is to be evaluated.
+    pub(in crate::transform) fn plain(&self, path: &Path) -> Option<Option<&'d Node>> {
+        let Item::Node { node, sidecar: None, .. } = self.item else { return None };
+        match plain::reach(&path.0.program, node, &self.evaluation.members)? {
+            Reached::Nothing => Some(None),
+            Reached::One(node) => Some(Some(node)),
+            Reached::Listed(_) => None,
+        }
     }
 
     /// As [`Path::evaluate`]. Each evaluation has the bounds of its own.

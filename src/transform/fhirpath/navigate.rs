@@ -7,7 +7,7 @@ use super::evaluate::{Evaluation, Outcome, Scope};
 use super::item::{Item, no_value, resource_type};
 use super::program::{Program, Step};
 use super::reference::literal;
-use super::stack::{Stack, check_room, push};
+use super::stack::{Stack, push, push_with};
 use super::types::{ChoiceMember, Element, FhirType, TypeKind};
 use crate::model::Node;
 
@@ -27,6 +27,11 @@ impl<'d> Evaluation<'d> {
                 let start = out.len();
                 self.run(from, scope, out)?;
                 let end = out.len();
+                if end == start + 1
+                    && let Some(item) = out.pop()
+                {
+                    return self.walk(&item, steps, out);
+                }
                 for at in start..end {
                     if let Some(item) = out.get(at).cloned() {
                         self.walk(&item, steps, out)?;
@@ -67,9 +72,7 @@ impl<'d> Evaluation<'d> {
     ) -> Outcome {
         self.budget.spend(1)?;
         let Some((step, rest)) = steps.split_first() else {
-            check_room(out)?;
-            out.push(Item::Node { node, sidecar, fhir_type });
-            return Ok(());
+            return push_with(|| Item::Node { node, sidecar, fhir_type }, out);
         };
         let Some(object) = object(node, sidecar) else { return Ok(()) };
         let (element, name) = match (step, fhir_type) {
@@ -177,14 +180,14 @@ fn object<'d>(node: &'d Node, sidecar: Option<&'d Node>) -> Option<&'d Object> {
 
 /// What a member holds, and what its sidecar does: a node each, or an array of them.
 #[derive(Clone, Copy, Default)]
-struct Found<'d> {
-    value: Option<&'d Node>,
-    sidecar: Option<&'d Node>,
+pub(super) struct Found<'d> {
+    pub(super) value: Option<&'d Node>,
+    pub(super) sidecar: Option<&'d Node>,
     fhir_type: Option<FhirType>,
 }
 
 /// The nodes of an array.
-fn nodes(node: Option<&Node>) -> &[Node] {
+pub(super) fn nodes(node: Option<&Node>) -> &[Node] {
     node.and_then(|node| node.as_array()).map_or(&[], |array| array.as_slice())
 }
 
@@ -213,6 +216,14 @@ impl<'d> Members<'d> {
             list.push((name, node));
         }
         Self { of: Some(object), list }
+    }
+
+    /// An element of an object, whether or not that is the one whose members are listed.
+    pub(super) fn find(&self, object: &'d Object, element: &'static Element) -> Found<'d> {
+        match self.of(object) {
+            Some(members) => member(members.iter().copied(), element),
+            None => member(object.iter(), element),
+        }
     }
 
     /// The members, if they are those of this object.

@@ -19,8 +19,16 @@ pub(super) fn push<'d>(item: Item<'d>, out: &mut Stack<'d>) -> Outcome {
     Ok(())
 }
 
+/// As [`push`], for an item that is made where it will lie: one that is made elsewhere and moved
+/// right after waits for itself.
+pub(super) fn push_with<'d>(make: impl FnOnce() -> Item<'d>, out: &mut Stack<'d>) -> Outcome {
+    check_room(out)?;
+    out.extend(std::iter::once_with(make));
+    Ok(())
+}
+
 /// Refuses one item more than the stack may hold.
-pub(super) fn check_room(out: &Stack<'_>) -> Outcome {
+fn check_room(out: &Stack<'_>) -> Outcome {
     if out.len() < MAX_ITEMS {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
 use crate::transform::cast::Scalar;
 use crate::transform::error::{At, TransformError};
-use crate::transform::fhirpath::{Environment, Item};
+use crate::transform::fhirpath::{Environment, Focus, Item};
 use crate::transform::identity;
 use crate::transform::row::MAX_ROWS;
 use crate::transform::rules::PartialDate;
@@ -65,14 +65,14 @@ impl<'d> Run<'d> {
     ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
         let program = self.program;
         let environment = Environment::of(document.root()).at(self.change.instant());
-        let focus = Item::resource(document.root());
+        let mut resource = Focus::new(environment, Item::resource(document.root()));
         for condition in &program.conditions {
-            if !self.holds(condition, &focus, environment)? {
+            if !self.holds(condition, &mut resource)? {
                 return Ok(None);
             }
         }
         let mut found = Vec::new();
-        self.select(&program.select, &focus, environment, &mut found)?;
+        self.select(&program.select, &mut resource, environment, &mut found)?;
         if found.len() > MAX_ROWS {
             return Err(self.refuse(&TransformError::TooManyRows { limit: MAX_ROWS }, None));
         }
@@ -91,13 +91,8 @@ impl<'d> Run<'d> {
     }
 
     /// Whether a `where` is true; nothing is not.
-    fn holds(
-        &self,
-        condition: &Expression,
-        focus: &Item<'d>,
-        environment: Environment<'d>,
-    ) -> Result<bool, Box<Refusal>> {
-        let found = self.evaluate(condition, focus, environment)?;
+    fn holds(&self, condition: &Expression, focus: &mut Focus<'d>) -> Result<bool, Box<Refusal>> {
+        let found = self.evaluate(condition, focus)?;
         let mut values = found.iter().filter_map(Scalar::of);
         match (values.next(), values.next()) {
             (None, _) => Ok(false),
@@ -110,15 +105,15 @@ impl<'d> Run<'d> {
     fn select(
         &mut self,
         select: &SelectProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         environment: Environment<'d>,
         out: &mut Vec<Row>,
     ) -> Result<(), Box<Refusal>> {
         let elements = match &select.iteration {
             Iteration::Once => return self.combine(select, focus, environment, out),
-            Iteration::Each(path) => self.evaluate(path, focus, environment)?,
+            Iteration::Each(path) => self.evaluate(path, focus)?,
             Iteration::EachOrNull(path) => {
-                let elements = self.evaluate(path, focus, environment)?;
+                let elements = self.evaluate(path, focus)?;
                 if elements.is_empty() {
                     self.spend(&select.nothing)?;
                     out.push(select.nothing.clone());
@@ -131,9 +126,10 @@ impl<'d> Run<'d> {
                 elements
             }
         };
-        for (row_index, element) in (0..).zip(&elements) {
+        for (row_index, element) in (0..).zip(elements) {
             let environment = Environment { row_index, ..environment };
-            self.combine(select, element, environment, out)?;
+            let mut element = Focus::new(environment, element);
+            self.combine(select, &mut element, environment, out)?;
         }
         Ok(())
     }
@@ -142,13 +138,13 @@ impl<'d> Run<'d> {
     fn descend(
         &self,
         paths: &[Expression],
-        from: &Item<'d>,
+        from: &mut Focus<'d>,
         environment: Environment<'d>,
         rounds_left: usize,
         out: &mut Vec<Item<'d>>,
     ) -> Result<(), Box<Refusal>> {
         for path in paths {
-            for element in self.evaluate(path, from, environment)? {
+            for element in self.evaluate(path, from)? {
                 let Some(rounds_left) = rounds_left.checked_sub(1) else {
                     let error = TransformError::TooDeep { limit: MAX_ROUNDS };
                     return Err(self.refuse(&error, Some(path)));
@@ -158,7 +154,8 @@ impl<'d> Run<'d> {
                     return Err(self.refuse(&error, Some(path)));
                 }
                 out.push(element.clone());
-                self.descend(paths, &element, environment, rounds_left, out)?;
+                let mut element = Focus::new(environment, element);
+                self.descend(paths, &mut element, environment, rounds_left, out)?;
             }
         }
         Ok(())
@@ -169,13 +166,13 @@ impl<'d> Run<'d> {
     fn combine(
         &mut self,
         select: &SelectProgram,
-        focus: &Item<'d>,
+        focus: &mut Focus<'d>,
         environment: Environment<'d>,
         out: &mut Vec<Row>,
     ) -> Result<(), Box<Refusal>> {
         let mut row = Row::with_capacity(select.nothing.len());
         for column in &select.columns {
-            row.push(self.value(column, focus, environment)?);
+            row.push(self.value(column, focus)?);
         }
         self.spend(&row)?;
         if select.selects.is_empty() && select.union.is_empty() {
@@ -239,14 +236,16 @@ impl<'d> Run<'d> {
     fn value(
         &mut self,
         column: &ColumnProgram,
-        focus: &Item<'d>,
-        environment: Environment<'d>,
+        focus: &mut Focus<'d>,
     ) -> Result<Value, Box<Refusal>> {
         self.found.clear();
         let path = &column.value.path;
-        let value = match path.evaluate(environment, focus.clone(), &mut self.found) {
-            Ok(()) => value_of(column, &self.found),
-            Err(error) => Err(TransformError::Expression(error)),
+        let value = match focus.plain(path) {
+            Some(found) => value_of(column, found.map(Item::untyped).as_slice()),
+            None => match focus.evaluate(path, &mut self.found) {
+                Ok(()) => value_of(column, &self.found),
+                Err(error) => Err(TransformError::Expression(error)),
+            },
         };
         value.map_err(|error| {
             let at = At {
@@ -262,13 +261,11 @@ impl<'d> Run<'d> {
     fn evaluate(
         &self,
         expression: &Expression,
-        focus: &Item<'d>,
-        environment: Environment<'d>,
+        focus: &mut Focus<'d>,
     ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut found = Vec::new();
-        expression
-            .path
-            .evaluate(environment, focus.clone(), &mut found)
+        focus
+            .evaluate(&expression.path, &mut found)
             .map_err(|error| self.refuse(&TransformError::Expression(error), Some(expression)))?;
         Ok(found)
     }
