@@ -242,7 +242,7 @@ impl<'d> Run<'d> {
 fn plain_cell(column: &ColumnProgram, focus: &Focus<'_>, row: &mut Row) -> bool {
     let Fill::Path(filled) = &column.fill else { return false };
     let to = column.column_type;
-    let Some(found) = focus.plain(&filled.path) else { return false };
+    let Ok(found) = focus.plain(&filled.path) else { return false };
     // What most columns take: the text as it stands.
     let as_it_stands = to == ColumnType::String
         && filled.maximum.is_none()

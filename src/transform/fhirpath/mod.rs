@@ -198,6 +198,9 @@ pub struct Focus<'d> {
     evaluation: Evaluation<'d>,
 }
 
+/// A path that does not lead to one node by the short way.
+pub(in crate::transform) struct NotPlain;
+
 impl fmt::Debug for Focus<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Focus").field(&self.item).finish()
@@ -224,14 +227,17 @@ impl<'d> Focus<'d> {
         Self { item, evaluation }
     }
 
-    /// The node that a plain path leads to, `Some(None)` if it leads to none: what
-    /// [`Focus::evaluate`] would find, told sooner. `None` if it is to be evaluated.
-    pub(in crate::transform) fn plain(&self, path: &Path) -> Option<Option<&'d Node>> {
-        let Item::Node { node, sidecar: None, .. } = self.item else { return None };
-        match plain::reach(&path.0.program, node, &self.evaluation.members)? {
-            Reached::Nothing => Some(None),
-            Reached::One(node) => Some(Some(node)),
-            Reached::Listed(_) => None,
+    /// The node that a plain path leads to, if to any: what [`Focus::evaluate`] would find, told
+    /// sooner.
+    ///
+    /// # Errors
+    /// [`NotPlain`]: it is to be evaluated.
+    pub(in crate::transform) fn plain(&self, path: &Path) -> Result<Option<&'d Node>, NotPlain> {
+        let Item::Node { node, sidecar: None, .. } = self.item else { return Err(NotPlain) };
+        match plain::reach(&path.0.program, node, &self.evaluation.members) {
+            Some(Reached::Nothing) => Ok(None),
+            Some(Reached::One(node)) => Ok(Some(node)),
+            Some(Reached::Listed(_)) | None => Err(NotPlain),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
 use crate::transform::cast::Scalar;
 use crate::transform::error::{At, TransformError};
-use crate::transform::fhirpath::{Environment, Focus, Item};
+use crate::transform::fhirpath::{Environment, Focus, Item, NotPlain};
 use crate::transform::identity;
 use crate::transform::row::MAX_ROWS;
 use crate::transform::rules::PartialDate;
@@ -241,8 +241,8 @@ impl<'d> Run<'d> {
         self.found.clear();
         let path = &column.value.path;
         let value = match focus.plain(path) {
-            Some(found) => value_of(column, found.map(Item::untyped).as_slice()),
-            None => match focus.evaluate(path, &mut self.found) {
+            Ok(found) => value_of(column, found.map(Item::untyped).as_slice()),
+            Err(NotPlain) => match focus.evaluate(path, &mut self.found) {
                 Ok(()) => value_of(column, &self.found),
                 Err(error) => Err(TransformError::Expression(error)),
             },
