@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def say(text):
 
 def main():
     options = arguments()
+    # Asked to end, it ends what it started and leaves nothing behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = options.keep or tempfile.mkdtemp(prefix="rowcast-throughput.")
     os.makedirs(folder, exist_ok=True)
     bench = Bench(options, folder)
