@@ -135,10 +135,9 @@ impl Dialect for Postgres {
     }
 
     fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {
-        let columns: Vec<_> = columns.iter().map(|column| self.quote(column)).collect();
         let unique = if unique { "UNIQUE " } else { "" };
         // no name: PostgreSQL makes one that is free and short enough
-        format!("CREATE {unique}INDEX ON {} ({})", self.table(table), columns.join(", "))
+        format!("CREATE {unique}INDEX ON {} ({})", self.table(table), self.list(columns))
     }
 
     fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> String {

@@ -126,13 +126,12 @@ impl Dialect for Sqlite {
             schema: table.schema.clone(),
             name: format!("{}_{}_{suffix}", table.name, columns.join("_")).into(),
         };
-        let columns: Vec<_> = columns.iter().map(|column| self.quote(column)).collect();
         format!(
             "CREATE {}INDEX {} ON {} ({})",
             if unique { "UNIQUE " } else { "" },
             self.table(&index),
             self.quote(&table.name),
-            columns.join(", ")
+            self.list(columns)
         )
     }
 
