@@ -15,6 +15,8 @@ const SQLITE_OPTIONS: [&str; 4] = ["cache", "immutable", "mode", "vfs"];
 /// What a URL of a database server may say.
 struct Dialect {
     schemes: [&'static str; 2],
+    /// Whether the URL must name a database: there is none that a user has by default.
+    needs_database: bool,
     port: &'static str,
     /// What the driver takes in the query, but for what rowcast sets itself.
     options: &'static [&'static str],
@@ -28,6 +30,7 @@ struct Dialect {
 
 const POSTGRES: Dialect = Dialect {
     schemes: ["postgres", "postgresql"],
+    needs_database: false,
     port: "5432",
     options: &[
         "application_name",
@@ -55,6 +58,7 @@ const POSTGRES: Dialect = Dialect {
 
 const MYSQL: Dialect = Dialect {
     schemes: ["mysql", "mariadb"],
+    needs_database: true,
     port: "3306",
     options: &[
         "socket", "ssl-ca", "ssl-cert", "ssl-key", "ssl-mode", "sslca", "sslcert", "sslkey",
@@ -112,7 +116,7 @@ fn accept_server(url: &Secret) -> Result<Secret, String> {
             return Err(format!("its sslmode must be one of {}", dialect.ssl_modes.join(", ")));
         }
     }
-    if dialect.schemes == MYSQL.schemes && parsed.path().trim_matches('/').is_empty() {
+    if dialect.needs_database && parsed.path().trim_matches('/').is_empty() {
         return Err("names no database: mysql://user@host:3306/database".into());
     }
     Ok(url.clone())
