@@ -63,7 +63,7 @@ impl<'d> Evaluation<'d> {
                 replace(Item::boolean(truth.map(|truth| !truth)), start, out)
             }
             Function::AllTrue | Function::AllFalse | Function::AnyTrue | Function::AnyFalse => {
-                let truth = quantified(function, tail(out, start))?;
+                let truth = quantified(signature, tail(out, start))?;
                 replace(Some(Item::Boolean(truth)), start, out)
             }
             Function::Count => {
@@ -404,8 +404,8 @@ impl<'d> Evaluation<'d> {
 }
 
 /// Every item must be a boolean.
-fn quantified(function: Function, items: &[Item<'_>]) -> Outcome<bool> {
-    let operation = function.name();
+fn quantified(signature: &Signature, items: &[Item<'_>]) -> Outcome<bool> {
+    let Signature { name: operation, function, .. } = *signature;
     let wanted = matches!(function, Function::AllTrue | Function::AnyTrue);
     let mut found = 0;
     for item in items {

@@ -4,7 +4,6 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 
 use super::error::EvaluationError;
 use super::evaluate::{Evaluation, Outcome, Scope};
-use super::function::Function;
 use super::item::Item;
 use super::program::Program;
 use super::stack::{Stack, tail};
@@ -22,7 +21,7 @@ impl<'d> Evaluation<'d> {
         let mut known = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let url = self.argument(std::slice::from_ref(argument), scope, out)?;
-            known.extend(text::of_items(&url, Function::CheckModifiers.name())?);
+            known.extend(text::of_items(&url, "checkModifiers")?);
         }
         for item in tail(out, start) {
             let Item::Node { node, .. } = item else { continue };

@@ -5,10 +5,12 @@ use std::cmp::Ordering;
 
 use super::compare::order;
 use super::evaluate::{Evaluation, Outcome, Scope};
-use super::function::Function;
 use super::item::Item;
 use super::program::{Budget, Program};
 use super::stack::{Stack, single};
+
+/// For messages.
+const NAME: &str = "sort";
 
 /// The order of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ impl<'d> Evaluation<'d> {
             for key in arguments {
                 self.run(ordered(key).1, scope, out)?;
                 let found = out.split_off(start);
-                keys.push(single(&found, Function::Sort.name())?.cloned());
+                keys.push(single(&found, NAME)?.cloned());
             }
             if arguments.is_empty() {
                 keys.push(Some(item.clone()));
@@ -113,7 +115,7 @@ fn compare(
         budget.spend(1)?;
         let ordering = match keys {
             (Some(left), Some(right)) => {
-                order(left, right, Function::Sort.name(), budget)?.unwrap_or(Ordering::Equal)
+                order(left, right, NAME, budget)?.unwrap_or(Ordering::Equal)
             }
             (left, right) => left.is_some().cmp(&right.is_some()),
         };

@@ -78,7 +78,7 @@ pub(super) fn apply<'d>(
     let Signature { name, function, .. } = *signature;
     budget.spend_on_text(subject.len())?;
     if function == Function::Substring {
-        return substring(&subject, arguments, out);
+        return substring(name, &subject, arguments, out);
     }
     let mut texts = arguments.iter().map(|argument| of_items(argument, name));
     let (first, second) = (texts.next().transpose()?, texts.next().transpose()?);
@@ -176,8 +176,12 @@ fn characters(text: &str) -> i64 {
 }
 
 /// Empty if it starts outside the text.
-fn substring<'d>(subject: &str, arguments: &[Vec<Item<'d>>], out: &mut Stack<'d>) -> Outcome {
-    let name = Function::Substring.name();
+fn substring<'d>(
+    name: &'static str,
+    subject: &str,
+    arguments: &[Vec<Item<'d>>],
+    out: &mut Stack<'d>,
+) -> Outcome {
     let mut numbers = arguments.iter().map(|argument| integer(argument, name));
     let start = numbers.next().transpose()?.flatten();
     let length = numbers.next().transpose()?.flatten();
