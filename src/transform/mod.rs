@@ -10,6 +10,7 @@ use crate::model::{Catalog, Change, ResourceRows};
 mod cast;
 mod error;
 mod explain;
+mod expression;
 pub mod fhirpath;
 mod identity;
 mod names;

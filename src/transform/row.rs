@@ -5,11 +5,12 @@
 
 use super::cast::Scalar;
 use super::error::{At, TransformError};
+use super::expression::Expression;
 use super::fhirpath::{Environment, Focus, Item, convert_to_boolean};
 use super::identity;
 use super::rules::{
-    ChildProgram, ColumnProgram, Condition, Fill, Maximum, MultipleStrategy, OverflowStrategy,
-    PartialDate, PathColumn, RootProgram, TableProgram,
+    ChildProgram, ColumnProgram, Fill, Maximum, MultipleStrategy, OverflowStrategy, PartialDate,
+    PathColumn, RootProgram, TableProgram,
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
@@ -63,7 +64,7 @@ impl<'d> Run<'d> {
         Self {
             change,
             version,
-            environment: Environment::of(document.root()).at(change.instant()),
+            environment: Environment::of_change(change, document),
             rows: vec![Vec::new(); tables],
             rows_left: MAX_ROWS,
             found: Vec::new(),
@@ -133,14 +134,9 @@ impl<'d> Run<'d> {
         parent: &mut Focus<'d>,
     ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut elements = Vec::new();
-        parent.evaluate(&child.path, &mut elements).map_err(|error| {
-            let at = At {
-                table: &child.table.name,
-                column: None,
-                rule: Some(&child.rule),
-                path: Some(child.path.expression()),
-            };
-            TransformError::Expression(error).refuse(self.change, &at)
+        parent.evaluate(&child.elements.path, &mut elements).map_err(|error| {
+            let error = TransformError::Expression(error);
+            child.elements.refuse(&error, self.change, &child.table.name, None)
         })?;
         Ok(elements)
     }
@@ -176,7 +172,7 @@ impl<'d> Run<'d> {
     /// What a `where` is.
     pub(super) fn truth(
         &mut self,
-        condition: &Condition,
+        condition: &Expression,
         table: &TableProgram,
         focus: &mut Focus<'d>,
     ) -> Result<Option<bool>, Box<Refusal>> {
@@ -185,13 +181,8 @@ impl<'d> Run<'d> {
             .evaluate(&condition.path, &mut self.found)
             .and_then(|()| convert_to_boolean(&self.found));
         truth.map_err(|error| {
-            let at = At {
-                table: &table.name,
-                column: None,
-                rule: Some(&condition.rule),
-                path: Some(condition.path.expression()),
-            };
-            TransformError::Expression(error).refuse(self.change, &at)
+            let error = TransformError::Expression(error);
+            condition.refuse(&error, self.change, &table.name, None)
         })
     }
 

@@ -53,7 +53,7 @@ impl<'c> Rows<'c> {
         let mut found = Vec::new();
         let read = path
             .evaluate(
-                Environment::of(resource).at(self.change.instant()),
+                Environment::of_change(self.change, self.document),
                 Item::resource(resource),
                 &mut found,
             )

@@ -158,7 +158,7 @@ impl Transformer for RuleSet {
                     let made = view::row_sets(program, change, *version, document);
                     let made = made.map_err(|refusal| *refusal).transpose();
                     let mut explanation = RootExplanation::of(index, root, made);
-                    let environment = Environment::of(document.root()).at(change.instant());
+                    let environment = Environment::of_change(change, document);
                     explanation.because(|| view::absences(program, environment));
                     explanation
                 }

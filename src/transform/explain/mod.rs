@@ -9,6 +9,7 @@ mod trace;
 
 use std::sync::Arc;
 
+use super::expression::Expression;
 use super::fhirpath::TrailStep;
 use super::rules::{MultipleStrategy, OverflowStrategy, PartialDate};
 use crate::error::Refusal;
@@ -148,6 +149,17 @@ pub enum Absence {
     NotMade,
 }
 
+impl Absence {
+    /// A `where` that is not true, but false or empty.
+    pub(super) fn not_matched(condition: &Expression, truth: Option<bool>) -> Self {
+        Self::NotMatched {
+            rule: Arc::clone(&condition.rule),
+            path: condition.path.expression().to_owned(),
+            was_false: truth.is_some(),
+        }
+    }
+}
+
 /// The explanation that a transformer without reasons of its own has: its rows, or its refusal.
 pub(super) fn plain(
     catalog: &Catalog,
@@ -210,11 +222,12 @@ impl RootExplanation {
     }
 
     /// Gives the reasons for tables of which none was known but that no rows were made.
-    pub(in crate::transform) fn because(&mut self, reasons: impl Fn() -> Vec<Absence>) {
-        for table in &mut self.tables {
-            if table.absences == [Absence::NotMade] {
-                table.absences = reasons();
-            }
+    pub(in crate::transform) fn because(&mut self, reasons: impl FnOnce() -> Vec<Absence>) {
+        let tables = self.tables.iter_mut();
+        let mut open = tables.filter(|table| table.absences == [Absence::NotMade]).peekable();
+        if open.peek().is_some() {
+            let reasons = reasons();
+            open.for_each(|table| table.absences.clone_from(&reasons));
         }
     }
 

@@ -16,8 +16,8 @@ use crate::transform::fhirpath::{Focus, Item, Trail};
 use crate::transform::identity;
 use crate::transform::row::{Run, choose};
 use crate::transform::rules::{
-    ChildProgram, ColumnProgram, Condition, Fill, OverflowStrategy, PartialDate, PathColumn,
-    RootProgram, TableProgram,
+    ChildProgram, ColumnProgram, Fill, OverflowStrategy, PartialDate, PathColumn, RootProgram,
+    TableProgram,
 };
 
 /// Explains what a root transformer, declared at `rule` as the root at `index`, makes of an
@@ -42,7 +42,7 @@ pub(in crate::transform) fn trace(
         match trace.run.truth(condition, &program.table, &mut focus) {
             Ok(Some(true)) => true,
             Ok(truth) => {
-                trace.absent(program.table.index, not_matched(condition, truth));
+                trace.absent(program.table.index, Absence::not_matched(condition, truth));
                 false
             }
             Err(refusal) => {
@@ -57,14 +57,6 @@ pub(in crate::transform) fn trace(
         trace.fill(&program.table, &mut focus, id, &Value::Null);
     }
     trace.finish(index)
-}
-
-fn not_matched(condition: &Condition, truth: Option<bool>) -> Absence {
-    Absence::NotMatched {
-        rule: Arc::clone(&condition.rule),
-        path: condition.path.expression().to_owned(),
-        was_false: truth.is_some(),
-    }
 }
 
 struct Trace<'p, 'd> {
@@ -115,7 +107,7 @@ impl<'p, 'd> Trace<'p, 'd> {
             were_empty: 0,
         });
         for child in &table.children {
-            self.meet(&child.table, &child.rule, Some((child, table.index)));
+            self.meet(&child.table, &child.elements.rule, Some((child, table.index)));
         }
     }
 
@@ -240,11 +232,11 @@ impl<'p, 'd> Trace<'p, 'd> {
         let tables = self.met.drain(..).flatten().map(|met| {
             let mut explanation = met.explanation;
             let Some((child, parent)) = met.child else { return explanation };
-            let rule = Arc::clone(&child.rule);
+            let rule = Arc::clone(&child.elements.rule);
             if rows.get(parent) == Some(&0) {
                 explanation.absences.push(Absence::NoParent { parent });
             } else if met.elements == 0 && explanation.absences.is_empty() {
-                let trail = Trail::of(&child.path).follow(environment, &met.parents);
+                let trail = Trail::of(&child.elements.path).follow(environment, &met.parents);
                 explanation.absences.push(Absence::NoElements { rule, trail });
             }
             if let Some(condition) = &child.condition
@@ -291,8 +283,8 @@ fn altered(found: &[Item<'_>], filled: &PathColumn, to: ColumnType, value: &Valu
 }
 
 fn filling(column: &ColumnProgram) -> Filling {
-    match (&column.fill, &column.rule) {
-        (Fill::Path(filled), _) => Filling::Path {
+    match &column.fill {
+        Fill::Path(filled) => Filling::Path {
             expression: filled.path.expression().to_owned(),
             strategy: filled.strategy,
             delimiter: Arc::clone(&filled.delimiter),
@@ -300,9 +292,7 @@ fn filling(column: &ColumnProgram) -> Filling {
             default: filled.default.clone(),
             partial_date: filled.partial_date,
         },
-        (Fill::Constant(_), _) => Filling::Constant,
-        (Fill::Id | Fill::ResourceId | Fill::Version | Fill::ParentReference, _) => {
-            Filling::Managed
-        }
+        Fill::Constant(_) => Filling::Constant,
+        Fill::Id | Fill::ResourceId | Fill::Version | Fill::ParentReference => Filling::Managed,
     }
 }

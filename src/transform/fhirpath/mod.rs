@@ -56,7 +56,7 @@ use self::navigate::Members;
 use self::plain::Reached;
 use self::program::{Budget, Program};
 use self::static_type::{StaticType, Types};
-use crate::model::Node;
+use crate::model::{Change, Document, Node};
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
 pub use self::function::{refused, supported};
@@ -104,6 +104,11 @@ impl<'d> Environment<'d> {
     #[must_use]
     pub const fn of(resource: &'d Node) -> Self {
         Self { resource, row_index: 0, instant: None }
+    }
+
+    /// The surroundings of a change's document: `now()` is the change's time.
+    pub(in crate::transform) fn of_change(change: &Change, document: &'d Document) -> Self {
+        Self::of(document.root()).at(change.instant())
     }
 
     /// The same at this time.

@@ -83,20 +83,10 @@ impl<'d> Evaluation<'d> {
             },
             (Step::Named(name), None) => (None, name.as_str()),
         };
-        let found = match (element, self.members.of(object)) {
-            (Some(element), Some(members)) => {
-                self.budget.spend_on_members(members.len())?;
-                member(members.iter().copied(), element)
-            }
-            (Some(element), None) => {
-                let members = object.iter();
-                self.budget.spend_on_members(members.len())?;
-                member(members, element)
-            }
-            (None, _) => {
-                self.budget.spend_on_members(object.len())?;
-                untyped_member(object, name)
-            }
+        self.budget.spend_on_members(object.len())?;
+        let found = match element {
+            Some(element) => self.members.find(object, element),
+            None => untyped_member(object, name),
         };
         self.reach(found, rest, out)
     }

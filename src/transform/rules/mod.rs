@@ -13,6 +13,6 @@ pub use document::{
     PartialDate, RootTransformer, RulesDocument,
 };
 pub(super) use program::{
-    ChildProgram, ColumnProgram, Condition, Fill, Maximum, PathColumn, RootProgram, TableProgram,
+    ChildProgram, ColumnProgram, Fill, Maximum, PathColumn, RootProgram, TableProgram,
 };
 pub(super) use validate::compile;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::document::{MultipleStrategy, OverflowStrategy, PartialDate};
 use crate::model::{ColumnType, TableIndex, Value};
+use crate::transform::expression::Expression;
 use crate::transform::fhirpath::Path;
 
 /// One root transformer.
 pub(in crate::transform) struct RootProgram {
-    pub(in crate::transform) condition: Option<Condition>,
+    pub(in crate::transform) condition: Option<Expression>,
     pub(in crate::transform) table: TableProgram,
     /// Tables of the root, the children included.
     pub(in crate::transform) tables: usize,
@@ -28,16 +29,9 @@ pub(in crate::transform) struct TableProgram {
 
 /// One row for each element.
 pub(in crate::transform) struct ChildProgram {
-    pub(in crate::transform) rule: Arc<str>,
-    pub(in crate::transform) path: Path,
-    pub(in crate::transform) condition: Option<Condition>,
+    pub(in crate::transform) elements: Expression,
+    pub(in crate::transform) condition: Option<Expression>,
     pub(in crate::transform) table: TableProgram,
-}
-
-/// A `where`.
-pub(in crate::transform) struct Condition {
-    pub(in crate::transform) rule: Arc<str>,
-    pub(in crate::transform) path: Path,
 }
 
 /// What fills one column.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::column::{ColumnCompiler, Level};
 use super::document::{ChildTable, ColumnRule, RootTransformer, RulesDocument};
-use super::program::{ChildProgram, Condition, RootProgram, TableProgram};
+use super::program::{ChildProgram, RootProgram, TableProgram};
 use crate::model::{ColumnType, Guard, RootTable, Table, TableIndex, TableName, is_resource_type};
 use crate::problem::{Problem, advice, pointer};
+use crate::transform::expression::Expression;
 use crate::transform::fhirpath::Path;
 use crate::transform::names::{self, TableNames};
 
@@ -135,8 +136,7 @@ impl<'a> Compiler<'a> {
             self.open.pop();
         }
         Some(ChildProgram {
-            rule: self.rule(at),
-            path: path?,
+            elements: Expression { rule: self.rule(at), path: path? },
             condition,
             table: TableProgram {
                 index,
@@ -222,10 +222,10 @@ impl<'a> Compiler<'a> {
         at: &str,
         expression: Option<&str>,
         context: Option<&str>,
-    ) -> Option<Condition> {
+    ) -> Option<Expression> {
         let at = format!("{at}/where");
         let path = self.path(&at, expression?, context)?;
-        Some(Condition { rule: self.rule(&at), path })
+        Some(Expression { rule: self.rule(&at), path })
     }
 
     fn path(&mut self, at: &str, expression: &str, context: Option<&str>) -> Option<Path> {

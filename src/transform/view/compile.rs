@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::column::{MANAGED, Output, SOURCE_RESOURCE_ID, managed_column};
 use super::document::{Select, ViewDefinition};
-use super::program::{Expression, Iteration, SelectProgram, ViewProgram};
+use super::program::{Iteration, SelectProgram, ViewProgram};
 use super::{DEFINITIONS, RESOURCE_TYPE, constant, is_view_type, repeat};
 use crate::model::{
     Column, ColumnSource, ColumnType, Guard, RootTable, Row, Table, TableName, is_resource_type,
 };
 use crate::problem::{Problem, advice};
+use crate::transform::expression::Expression;
 use crate::transform::fhirpath::{Path, Variables};
 use crate::transform::names::{self, TableNames};
 

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::program::{Expression, Iteration, SelectProgram, ViewProgram};
+use super::program::{Iteration, SelectProgram, ViewProgram};
 use crate::transform::explain::Absence;
+use crate::transform::expression::Expression;
 use crate::transform::fhirpath::{Environment, Item, Trail, convert_to_boolean};
 
 /// The reasons, first what stands first in the view.
@@ -20,11 +21,7 @@ pub(in crate::transform) fn absences(
         let found = evaluate(condition, &resource, environment);
         let truth = convert_to_boolean(&found).ok().flatten();
         if truth != Some(true) {
-            return vec![Absence::NotMatched {
-                rule: Arc::clone(&condition.rule),
-                path: condition.path.expression().to_owned(),
-                was_false: truth.is_some(),
-            }];
+            return vec![Absence::not_matched(condition, truth)];
         }
     }
     let mut absences = Vec::new();

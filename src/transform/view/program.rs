@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::{ColumnType, Row};
-use crate::transform::fhirpath::Path;
+use crate::transform::expression::Expression;
 
 /// One view.
 pub(in crate::transform) struct ViewProgram {
@@ -28,13 +28,6 @@ pub(super) enum Managed {
     Version,
     /// The resource's logical id.
     ResourceId,
-}
-
-/// A compiled expression and where it is written.
-pub(super) struct Expression {
-    /// File and JSON path.
-    pub(super) rule: Arc<str>,
-    pub(super) path: Path,
 }
 
 /// Rows for each element of an iteration: its columns, with every row of each nested select and of

@@ -4,13 +4,12 @@
 //! possibly none, or a refusal. What one document may make is bounded in rows and bytes, because
 //! selects side by side multiply.
 
-use super::program::{
-    ColumnProgram, Count, Expression, Iteration, Managed, SelectProgram, ViewProgram,
-};
+use super::program::{ColumnProgram, Count, Iteration, Managed, SelectProgram, ViewProgram};
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
 use crate::transform::cast::Scalar;
 use crate::transform::error::{At, TransformError};
+use crate::transform::expression::Expression;
 use crate::transform::fhirpath::{Environment, Focus, Item, NotPlain};
 use crate::transform::identity;
 use crate::transform::row::MAX_ROWS;
@@ -64,7 +63,7 @@ impl<'d> Run<'d> {
         version: &Value,
     ) -> Result<Option<Vec<Row>>, Box<Refusal>> {
         let program = self.program;
-        let environment = Environment::of(document.root()).at(self.change.instant());
+        let environment = Environment::of_change(self.change, document);
         let mut resource = Focus::new(environment, Item::resource(document.root()));
         for condition in &program.conditions {
             if !self.holds(condition, &mut resource)? {
@@ -248,13 +247,8 @@ impl<'d> Run<'d> {
             },
         };
         value.map_err(|error| {
-            let at = At {
-                table: &self.program.table,
-                column: Some(&column.name),
-                rule: Some(&column.value.rule),
-                path: Some(path.expression()),
-            };
-            error.refuse(self.change, &at)
+            let (table, name) = (&self.program.table, Some(&column.name));
+            column.value.refuse(&error, self.change, table, name)
         })
     }
 
@@ -271,13 +265,11 @@ impl<'d> Run<'d> {
     }
 
     fn refuse(&self, error: &TransformError, expression: Option<&Expression>) -> Box<Refusal> {
-        let at = At {
-            table: &self.program.table,
-            column: None,
-            rule: expression.map(|expression| &expression.rule),
-            path: expression.map(|expression| expression.path.expression()),
-        };
-        error.refuse(self.change, &at)
+        let table = &self.program.table;
+        match expression {
+            Some(expression) => expression.refuse(error, self.change, table, None),
+            None => error.refuse(self.change, &At { table, column: None, rule: None, path: None }),
+        }
     }
 }
 
