@@ -24,8 +24,7 @@ pub struct BatchLimits {
     pub linger: Duration,
 }
 
-/// Batches that may wait before delivery is paused. Two: pausing makes the consumer throw away what
-/// it fetched ahead, so it must not happen at every batch.
+/// Batches that may wait before delivery is paused: one to be taken while the next fills.
 const QUEUED_BATCHES: usize = 2;
 
 /// What is to happen to the partition's delivery.

@@ -6,7 +6,9 @@
 //! commits come from other threads.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -20,9 +22,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::classify::classify_code;
-use super::context::{LOG_TARGET, LogContext};
+use super::context::LogContext;
 use super::convert;
 use super::group::KafkaGroup;
+use super::lanes::Lanes;
 use super::properties::Properties;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, ConsumerSettings};
 use crate::model::{Record, TopicPartition};
@@ -60,6 +63,9 @@ pub(super) fn join(
         closing: closing.clone(),
         revocation_deadline: settings.revocation_deadline,
         owned: Mutex::default(),
+        held: Mutex::default(),
+        rebalanced: AtomicBool::new(false),
+        poller: OnceLock::new(),
         batch: Mutex::default(),
         failing: Mutex::default(),
     };
@@ -106,17 +112,32 @@ impl Consumer for KafkaConsumer {
 }
 
 /// Polls until the runtime closes the group or is gone.
-fn run(member: &Member, topic: &str) {
+fn run(member: &Arc<Member>, topic: &str) {
     let context = Arc::clone(member.context());
     let mut last_topic: Arc<str> = Arc::from("");
+    let mut lanes = Lanes::new(std::thread::current());
+    let _ = context.poller.set(std::thread::current());
     while !context.is_closing() {
-        let mut polled = member.poll(POLL);
-        while let Some(result) = polled {
-            context.take(member, result, &mut last_topic);
-            if context.batch().is_full() || context.is_closing() {
+        // before the common queue is emptied: what came into it of a partition is older than what
+        // its own queue holds
+        lanes.follow(member, &context.owned());
+        // a rebalance that was served looks like an empty queue
+        loop {
+            context.rebalanced.store(false, Ordering::Relaxed);
+            while let Some(result) = member.poll(Duration::ZERO) {
+                context.take(member, result, &mut last_topic);
+            }
+            if !context.rebalanced.load(Ordering::Relaxed) {
                 break;
             }
-            polled = member.poll(Duration::ZERO);
+        }
+        let held = context.held().clone();
+        lanes.drain(&held, |polled| {
+            context.take(member, polled, &mut last_topic);
+            !context.batch().is_full() && !context.is_closing()
+        });
+        if context.batch().records.is_empty() {
+            std::thread::park_timeout(POLL);
         }
         context.hand_over();
         context.probe(member, topic);
@@ -162,6 +183,12 @@ pub(super) struct MemberContext {
     closing: CancellationToken,
     revocation_deadline: Duration,
     owned: Mutex<HashSet<TopicPartition>>,
+    /// Ours, but not asked for records at present.
+    held: Mutex<HashSet<TopicPartition>>,
+    /// Set by the callbacks, which run on the polling thread.
+    rebalanced: AtomicBool,
+    /// The polling thread, to be woken.
+    poller: OnceLock<Thread>,
     batch: Mutex<Batch>,
     failing: Mutex<Option<Failing>>,
 }
@@ -180,6 +207,7 @@ impl ClientContext for MemberContext {
 
 impl ConsumerContext for MemberContext {
     fn pre_rebalance(&self, member: &Member, rebalance: &Rebalance<'_>) {
+        self.rebalanced.store(true, Ordering::Relaxed);
         match rebalance {
             Rebalance::Revoke(list) => self.revoke(member, &partitions(list)),
             Rebalance::Assign(_) => {}
@@ -187,17 +215,14 @@ impl ConsumerContext for MemberContext {
         }
     }
 
-    fn post_rebalance(&self, member: &Member, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, _member: &Member, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(list) = rebalance {
             self.recovered();
             let partitions = partitions(list);
             if partitions.is_empty() {
                 return;
             }
-            // librdkafka remembers pauses of an earlier assignment
-            if let Err(error) = member.resume(list) {
-                tracing::warn!(target: LOG_TARGET, %error, "resuming assigned partitions failed");
-            }
+            self.held().retain(|held| !partitions.contains(held));
             self.owned().extend(partitions.iter().cloned());
             self.send(ConsumerEvent::Assigned(partitions));
         }
@@ -208,6 +233,23 @@ impl MemberContext {
     /// The partitions that are ours now.
     pub(super) fn owned(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition is not asked for records until it is let go.
+    pub(super) fn hold(&self, partition: &TopicPartition) {
+        self.held().insert(partition.clone());
+    }
+
+    /// The partition is asked for records again.
+    pub(super) fn let_go(&self, partition: &TopicPartition) {
+        self.held().remove(partition);
+        if let Some(poller) = self.poller.get() {
+            poller.unpark();
+        }
     }
 
     fn batch(&self) -> MutexGuard<'_, Batch> {

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::classify::{classify, classify_code};
 use super::consumer::Member;
-use super::context::LOG_TARGET;
 use super::properties::Properties;
 use crate::broker::{BrokerError, Group};
 use crate::model::{Offset, TopicPartition};
@@ -82,15 +81,11 @@ impl Group for KafkaGroup {
     }
 
     fn pause(&self, partition: &TopicPartition) {
-        if let Err(error) = self.member.pause(&list_of(partition)) {
-            tracing::debug!(target: LOG_TARGET, %partition, %error, "pausing failed");
-        }
+        self.member.context().hold(partition);
     }
 
     fn resume(&self, partition: &TopicPartition) {
-        if let Err(error) = self.member.resume(&list_of(partition)) {
-            tracing::debug!(target: LOG_TARGET, %partition, %error, "resuming failed");
-        }
+        self.member.context().let_go(partition);
     }
 
     async fn committed(&self, partition: &TopicPartition) -> Result<Option<Offset>, BrokerError> {

@@ -150,8 +150,10 @@ impl Properties {
             let name = "partition.assignment.strategy";
             self.preset(&mut config, &[name], "cooperative-sticky");
         }
-        // 64 MiB prefetched for all partitions together
-        self.preset(&mut config, &["queued.max.messages.kbytes"], "65536");
+        // prefetched for each partition: what a few fetches bring
+        self.preset(&mut config, &["queued.max.messages.kbytes"], "8192");
+        // and looked at again soon, or it would run empty meanwhile
+        self.preset(&mut config, &["fetch.queue.backoff.ms"], "5");
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
