@@ -38,7 +38,7 @@ remembering() {
 }
 fold() {
     told="the last change of a batch wins, not the newest"
-    edit src/plan/fold.rs 'state.rank.is_none_or(|best| rank > best)' 'state.rank.is_none_or(|best| rank != best)'
+    edit src/plan/fold.rs 'rank.is_none_or(|best| of_change > best)' 'rank.is_none_or(|best| of_change != best)'
     each "--seed 1"
 }
 stale_children() {

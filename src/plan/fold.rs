@@ -7,8 +7,6 @@
 //! newest change that follows it, and drops everything before it, of which only the highest
 //! version is remembered.
 
-use std::collections::BTreeMap;
-
 use crate::model::{RowChange, RowOperation};
 
 /// A delete without version that is left of a batch.
@@ -30,43 +28,44 @@ pub struct Folded {
     pub newest: Option<usize>,
 }
 
-/// Folds changes (with their places in the batch) per resource id. Sorted, so that all writers
-/// touch rows in one order.
-pub fn fold<'a>(
-    changes: impl IntoIterator<Item = (usize, &'a RowChange)>,
-) -> BTreeMap<&'a str, Folded> {
-    let mut states: BTreeMap<&'a str, State> = BTreeMap::new();
+/// Folds changes (with their places in the batch) per resource id, in the order of the ids, so that
+/// all writers touch rows in one order.
+pub fn fold<'a>(changes: impl IntoIterator<Item = (usize, &'a RowChange)>) -> Vec<Folded> {
+    let mut changes: Vec<_> = changes.into_iter().collect();
+    // stable: the changes of a resource stay in origin order
+    changes.sort_by(|(_, one), (_, other)| one.resource.id.cmp(&other.resource.id));
+    changes
+        .chunk_by(|(_, one), (_, other)| one.resource.id == other.resource.id)
+        .map(fold_one)
+        .collect()
+}
+
+/// Folds the changes of one resource.
+fn fold_one(changes: &[(usize, &RowChange)]) -> Folded {
+    let mut folded = Folded::default();
+    // (version, is a delete) of `folded.newest`
+    let mut rank: Option<(i64, bool)> = None;
+    // the highest version so far, also of what was dropped
+    let mut highest: Option<i64> = None;
     for (index, change) in changes {
-        let state = states.entry(&*change.resource.id).or_default();
-        let rank = match &change.operation {
+        let of_change = match &change.operation {
             RowOperation::Upsert { version, .. } => (version.get(), false),
             RowOperation::Delete { version: Some(version) } => (version.get(), true),
             RowOperation::Delete { version: None } => {
-                let seen = state.seen.unwrap_or(-1);
-                state.folded = Folded {
-                    delete_without_version: Some(DeleteWithoutVersion { index, seen }),
-                    newest: None,
-                };
-                state.rank = None;
+                let seen = highest.unwrap_or(-1);
+                let delete = DeleteWithoutVersion { index: *index, seen };
+                folded = Folded { delete_without_version: Some(delete), newest: None };
+                rank = None;
                 continue;
             }
         };
-        state.seen = state.seen.max(Some(rank.0));
-        if state.rank.is_none_or(|best| rank > best) {
-            state.rank = Some(rank);
-            state.folded.newest = Some(index);
+        highest = highest.max(Some(of_change.0));
+        if rank.is_none_or(|best| of_change > best) {
+            rank = Some(of_change);
+            folded.newest = Some(*index);
         }
     }
-    states.into_iter().map(|(id, state)| (id, state.folded)).collect()
-}
-
-#[derive(Default)]
-struct State {
-    folded: Folded,
-    /// (version, is a delete) of `folded.newest`.
-    rank: Option<(i64, bool)>,
-    /// The highest version so far, also of what was dropped.
-    seen: Option<i64>,
+    folded
 }
 
 #[cfg(test)]
@@ -105,7 +104,9 @@ mod tests {
     fn folded(steps: &[Step]) -> Folded {
         let changes: Vec<_> =
             steps.iter().enumerate().map(|(at, step)| change(1, *step, at)).collect();
-        fold(changes.iter().enumerate()).remove("1").unwrap()
+        let folded = fold(changes.iter().enumerate());
+        assert_eq!(folded.len(), 1);
+        folded[0]
     }
 
     #[test]
@@ -177,12 +178,9 @@ mod tests {
         fn the_fold_is_its_definition(steps in prop::collection::vec((0_u8..3, step()), 0..14)) {
             let changes: Vec<_> =
                 steps.iter().enumerate().map(|(at, (id, step))| change(*id, *step, at)).collect();
-            let folded = fold(changes.iter().enumerate());
-            for id in 0..3 {
-                let expected = oracle(&steps, id);
-                let found = folded.get(id.to_string().as_str()).copied().unwrap_or_default();
-                prop_assert_eq!(found, expected);
-            }
+            let there = (0..3).filter(|id| steps.iter().any(|(other, _)| other == id));
+            let expected: Vec<_> = there.map(|id| oracle(&steps, id)).collect();
+            prop_assert_eq!(fold(changes.iter().enumerate()), expected);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! In: the changes of the table's type, in origin order, and the table's statements. Out: raised
 //! outcomes. It relies on the partition's lock (rule 1), or the table's (rule 7), being held.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::database::{Reply, ReplyRow, Transaction};
 use super::{Outcome, SinkError};
@@ -117,15 +117,15 @@ impl<'a> Part<'a> {
     }
 
     /// Rule 2. The places are those among the entries, not in the batch.
-    fn fold(&self) -> BTreeMap<&'a str, Folded> {
+    fn fold(&self) -> Vec<Folded> {
         let entries = self.entries.iter().enumerate();
         let left = entries.filter(|(_, entry)| !matches!(entry.task, Task::DoneBefore));
         fold(left.map(|(place, entry)| (place, entry.change)))
     }
 
-    /// The newest changes of the fold, by resource id.
-    fn newest(&self, folded: &BTreeMap<&'a str, Folded>) -> Vec<Entry<'a>> {
-        folded.values().filter_map(|folded| self.entries.get(folded.newest?).copied()).collect()
+    /// The newest changes of the fold, in the order of their ids.
+    fn newest(&self, folded: &[Folded]) -> Vec<Entry<'a>> {
+        folded.iter().filter_map(|folded| self.entries.get(folded.newest?).copied()).collect()
     }
 
     /// Rule 5 for deletes without version: removes what is there, and remembers the highest
@@ -133,11 +133,11 @@ impl<'a> Part<'a> {
     async fn delete_what_is_there(
         &self,
         transaction: &mut dyn Transaction,
-        folded: &BTreeMap<&'a str, Folded>,
+        folded: &[Folded],
         outcomes: &mut Outcomes,
     ) -> Result<(), SinkError> {
         let deletes: Vec<(Entry<'a>, i64)> = folded
-            .values()
+            .iter()
             .filter_map(|folded| {
                 let delete = folded.delete_without_version?;
                 Some((self.entries.get(delete.index).copied()?, delete.seen))
@@ -169,7 +169,7 @@ impl<'a> Part<'a> {
     async fn delete(
         &self,
         transaction: &mut dyn Transaction,
-        folded: &BTreeMap<&'a str, Folded>,
+        folded: &[Folded],
         outcomes: &mut Outcomes,
     ) -> Result<(), SinkError> {
         let mut gone = Vec::new();
@@ -185,7 +185,7 @@ impl<'a> Part<'a> {
         }
         let remember = &self.statements.remember_version;
         let news = transaction.run(remember, &rows, &[]).await?;
-        let news: BTreeSet<&str> = first_texts(&news).collect();
+        let news: HashSet<&str> = first_texts(&news).collect();
         let versions = gone.iter().map(|(entry, version)| (entry.id(), *version));
         let doomed = self.doomed(transaction, versions).await?;
         let mut removed = Vec::new();
@@ -205,7 +205,7 @@ impl<'a> Part<'a> {
     async fn write(
         &self,
         transaction: &mut dyn Transaction,
-        folded: &BTreeMap<&'a str, Folded>,
+        folded: &[Folded],
         outcomes: &mut Outcomes,
     ) -> Result<(), SinkError> {
         let Some((root, children)) = self.statements.tables.split_first() else { return Ok(()) };
@@ -223,7 +223,7 @@ impl<'a> Part<'a> {
             }
         }
         let written = transaction.run(&root.write, &rows, &[]).await?;
-        let written: BTreeSet<&str> = first_texts(&written).collect();
+        let written: HashSet<&str> = first_texts(&written).collect();
         newest.retain(|entry| {
             matches!(entry.task, Task::Write(..))
                 && written.contains(&*self.statements.key_text(entry.id()))
