@@ -119,68 +119,61 @@ impl BindColumn {
     }
 }
 
-/// Rows of cells, all of one width, kept in one piece.
+/// Rows of cells, all of one width, kept by column: most are bound as one array per column.
 #[derive(Clone)]
 pub struct Rows<'a> {
-    width: usize,
-    cells: Vec<Cell<'a>>,
+    count: usize,
+    columns: Vec<Vec<Cell<'a>>>,
 }
 
 impl<'a> Rows<'a> {
     /// No rows yet, of `width` cells each.
     #[must_use]
-    pub const fn new(width: usize) -> Self {
-        Self { width, cells: Vec::new() }
+    pub fn new(width: usize) -> Self {
+        Self { count: 0, columns: vec![Vec::new(); width] }
     }
 
     /// Appends a row. Cells that are missing are NULL, cells beyond the width are dropped.
     pub fn push(&mut self, row: impl IntoIterator<Item = Cell<'a>>) {
-        self.cells.extend(row.into_iter().chain(std::iter::repeat(Cell::Null)).take(self.width));
+        let mut row = row.into_iter();
+        for column in &mut self.columns {
+            column.push(row.next().unwrap_or(Cell::Null));
+        }
+        self.count += 1;
     }
 
     /// Some cells of some rows: those at `places`, in that order, of the rows at `rows`.
     #[must_use]
-    pub fn chosen(&self, rows: impl Iterator<Item = usize>, places: &[usize]) -> Self {
-        let mut chosen = Self::new(places.len());
-        for row in rows {
-            let cells = self.span(row, 1);
-            chosen.push(places.iter().filter_map(|place| cells.get(*place).copied()));
-        }
-        chosen
+    pub fn chosen(&self, rows: impl Iterator<Item = usize> + Clone, places: &[usize]) -> Self {
+        let cell = |column: &Vec<Cell<'a>>, row: usize| column.get(row).copied();
+        let chosen = |place: &usize| {
+            let column = self.columns.get(*place);
+            let cells = rows.clone().map(|row| column.and_then(|column| cell(column, row)));
+            cells.map(|cell| cell.unwrap_or(Cell::Null)).collect()
+        };
+        Self { columns: places.iter().map(chosen).collect(), count: rows.count() }
     }
 
     /// Number of rows.
     #[must_use]
     pub const fn len(&self) -> usize {
-        match self.cells.len().checked_div(self.width) {
-            Some(rows) => rows,
-            None => 0,
-        }
+        self.count
     }
 
     /// Whether there is no row.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.cells.is_empty()
+        self.count == 0
     }
 
-    /// The cells of one column, from row `from` on, at most `count`.
-    pub fn column(
-        &self,
-        column: usize,
-        from: usize,
-        count: usize,
-    ) -> impl Iterator<Item = Cell<'a>> + '_ {
-        let start = from.saturating_mul(self.width).saturating_add(column);
-        self.cells.iter().skip(start).step_by(self.width.max(1)).take(count).copied()
+    /// The cells of one column.
+    pub fn column(&self, column: usize) -> impl Iterator<Item = Cell<'a>> + '_ {
+        self.columns.get(column).into_iter().flatten().copied()
     }
 
-    /// The cells of the rows from `from` on, at most `count` rows, row by row.
-    #[must_use]
-    pub fn span(&self, from: usize, count: usize) -> &[Cell<'a>] {
-        let start = from.saturating_mul(self.width).min(self.cells.len());
-        let end = start.saturating_add(count.saturating_mul(self.width)).min(self.cells.len());
-        self.cells.get(start..end).unwrap_or_default()
+    /// The cells of one row.
+    pub fn row(&self, row: usize) -> impl Iterator<Item = Cell<'a>> + '_ {
+        self.columns.iter().filter_map(move |column| column.get(row).copied())
     }
 }
 
@@ -436,14 +429,17 @@ mod tests {
     }
 
     #[test]
-    fn rows_give_their_columns_and_spans() {
+    fn rows_give_their_columns_and_single_rows() {
         let mut rows = Rows::new(2);
         for number in 0..5 {
             rows.push([Cell::Int(number), Cell::Int(number * 10)]);
         }
-        let tens: Vec<_> =
-            rows.column(1, 1, 3).map(|cell| cell.integer().unwrap().unwrap()).collect();
-        assert_eq!((rows.len(), tens), (5, vec![10, 20, 30]));
-        assert_eq!(rows.span(3, 10).len(), 4);
+        let numbers = |cells: &mut dyn Iterator<Item = Cell<'_>>| -> Vec<i64> {
+            cells.map(|cell| cell.integer().unwrap().unwrap()).collect()
+        };
+        assert_eq!(rows.len(), 5);
+        assert_eq!(numbers(&mut rows.column(1)), [0, 10, 20, 30, 40]);
+        assert_eq!(numbers(&mut rows.row(3)), [3, 30]);
+        assert_eq!(numbers(&mut rows.chosen([4, 0].into_iter(), &[1]).column(0)), [40, 0]);
     }
 }

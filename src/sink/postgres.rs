@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{Arguments, ConnectOptions, PgPool, Row, TypeInfo, ValueRef};
+use sqlx::postgres::{
+    PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgPoolOptions, PgRow,
+};
+use sqlx::{Arguments, ConnectOptions, Encode, PgPool, Row, Type, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
@@ -198,51 +200,62 @@ fn bind_column(
     rows: &Rows<'_>,
     place: usize,
 ) -> Result<(), SinkError> {
-    let cells = rows.column(place, 0, rows.len());
+    let cells = rows.column(place);
     let limit = column.limit;
-    let added = match column.bind {
+    let bound = match column.bind {
         BindType::Text | BindType::Json | BindType::Jsonb => {
-            collect(cells, |cell| text(cell, limit)).map(|cells| arguments.add(cells))
+            bind_array(arguments, cells, |cell| text(cell, limit))
         }
-        BindType::Int2 => collect(cells, Cell::narrow::<i16>).map(|cells| arguments.add(cells)),
-        BindType::Int4 => collect(cells, Cell::narrow::<i32>).map(|cells| arguments.add(cells)),
-        BindType::Int8 => collect(cells, Cell::integer).map(|cells| arguments.add(cells)),
-        BindType::Numeric => collect(cells, Cell::decimal).map(|cells| {
-            let cells: Vec<_> = cells.iter().map(Option::as_deref).collect();
-            arguments.add(cells)
+        BindType::Int2 => bind_array(arguments, cells, Cell::narrow::<i16>),
+        BindType::Int4 => bind_array(arguments, cells, Cell::narrow::<i32>),
+        BindType::Int8 => bind_array(arguments, cells, Cell::integer),
+        BindType::Numeric => {
+            bind_array(arguments, cells, |cell| Ok(cell.decimal()?.map(Cow::into_owned)))
+        }
+        BindType::Float8 => bind_array(arguments, cells, Cell::double),
+        BindType::Boolean => bind_array(arguments, cells, Cell::boolean),
+        BindType::Date => bind_array(arguments, cells, Cell::date),
+        BindType::TimestampTz => bind_array(arguments, cells, Cell::instant),
+        BindType::Timestamp => bind_array(arguments, cells, |cell| {
+            Ok(cell.instant()?.map(|instant| instant.naive_utc()))
         }),
-        BindType::Float8 => collect(cells, Cell::double).map(|cells| arguments.add(cells)),
-        BindType::Boolean => collect(cells, Cell::boolean).map(|cells| arguments.add(cells)),
-        BindType::Date => collect(cells, Cell::date).map(|cells| arguments.add(cells)),
-        BindType::TimestampTz => collect(cells, Cell::instant).map(|cells| arguments.add(cells)),
-        BindType::Timestamp => {
-            let utc = |cell: Cell<'_>| Ok(cell.instant()?.map(|instant| instant.naive_utc()));
-            collect(cells, utc).map(|cells| arguments.add(cells))
-        }
-        BindType::Time => collect(cells, Cell::time).map(|cells| arguments.add(cells)),
-        BindType::Uuid | BindType::UuidBytes => {
-            collect(cells, Cell::uuid).map(|cells| arguments.add(cells))
-        }
-        BindType::Bytes => collect(cells, Cell::bytes).map(|cells| arguments.add(cells)),
+        BindType::Time => bind_array(arguments, cells, Cell::time),
+        BindType::Uuid | BindType::UuidBytes => bind_array(arguments, cells, Cell::uuid),
+        BindType::Bytes => bind_array(arguments, cells, Cell::bytes),
     };
-    match added {
-        Ok(Ok(())) => Ok(()),
-        // the driver could not encode it: a number outside of what the type can hold
-        Ok(Err(_)) => Err(unbindable(statement, Some(column), BindError::OutOfRange)),
-        Err(error) => Err(unbindable(statement, Some(column), error)),
-    }
+    bound.map_err(|error| unbindable(statement, Some(column), error))
 }
 
-fn collect<'a, T>(
+/// Binds cells as one array, written as they are converted. What was bound before an error is of no
+/// use.
+fn bind_array<'a, T>(
+    arguments: &mut PgArguments,
     cells: impl Iterator<Item = Cell<'a>>,
     convert: impl Fn(Cell<'a>) -> Result<Option<T>, BindError>,
-) -> Result<Vec<Option<T>>, BindError> {
-    cells.map(convert).collect()
+) -> Result<(), BindError>
+where
+    T: for<'q> Encode<'q, sqlx::Postgres> + Type<sqlx::Postgres> + PgHasArrayType,
+{
+    let mut refused = None;
+    let converted = cells.map_while(|cell| match convert(cell) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            refused = Some(error);
+            None
+        }
+    });
+    let added = arguments.add(converted.bind_iter());
+    match (refused, added) {
+        (Some(error), _) => Err(error),
+        // the driver could not encode it: a number outside of what the type can hold
+        (None, Err(_)) => Err(BindError::OutOfRange),
+        (None, Ok(())) => Ok(()),
+    }
 }
 
 fn text(cell: Cell<'_>, limit: Option<usize>) -> Result<Option<Cow<'_, str>>, BindError> {
     let text = cell.text(limit)?;
-    if text.as_ref().is_some_and(|text| text.contains('\0')) {
+    if text.as_ref().is_some_and(|text| memchr::memchr(0, text.as_bytes()).is_some()) {
         return Err(BindError::Nul);
     }
     Ok(text)

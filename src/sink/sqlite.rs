@@ -183,11 +183,12 @@ impl Transaction for SqliteTransaction {
         while !takes_rows || done < rows.len() {
             let run = if takes_rows { statement.run(rows.len() - done) } else { 0 };
             let mut arguments = SqliteArguments::default();
-            let cells = rows.span(done, run);
-            arguments.reserve(cells.len() + constants.len(), 0);
-            for (cell, column) in cells.iter().zip(statement.columns.iter().cycle()) {
-                bind(&mut arguments, *cell, column)
-                    .map_err(|error| unbindable(statement, Some(column), error))?;
+            arguments.reserve(run * statement.columns.len() + constants.len(), 0);
+            for row in done..done + run {
+                for (cell, column) in rows.row(row).zip(&statement.columns) {
+                    bind(&mut arguments, cell, column)
+                        .map_err(|error| unbindable(statement, Some(column), error))?;
+                }
             }
             for constant in statement.constants(constants) {
                 bind(&mut arguments, constant, &constant_column(constant))

@@ -2,13 +2,14 @@
 //! the cells that come back.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::{Arguments, Row, TypeInfo, ValueRef};
 use uuid::Uuid;
 
-use crate::plan::{BindColumn, BindError, BindType, Cell, Statement};
+use crate::plan::{BindColumn, BindError, BindType, Cell, Rows, Statement};
 use crate::sink::SinkError;
 use crate::sink::database::{Reply, ReplyRow, unbindable};
 
@@ -30,36 +31,40 @@ pub(super) fn size(cell: Cell<'_>) -> usize {
     }
 }
 
-/// Each cell as a bind of its own.
+/// Each cell of some rows as a bind of its own.
 pub(super) fn bind_cells(
     arguments: &mut MySqlArguments,
     statement: &Statement,
-    cells: &[Cell<'_>],
+    rows: &Rows<'_>,
+    some: Range<usize>,
 ) -> Result<(), SinkError> {
-    arguments.reserve(cells.len(), 0);
-    for (cell, column) in cells.iter().zip(statement.columns.iter().cycle()) {
-        bind(arguments, *cell, column)
-            .map_err(|error| unbindable(statement, Some(column), error))?;
+    arguments.reserve(some.len() * statement.columns.len(), 0);
+    for row in some {
+        for (cell, column) in rows.row(row).zip(&statement.columns) {
+            bind(arguments, cell, column)
+                .map_err(|error| unbindable(statement, Some(column), error))?;
+        }
     }
     Ok(())
 }
 
-/// All cells as one JSON text, an array of arrays.
+/// All cells of some rows as one JSON text, an array of arrays.
 pub(super) fn bind_json(
     arguments: &mut MySqlArguments,
     statement: &Statement,
-    cells: &[Cell<'_>],
+    rows: &Rows<'_>,
+    some: Range<usize>,
 ) -> Result<(), SinkError> {
-    let mut rows = Vec::new();
-    for row in cells.chunks(statement.columns.len().max(1)) {
-        let mut values = Vec::with_capacity(row.len());
-        for (cell, column) in row.iter().zip(&statement.columns) {
-            let value = json(*cell, column);
+    let mut arrays = Vec::with_capacity(some.len());
+    for row in some {
+        let mut values = Vec::with_capacity(statement.columns.len());
+        for (cell, column) in rows.row(row).zip(&statement.columns) {
+            let value = json(cell, column);
             values.push(value.map_err(|error| unbindable(statement, Some(column), error))?);
         }
-        rows.push(serde_json::Value::Array(values));
+        arrays.push(serde_json::Value::Array(values));
     }
-    let added = arguments.add(serde_json::Value::Array(rows).to_string());
+    let added = arguments.add(serde_json::Value::Array(arrays).to_string());
     added.map_err(|_| unbindable(statement, None, BindError::OutOfRange))
 }
 

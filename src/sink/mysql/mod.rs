@@ -191,10 +191,10 @@ impl MysqlTransaction {
             let mut run = 0;
             if statement.binds_cells() {
                 run = statement.run(self.fitting(statement, rows, done)?);
-                bind_cells(&mut arguments, statement, rows.span(done, run))?;
+                bind_cells(&mut arguments, statement, rows, done..done + run)?;
             } else if takes_rows {
                 run = (rows.len() - done).min(MOST_JSON_ROWS);
-                bind_json(&mut arguments, statement, rows.span(done, run))?;
+                bind_json(&mut arguments, statement, rows, done..done + run)?;
             }
             for constant in statement.constants(constants) {
                 bind(&mut arguments, constant, &constant_column(constant))
@@ -228,7 +228,7 @@ impl MysqlTransaction {
         let mut bytes = 0;
         let mut count = 0;
         while from + count < rows.len() {
-            bytes += rows.span(from + count, 1).iter().map(|cell| size(*cell)).sum::<usize>();
+            bytes += rows.row(from + count).map(size).sum::<usize>();
             if count == 0 && bytes > self.most_bytes {
                 let limit = self.most_bytes;
                 return Err(unbindable(statement, None, BindError::TooLarge { limit }));
