@@ -14,7 +14,8 @@ use rowcast::broker::{Broker, BrokerError, ConsumerEvent, OutgoingRecord, TopicS
 use rowcast::error::ErrorClass;
 use tokio::sync::RwLock;
 
-use super::{LONG, Member, append, assert_in_order, battery, fresh, outgoing};
+use super::{LONG, Member, SHORT, append, assert_in_order, battery, fresh, outgoing};
+use crate::support;
 
 /// The outage is alone; everything else runs side by side.
 static BROKER: RwLock<()> = RwLock::const_new(());
@@ -50,6 +51,31 @@ async fn kafka_does_what_a_broker_does() {
     let Some(broker) = broker_with(&[]) else { return };
     let _shared = BROKER.read().await;
     battery::run(&broker).await;
+}
+
+/// librdkafka's own pause would throw it away, and fetch it again up to a second after the resume.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_ahead_of_a_paused_partition_is_kept() {
+    const RECORDS: usize = 30_000;
+    let Some(server) = support::requires_own_kafka() else { return };
+    let servers = ("bootstrap.servers".to_owned(), server.address().to_owned());
+    let broker = KafkaBroker::new(BTreeMap::from([servers])).unwrap();
+    let topic = topic(&broker, "ahead", &[]).await;
+    append(&broker, &topic, 0, RECORDS, 1).await;
+    let mut member = Member::join(&broker, &fresh("group"), &topic);
+    member.until(1).await;
+    for partition in &member.assigned {
+        member.group.pause(partition);
+    }
+    while member.step(SHORT).await.is_some() {}
+    let before = member.records.len();
+    assert!(before < RECORDS, "all had come before the pause");
+    server.kill();
+    for partition in &member.assigned {
+        member.group.resume(partition);
+    }
+    member.until(RECORDS).await;
+    assert_in_order(&member.records);
 }
 
 #[tokio::test(flavor = "multi_thread")]
