@@ -20,7 +20,7 @@ pub struct BatchLimits {
     pub rows: usize,
     /// Bytes of keys, values and headers.
     pub bytes: usize,
-    /// Longest wait of the first record for company.
+    /// Longest wait of the first record for company; it is shorter while batches settle fast.
     pub linger: Duration,
 }
 
@@ -93,9 +93,9 @@ impl Intake {
         0
     }
 
-    /// The next batch; `None` once closed. Cancel-safe. One record larger than the bound makes a
-    /// batch of its own.
-    pub(super) async fn next_batch(&self) -> Option<Vec<Record>> {
+    /// The next batch, at the latest `linger` after its first record; `None` once closed.
+    /// Cancel-safe. One record larger than the bound makes a batch of its own.
+    pub(super) async fn next_batch(&self, linger: Duration) -> Option<Vec<Record>> {
         loop {
             let wake = self.changed.notified();
             let deadline = {
@@ -105,7 +105,7 @@ impl Intake {
                 }
                 let complete =
                     queue.records.len() >= self.limits.rows || queue.bytes >= self.limits.bytes;
-                match queue.first_at.map(|first| first + self.limits.linger) {
+                match queue.first_at.map(|first| first + linger) {
                     Some(deadline) if complete || Instant::now() >= deadline => {
                         return Some(self.take(&mut queue));
                     }
@@ -168,6 +168,8 @@ mod tests {
     use bytes::Bytes;
     use std::sync::Arc;
 
+    const LINGER: Duration = Duration::from_millis(50);
+
     fn record(offset: i64, size: usize) -> Record {
         Record {
             source: TopicPartition::new("t", 0),
@@ -180,7 +182,7 @@ mod tests {
     }
 
     fn limits(rows: usize, bytes: usize) -> BatchLimits {
-        BatchLimits { rows, bytes, linger: Duration::from_millis(50) }
+        BatchLimits { rows, bytes, linger: LINGER }
     }
 
     /// An intake that writes down what it asks for.
@@ -193,7 +195,7 @@ mod tests {
     }
 
     async fn batch_of(intake: &Intake) -> Vec<i64> {
-        let records = intake.next_batch().await.expect("open");
+        let records = intake.next_batch(LINGER).await.expect("open");
         records.iter().map(|record| record.offset.0).collect()
     }
 
@@ -247,7 +249,7 @@ mod tests {
         intake.push(vec![record(0, 1)]);
         let begun = Instant::now();
         assert_eq!(batch_of(&intake).await, [0]);
-        assert_eq!(begun.elapsed(), Duration::from_millis(50));
+        assert_eq!(begun.elapsed(), LINGER);
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,6 +267,6 @@ mod tests {
         intake.push(vec![record(0, 1), record(1, 1)]);
         assert_eq!(intake.close(), 2);
         assert_eq!(intake.push(vec![record(2, 1)]), 1);
-        assert!(intake.next_batch().await.is_none());
+        assert!(intake.next_batch(LINGER).await.is_none());
     }
 }

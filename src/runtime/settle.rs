@@ -44,12 +44,14 @@ impl Settler {
         let owner = take_over(&shared).await;
         let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
         while let Some(batch) = batches.recv().await {
+            let started = Instant::now();
             let Some((outcomes, refused)) = settler.write_rows(&batch).await else { return };
             settler.publish_dead_letters(&batch, &refused).await;
             settler.count(&batch, &outcomes);
             if settler.commit(batch.next).await.is_err() {
                 return;
             }
+            settler.shared.settled_in(started.elapsed());
         }
     }
 

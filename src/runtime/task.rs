@@ -5,7 +5,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
@@ -19,6 +20,10 @@ use super::prepare::{Batch, prepare};
 use super::settle::Settler;
 use crate::broker::Group;
 use crate::model::{Record, TopicPartition};
+
+/// How many times as long as settling a batch takes a record waits for company: under light load a
+/// partition then keeps the database busy for at most a fifth of the time.
+const PATIENCE: u32 = 4;
 
 /// No offset is committed yet.
 const NOTHING_COMMITTED: i64 = -1;
@@ -41,6 +46,8 @@ pub(super) struct Shared {
     /// Records received and neither settled nor released.
     pub(super) in_flight: AtomicUsize,
     pub(super) committed: AtomicI64,
+    /// How long the last batch took to settle, microseconds.
+    last_settled_in: AtomicU64,
     /// No new batch is begun any more.
     pub(super) stopping: CancellationToken,
     /// The partition is taken over and its committed offset known.
@@ -67,6 +74,7 @@ impl Task {
             group,
             in_flight: AtomicUsize::new(0),
             committed: AtomicI64::new(NOTHING_COMMITTED),
+            last_settled_in: AtomicU64::new(0),
             stopping: CancellationToken::new(),
             started: AtomicBool::new(false),
         });
@@ -149,6 +157,20 @@ impl Lag {
 }
 
 impl Shared {
+    /// Tells how long a batch took to settle.
+    pub(super) fn settled_in(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.last_settled_in.store(micros, Ordering::Relaxed);
+    }
+
+    /// How long a first record waits for company: [`PATIENCE`] times what the last batch took to
+    /// settle, at most the linger. So a lone change is written at once, and the more there is to
+    /// write, the larger the batches become.
+    fn linger(&self) -> Duration {
+        let last = Duration::from_micros(self.last_settled_in.load(Ordering::Relaxed));
+        last.saturating_mul(PATIENCE).min(self.stages.batch.linger)
+    }
+
     /// Records are given back unsettled.
     fn release(&self, records: usize) {
         if records > 0 {
@@ -170,7 +192,7 @@ async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
 async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
     // a permit first: no batch is begun before there is room for it
     while let Ok(permit) = to_settle.reserve().await {
-        let Some(records) = shared.intake.next_batch().await else { return };
+        let Some(records) = shared.intake.next_batch(shared.linger()).await else { return };
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
         let batch =
             tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));

@@ -192,7 +192,8 @@ pub(super) struct BatchFile {
     #[serde(default = "default_batch_bytes")]
     pub bytes: Size,
     /// Longest wait for a batch to fill, with a unit: `50ms`, `1s`. Default 50ms, which nobody
-    /// who looks at a table notices.
+    /// who looks at a table notices. A batch waits less while settling one takes less than a
+    /// quarter of that: batches are small and soon under light load, large under a backlog.
     #[serde(default = "default_linger")]
     pub linger: String,
 }
