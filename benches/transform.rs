@@ -29,7 +29,7 @@ const CLAIM_RULES: &str = include_str!("rules/explanation-of-benefit.json");
 
 /// As in the command.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One document and the rules it is to be transformed by.
 struct Case {

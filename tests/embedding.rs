@@ -88,7 +88,7 @@ impl Transformer for Names {
             let root = rows.root([gender]);
             for family in families.split(' ') {
                 let letters = i64::try_from(family.len()).unwrap_or(i64::MAX);
-                rows.child(1, root, [Value::Text(family.to_owned()), Value::Int(letters)]);
+                rows.child(1, root, [Value::Text(family.into()), Value::Int(letters)]);
             }
         }
         Ok(vec![rows.finish()])

@@ -116,7 +116,7 @@ fn root_rows(root: &RootTable, made: ResourceRows) -> Map<String, serde_json::Va
 fn cell(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
-        Value::Text(text) => json!(text),
+        Value::Text(text) => json!(text.as_str()),
         Value::Int(number) => json!(number),
         Value::Double(number) => json!(number),
         Value::Boolean(truth) => json!(truth),

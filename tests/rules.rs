@@ -92,7 +92,7 @@ fn value(rule: &serde_json::Value, document: &str) -> Result<Value, Box<Refusal>
 }
 
 fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
+    Value::Text(value.into())
 }
 
 const ANN: &str = r#"{"resourceType":"Patient","id":"123","name":[

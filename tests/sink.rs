@@ -367,7 +367,7 @@ async fn a_check_and_a_foreign_key_have_their_causes() {
             .collect();
         bare.execute_ddl(&ddl).await.unwrap();
         let sink = fixture::TestSink::new(&database, bare).await;
-        let text = |text: &str| Value::Text(text.to_owned());
+        let text = |text: &str| Value::Text(text.into());
         let results = sink
             .write(&[
                 named("1", 1, 0, text("ok")),
@@ -391,8 +391,8 @@ async fn postgres_is_spared_a_nul_and_a_text_that_is_too_long() {
         let long = "ä".repeat(21);
         let batch = [
             named("1", 1, 0, Value::Text("a\0b".into())),
-            named("2", 1, 1, Value::Text(long)),
-            named("3", 1, 2, Value::Text("ä".repeat(20))),
+            named("2", 1, 1, Value::Text(long.into())),
+            named("3", 1, 2, Value::Text("ä".repeat(20).into())),
         ];
         let results = sink.write(&batch).await;
         for (at, cause) in [(0, Cause::DataException), (1, Cause::ValueTooLong)] {

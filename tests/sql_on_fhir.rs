@@ -164,7 +164,7 @@ fn change(document: &Document) -> Change {
 fn shown(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
-        Value::Text(text) => json!(text),
+        Value::Text(text) => json!(text.as_str()),
         Value::Int(number) => json!(number),
         Value::Decimal(decimal) => {
             serde_json::from_str(&decimal.to_plain_string()).expect("a number")

@@ -82,7 +82,7 @@ fn refused(view: &Json, document: &str) -> Box<Refusal> {
 }
 
 fn text(value: &str) -> Value {
-    Value::Text(value.to_owned())
+    Value::Text(value.into())
 }
 
 const ANN: &str = r#"{"resourceType":"Patient","id":"123","active":true,"birthDate":"1974-03",
@@ -735,7 +735,7 @@ fn the_example_of_the_documentation_makes_the_rows_that_it_shows() {
     let sets = run(&rules, example(&page, 1)).expect("rows").remove(0).row_sets.expect("sets");
     let cells = sets[1].rows.iter().map(|row| {
         row.iter().map(|value| match value {
-            Value::Text(text) => text.clone(),
+            Value::Text(text) => text.to_string(),
             Value::Int(number) => number.to_string(),
             _ => "NULL".to_owned(),
         })

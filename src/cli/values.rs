@@ -10,7 +10,7 @@ use crate::model::Value;
 pub(super) fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => json!(null),
-        Value::Text(text) => json!(text),
+        Value::Text(text) => json!(text.as_str()),
         Value::Int(number) => json!(number),
         // text, so that no digit is lost on the way through a reader's floats
         Value::Decimal(decimal) => json!(decimal.to_plain_string()),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::{Origin, ResourceKey, TableIndex, Version};
@@ -13,8 +14,8 @@ use super::{Origin, ResourceKey, TableIndex, Version};
 pub enum Value {
     /// SQL NULL.
     Null,
-    /// `STRING`.
-    Text(String),
+    /// `STRING`. Most texts of a row are short: up to 24 bytes lie in the row itself.
+    Text(CompactString),
     /// `INT` and `BIGINT`.
     Int(i64),
     /// `DECIMAL`: keeps the digits as written.

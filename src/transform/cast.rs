@@ -161,7 +161,7 @@ impl<'d> Scalar<'d> {
         };
         let text = text.as_ref();
         let value = match to {
-            ColumnType::String => Some(Value::Text(text.to_owned())),
+            ColumnType::String => Some(Value::Text(text.into())),
             ColumnType::Int => return self.integer(text, to, i64::from(i32::MAX)),
             ColumnType::BigInt => return self.integer(text, to, i64::MAX),
             ColumnType::Decimal => decimal(text).map(Value::Decimal),

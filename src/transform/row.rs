@@ -14,6 +14,7 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use compact_str::CompactString;
 use sonic_rs::JsonValueTrait as _;
 use uuid::Uuid;
 
@@ -201,7 +202,7 @@ impl<'d> Run<'d> {
             Fill::ParentReference => row.push(parent_reference.clone()),
             Fill::Constant(value) => row.push(value.clone()),
             Fill::ResourceId if to == ColumnType::String => {
-                let id = self.change.resource.id.to_string();
+                let id = (*self.change.resource.id).into();
                 append(row, || Value::Text(id));
             }
             Fill::ResourceId => {
@@ -239,8 +240,7 @@ fn plain_cell(column: &ColumnProgram, focus: &Focus<'_>, row: &mut Row) -> bool 
         && filled.maximum.is_none()
         && filled.strategy != MultipleStrategy::Json;
     if let Some(text) = found.and_then(|node| node.as_str()).filter(|_| as_it_stands) {
-        let text = text.to_owned();
-        append(row, || Value::Text(text));
+        append(row, || Value::Text(text.into()));
         return true;
     }
     let item = found.map(Item::untyped);
@@ -297,7 +297,7 @@ pub(super) fn choose(
 }
 
 /// Text within `maximumSize`.
-fn fit(mut text: String, maximum: Maximum) -> Result<Value, Box<TransformError>> {
+fn fit(mut text: CompactString, maximum: Maximum) -> Result<Value, Box<TransformError>> {
     let Some((end, _)) = text.char_indices().nth(maximum.size) else {
         return Ok(Value::Text(text));
     };

@@ -125,7 +125,7 @@ impl<'c> Rows<'c> {
             row.push(match &column.source {
                 ColumnSource::Id => Value::Uuid(id),
                 ColumnSource::Version => Value::Int(self.version.get()),
-                ColumnSource::SourceResourceId => Value::Text(self.change.resource.id.to_string()),
+                ColumnSource::SourceResourceId => Value::Text((*self.change.resource.id).into()),
                 ColumnSource::ParentReference => parent.clone(),
                 ColumnSource::Rule { .. } => values.next().expect("a value for every column"),
             });

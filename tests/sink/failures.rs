@@ -44,7 +44,7 @@ async fn every_code_of_postgres_is_treated_by_its_class() {
             ("25006", ErrorClass::Fatal),
             ("XX001", ErrorClass::Fatal),
         ] {
-            let name = Value::Text(code.to_owned());
+            let name = Value::Text(code.into());
             let error = sink.try_apply(&[named("1", 1, 0, name)]).await.unwrap_err();
             assert_eq!(error.class(), class, "{code}: {error}");
             let told = format!("{error:?}");
@@ -88,7 +88,7 @@ async fn a_widened_column_is_noticed() {
             continue; // no column there has a limit
         }
         let sink = database.sink(catalog()).await;
-        let long = named("1", 1, 0, Value::Text("x".repeat(30)));
+        let long = named("1", 1, 0, Value::Text("x".repeat(30).into()));
         let results = sink.write(std::slice::from_ref(&long)).await;
         assert_eq!(results[0].as_ref().unwrap_err().cause, Cause::ValueTooLong);
         let alter = "ALTER TABLE patient ALTER COLUMN name TYPE text";
@@ -110,7 +110,7 @@ fn mapped(id_type: ColumnType) -> Catalog {
 }
 
 fn mapped_upsert(id: &str, value: &Value, version: i64, offset: i64) -> RowChange {
-    let text = Value::Text(id.to_owned());
+    let text = Value::Text(id.into());
     let contact = Value::Uuid(super::fixture::row_id("contact", id, 0));
     let number = Value::Int(version);
     let rows = [

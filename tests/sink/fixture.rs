@@ -319,7 +319,7 @@ pub(crate) fn row_id(table: &str, id: &str, element: usize) -> Uuid {
 }
 
 fn managed(table: &str, id: &str, version: i64, element: usize) -> Vec<Value> {
-    vec![Value::Uuid(row_id(table, id, element)), Value::Int(version), Value::Text(id.to_owned())]
+    vec![Value::Uuid(row_id(table, id, element)), Value::Int(version), Value::Text(id.into())]
 }
 
 /// The rows of a patient: one address per city, one line per address.
@@ -331,11 +331,11 @@ fn patient_rows(id: &str, version: i64, name: Value, cities: &[&str]) -> Resourc
     for (at, city) in cities.iter().enumerate() {
         let mut address = managed("address", id, version, at);
         address.push(Value::Uuid(row_id("patient", id, 0)));
-        address.push(Value::Text((*city).to_owned()));
+        address.push(Value::Text((*city).into()));
         addresses.push(address);
         let mut line = managed("line", id, version, at);
         line.push(Value::Uuid(row_id("address", id, at)));
-        line.push(Value::Text(format!("{city} 1")));
+        line.push(Value::Text(format!("{city} 1").into()));
         lines.push(line);
     }
     let sets = [vec![patient], addresses, lines];
@@ -359,10 +359,10 @@ fn upsert_rows(id: &str, version: i64, offset: i64, rows: ResourceRows) -> RowCh
 /// A patient with these names in each of the views.
 pub(crate) fn shown_in_all(id: &str, version: i64, offset: i64, views: &[&[&str]]) -> RowChange {
     let rows_of = |(root, names): (usize, &&[&str])| {
-        let guard = vec![Value::Text(id.to_owned()), Value::Int(version)];
+        let guard = vec![Value::Text(id.into()), Value::Int(version)];
         let rows = (0..).zip(*names).map(|(at, name)| {
             let mut row = managed("view", id, version, at);
-            row.push(Value::Text((*name).to_owned()));
+            row.push(Value::Text((*name).into()));
             row
         });
         let sets = [vec![guard], rows.collect()];
@@ -381,7 +381,7 @@ pub(crate) fn shown(id: &str, version: i64, offset: i64, names: &[&str]) -> RowC
 
 /// A patient whose name and only city tell its version.
 pub(crate) fn upsert(id: &str, version: i64, offset: i64) -> RowChange {
-    let name = Value::Text(format!("name {version}"));
+    let name = Value::Text(format!("name {version}").into());
     upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {version}")]))
 }
 

@@ -45,7 +45,7 @@ async fn every_number_is_treated_by_its_class() {
         ),
     ] {
         for number in numbers {
-            let name = Value::Text(number.to_string());
+            let name = Value::Text(number.to_string().into());
             let error = sink.try_apply(&[named("1", 1, 0, name)]).await.unwrap_err();
             assert_eq!(error.class(), class, "{number}: {error}");
             let told = format!("{error:?}");
@@ -59,7 +59,7 @@ async fn every_number_is_treated_by_its_class() {
 #[tokio::test]
 async fn a_value_that_the_server_refuses_has_its_cause_and_is_never_quoted() {
     let Some(database) = mariadb().await else { return };
-    let text = |text: String| Value::Text(text);
+    let text = |text: String| Value::Text(text.into());
     let instant = chrono::DateTime::from_timestamp(5_000_000_000, 0).unwrap();
     for (kind, column_type, value, cause, column) in [
         ("tinytext", ColumnType::String, text("secret".repeat(50)), Cause::ValueTooLong, true),
@@ -229,7 +229,8 @@ async fn rows_larger_than_a_packet_together_are_written_and_one_alone_is_refused
     let Some(database) = mariadb().await else { return };
     let columns = vec![rule("raw", ColumnType::String)];
     let sink = database.sink(catalog_of(vec![table("mine", None, columns)], false)).await;
-    let row = |id: usize, size| plain(&format!("{id}"), 1, vec![Value::Text("x".repeat(size))]);
+    let row =
+        |id: usize, size| plain(&format!("{id}"), 1, vec![Value::Text("x".repeat(size).into())]);
     let mut batch: Vec<_> = (0..20).map(|id| row(id, 1 << 20)).collect();
     batch.push(row(20, 17 << 20));
     let results = sink.write(&batch).await;

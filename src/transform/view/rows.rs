@@ -36,7 +36,7 @@ pub(in crate::transform) fn row_sets(
     version: Version,
     document: &Document,
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
-    let id = Value::Text(change.resource.id.to_string());
+    let id = Value::Text((*change.resource.id).into());
     let version = Value::Int(version.get());
     let mut run =
         Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES, found: Vec::new() };
@@ -216,7 +216,8 @@ impl<'d> Run<'d> {
     /// Counts a part of a row.
     fn spend(&mut self, row: &Row) -> Result<(), Box<Refusal>> {
         let bytes = row.iter().map(|value| match value {
-            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Text(text) => text.len(),
+            Value::Json(text) => text.len(),
             Value::Binary(bytes) => bytes.len(),
             _ => 0,
         });
