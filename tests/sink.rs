@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so
 
+mod apply;
 mod ddl;
 mod failures;
 pub(crate) mod fixture;

@@ -24,6 +24,9 @@ use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Rows, Sqlite, Statement,
 };
 
+/// The schema that is the file itself.
+const MAIN: &str = "main";
+
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A SQLite database.
@@ -97,7 +100,10 @@ impl Database for SqliteDatabase {
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
         let failed = |error| Attempt::to("reading the live schema").failed(error, judge);
-        let schema = table.schema.as_deref().unwrap_or("main");
+        let schema = table.schema.as_deref().unwrap_or(MAIN);
+        if schema != MAIN && !self.has_schema(schema).await? {
+            return Ok(None);
+        }
         let mut key = Vec::new();
         let mut columns = Vec::new();
         let rows = sqlx::query(COLUMNS).bind(&*table.name).bind(schema).fetch_all(&self.pool);

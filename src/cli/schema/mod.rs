@@ -17,7 +17,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     topology: Option<TopologyArguments>,
     #[command(flatten)]
-    show: Show,
+    show: Shown,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -27,7 +27,7 @@ enum Command {
         #[command(flatten)]
         topology: TopologyArguments,
         #[command(flatten)]
-        show: Show,
+        show: Shown,
     },
     /// Compare the live schema with the rules: what is missing, does not fit, or is not filled.
     ///
@@ -55,7 +55,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Show {
+struct Shown {
     /// Whose DDL; default: that of the database the topology names.
     #[arg(long, value_enum)]
     dialect: Option<DialectName>,
@@ -115,7 +115,7 @@ pub(super) async fn schema(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// All tables, the bookkeeping tables first, as one script.
-fn print_ddl(topology: &TopologyArguments, show: &Show) -> Result<(), Failure> {
+fn print_ddl(topology: &TopologyArguments, show: &Shown) -> Result<(), Failure> {
     let application = super::open(topology)?;
     let dialect = show.dialect.map_or_else(|| application.dialect(), DialectName::dialect);
     let mut statements: Vec<_> = bookkeeping_ddl(dialect).into_iter().map(|(_, ddl)| ddl).collect();
