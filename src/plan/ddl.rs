@@ -187,7 +187,10 @@ impl Definition<'_> {
         let mut options = dialect.table_options().to_owned();
         match dialect.comments() {
             Comments::Lines => opening = format!("  -- {about}\n"),
-            Comments::Clauses => options += &format!(" COMMENT={}", dialect.text(&about)),
+            Comments::Clauses => {
+                options.push_str(" COMMENT=");
+                options.push_str(&dialect.text(&about));
+            }
             Comments::Statements => {
                 let about = dialect.text(&about);
                 following.insert(0, format!("COMMENT ON TABLE {quoted} IS {about}"));

@@ -37,7 +37,7 @@ fn the_ddl_of_every_dialect_is_as_reviewed() {
     for (name, dialect) in dialects {
         let schema = if name == "sqlite" { "main." } else { "clinical." };
         let ddl = catalog_ddl(dialect, &reviewed(schema), ForeignKeys::Declared);
-        let text = ddl.iter().map(|ddl| format!("{ddl};\n")).collect::<String>();
+        let text = ddl.join(";\n") + ";\n";
         let path = format!("{}/tests/fixtures/ddl/{name}.sql", env!("CARGO_MANIFEST_DIR"));
         let path = Path::new(&path);
         if std::env::var_os("ROWCAST_BLESS").is_some() {

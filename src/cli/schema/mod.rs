@@ -124,8 +124,15 @@ fn print_ddl(topology: &TopologyArguments, show: &Shown) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Statements for a reader, a pipe or a file.
+/// Statements for a reader, a pipe or a file: what belongs to a table follows it.
 fn script(statements: &[String]) -> String {
-    let statements: Vec<_> = statements.iter().map(|ddl| format!("{ddl};")).collect();
-    statements.join("\n\n")
+    let mut script = String::new();
+    for ddl in statements {
+        if !script.is_empty() {
+            script.push_str(if ddl.contains('\n') { "\n\n" } else { "\n" });
+        }
+        script.push_str(ddl);
+        script.push(';');
+    }
+    script
 }
