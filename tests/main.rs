@@ -21,6 +21,7 @@ mod pipeline;
 mod proof;
 mod rules;
 mod runtime;
+mod schema;
 mod services;
 mod sink;
 mod sql_on_fhir;

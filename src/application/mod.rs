@@ -23,9 +23,9 @@ use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::broker::kafka::KafkaBroker;
 use crate::model::{Catalog, ColumnSource};
-use crate::plan::Dialect;
+use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
-use crate::sink::{DatabaseKind, SinkError, SqlSink, TaskIdentity};
+use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
 use crate::source::{DecodeSettings, Decoder, VersionFrom};
 use crate::topology::{self, BrokerChoice, Setting, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
@@ -128,17 +128,17 @@ impl Application {
 
     /// Creates the tables that are missing, of all transformers and those that rowcast keeps its
     /// books in: for trying out and tests. `rowcast schema` prints the same DDL for databases of
-    /// consequence.
+    /// consequence, and `rowcast schema apply` completes them.
     ///
     /// # Errors
     /// As [`Application::check`]; [`ApplicationError::Sink`] if a table cannot be made.
     pub async fn create_tables(&self) -> Result<(), ApplicationError> {
         self.check()?;
-        let sink = self.sink("create_tables").await?;
-        let missing = sink.check_schema().await?.into_iter();
-        let missing = missing.filter(|problem| problem.column.is_none());
-        sink.execute_ddl(&missing.map(|problem| problem.ddl).collect::<Vec<_>>()).await?;
-        sink.close().await;
+        let schema = self.schema()?;
+        let mut missing = schema.compare(ForeignKeys::default()).await?;
+        missing.retain(|problem| problem.column.is_none());
+        schema.execute(&creating(&missing)).await.map_err(|unfinished| unfinished.error)?;
+        schema.close().await;
         Ok(())
     }
 
@@ -246,6 +246,14 @@ impl Application {
             }
             BrokerChoice::Embedded { path } => Arc::new(EmbeddedBroker::open(path).await?),
         })
+    }
+
+    /// The database, to compare its schema with the tables of all transformers; not contacted yet.
+    ///
+    /// # Errors
+    /// [`SinkError`] if the URL cannot be used.
+    pub fn schema(&self) -> Result<DatabaseSchema, SinkError> {
+        DatabaseSchema::open(self.topology.sink.url.expose(), Arc::new(self.catalog().clone()))
     }
 
     /// The database, connected, its schema not yet compared. `cluster_id`: the broker's, which

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases};
-use crate::plan::{SchemaProblem, Severity};
+use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
 use crate::topology::BrokerChoice;
 
 /// Options of `check`.
@@ -43,9 +43,9 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     if arguments.offline {
         return held(failed);
     }
-    // the identity matters for writing only
-    let sink = application.sink("check").await?;
-    let problems = sink.check_schema().await?;
+    let schema = application.schema()?;
+    let problems = schema.compare(ForeignKeys::default()).await?;
+    schema.close().await;
     refuse(&problems)?;
     eprintln!("schema: fits");
     held(failed)
@@ -64,27 +64,33 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(refusal(problems));
     }
-    for problem in problems {
+    warn(problems);
+    Ok(())
+}
+
+fn warn(problems: &[SchemaProblem]) {
+    for problem in problems.iter().filter(|problem| problem.severity == Severity::Warning) {
         eprintln!("warning: {problem}");
     }
-    Ok(())
 }
 
 /// A live schema that does not fit.
 pub(super) fn refusal(problems: &[SchemaProblem]) -> Failure {
-    let mut errors = Vec::new();
-    let mut mending = Vec::new();
-    for problem in problems {
-        match problem.severity {
-            Severity::Warning => eprintln!("warning: {problem}"),
-            Severity::Error => errors.push(problem.to_string()),
+    warn(problems);
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let errors: Vec<_> = errors.map(ToString::to_string).collect();
+    let told = problems.iter().filter(|problem| problem.severity > Severity::Information);
+    let mending = told.flat_map(|problem| match &problem.mending {
+        Mending::Create(statements) | Mending::Change(statements) => {
+            statements.iter().map(|ddl| format!("{ddl};")).collect()
         }
-        let ddl = problem.ddl.trim_end().trim_end_matches(';');
-        let ddl = if ddl.starts_with("--") { ddl.to_owned() } else { format!("{ddl};") };
-        if !problem.ddl.is_empty() && !mending.contains(&ddl) {
-            mending.push(ddl);
-        }
-    }
-    let advice = format!("this DDL would mend it:\n\n{}\n", mending.join("\n"));
+        Mending::Advice(advice) => vec![format!("-- {advice}")],
+        Mending::Nothing => Vec::new(),
+    });
+    let mending: Vec<_> = mending.collect();
+    let advice = format!(
+        "this DDL would mend it (`rowcast schema apply` creates what is missing):\n\n{}\n",
+        mending.join("\n")
+    );
     Failure::configuration(&errors).advising(advice)
 }

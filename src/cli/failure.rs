@@ -78,6 +78,12 @@ impl Failure {
         Self { code: 78, lines }
     }
 
+    /// The live schema does not fit the rules: exit code 78. What is wrong was printed already.
+    #[must_use]
+    pub fn unfit(message: impl Into<String>) -> Self {
+        Self { code: 78, lines: vec![format!("error: {}", message.into())] }
+    }
+
     /// Problems of files: exit code 78.
     #[must_use]
     pub fn problems(problems: &[Problem]) -> Self {

@@ -34,7 +34,8 @@ Examples:
   rowcast check --topology clinical.yaml                  rules, topology and the live schema
   rowcast check --topology clinical.yaml --offline --cases  golden cases: changes, and the rows they must become
   rowcast explain --topology clinical.yaml patient.json   what a resource becomes, and why
-  rowcast schema --topology clinical.yaml | psql ...      create the tables
+  rowcast schema --topology clinical.yaml                 the tables, as DDL; no connection needed
+  rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
   rowcast dead-letters list --topology clinical.yaml      what was refused, and why
 
@@ -63,7 +64,7 @@ enum Command {
     Check(check::Arguments),
     /// Show what a resource becomes, or what a FHIRPath yields; nothing is written.
     Explain(explain::Arguments),
-    /// Print the DDL for the rules in the sink's dialect.
+    /// Print the DDL for the rules; compare the live schema with them; create what is missing.
     Schema(schema::Arguments),
     /// Find out what was refused and why, and replay it.
     #[command(subcommand)]
@@ -140,7 +141,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Produce(arguments) => produce::produce(arguments).await,
         Command::Check(arguments) => check::check(arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments),
-        Command::Schema(arguments) => schema::schema(&arguments),
+        Command::Schema(arguments) => schema::schema(arguments).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
         Command::Offsets(command) => offsets::offsets(command).await,
         Command::Topology(arguments) => topology::topology(&arguments),

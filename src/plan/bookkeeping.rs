@@ -4,6 +4,9 @@
 //! statements.
 
 use super::dialect::Dialect;
+use super::live::LiveSchema;
+use super::schema::{Mending, ProblemKind, SchemaProblem, Severity};
+use crate::model::TableName;
 
 /// The type of a column of rowcast's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,47 @@ pub(super) static WITH_LOCKS: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &T
 pub fn bookkeeping_ddl(dialect: &dyn Dialect) -> Vec<(&'static str, String)> {
     let tables = dialect.own_tables().iter();
     tables.map(|table| (table.name, create(dialect, table))).collect()
+}
+
+/// What is missing of the tables: whole ones are made at start too, columns never.
+#[must_use]
+pub fn compare_bookkeeping(dialect: &dyn Dialect, live: &LiveSchema) -> Vec<SchemaProblem> {
+    let mut problems = Vec::new();
+    for table in dialect.own_tables() {
+        let problem = |severity, kind, column: Option<&str>, message: &str, ddl| SchemaProblem {
+            severity,
+            kind,
+            table: table.name.to_owned(),
+            column: column.map(ToOwned::to_owned),
+            message: message.to_owned(),
+            mending: Mending::Create(vec![ddl]),
+        };
+        let name = TableName { schema: None, name: table.name.into() };
+        let Some(found) = live.table(&name) else {
+            let kind = ProblemKind::MissingTable;
+            let message = "rowcast's own table is missing; `run` creates it too, if it may";
+            problems.push(problem(
+                Severity::Information,
+                kind,
+                None,
+                message,
+                create(dialect, table),
+            ));
+            continue;
+        };
+        let columns = table.key.iter().chain(table.needed).chain(table.optional);
+        for (column, own_type) in columns.filter(|(name, _)| found.column(name).is_none()) {
+            let (quoted, own_type) = (dialect.quote(column), dialect.own_type(*own_type));
+            problems.push(problem(
+                Severity::Error,
+                ProblemKind::MissingColumn,
+                Some(column),
+                "the column of rowcast's own is missing",
+                format!("ALTER TABLE {} ADD COLUMN {quoted} {own_type}", table.name),
+            ));
+        }
+    }
+    problems
 }
 
 fn create(dialect: &dyn Dialect, table: &OwnTable) -> String {

@@ -11,8 +11,11 @@ use std::sync::Arc;
 
 use super::bookkeeping::{self, OwnTable, OwnType};
 use super::cell::{BindColumn, BindType};
+use super::comment::Comments;
 use super::found_by::FoundBy;
-use super::schema::LiveColumn;
+use super::live::LiveColumn;
+use super::names::{self, Named};
+use super::schema::Mending;
 use super::statement::Statement;
 use super::target::{Target, TargetColumn};
 use crate::model::{Column, ColumnType, TableName};
@@ -89,20 +92,41 @@ pub trait Dialect: Send + Sync {
         self.table_options()
     }
 
-    /// What names the foreign key of a table in our DDL, where the database's own name for it would
-    /// not do.
-    fn foreign_key_name(&self, _table: &TableName) -> String {
-        String::new()
+    /// How our DDL says what a table or a column is for.
+    fn comments(&self) -> Comments;
+
+    /// Whether an identifier may be this long.
+    fn takes_name(&self, name: &str) -> bool;
+
+    /// A text constant of our DDL.
+    fn text(&self, text: &str) -> String {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
+    /// DDL of a schema unless it is there, where the database has schemas to create.
+    fn create_schema(&self, schema: &str) -> Option<String> {
+        Some(format!("CREATE SCHEMA IF NOT EXISTS {}", self.quote(schema)))
+    }
+
+    /// What makes an index on a column within CREATE TABLE, where the dialect can.
+    fn index_clause(&self, _table: &TableName, _column: &str) -> Option<String> {
+        None
     }
 
     /// DDL of an index on one or several columns.
-    fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String;
+    fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {
+        let (named, kind) =
+            if unique { (Named::UniqueIndex, "UNIQUE INDEX") } else { (Named::Index, "INDEX") };
+        let name =
+            self.quote(&names::name(|name| self.takes_name(name), &table.name, columns, named));
+        format!("CREATE {kind} {name} ON {} ({})", self.table(table), self.list(columns))
+    }
 
-    /// DDL that gives a column another type, or the advice where there is none.
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> String;
+    /// What gives a column another type.
+    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending;
 
-    /// DDL that lets a column be NULL, or the advice where there is none.
-    fn drop_not_null(&self, table: &TableName, column: &str) -> String;
+    /// What lets a column be NULL.
+    fn drop_not_null(&self, table: &TableName, column: &str) -> Mending;
 
     /// The present moment, in the type of `rowcast_tombstone.at`.
     fn now(&self) -> &'static str;

@@ -7,12 +7,15 @@
 
 mod bookkeeping;
 mod cell;
+mod comment;
 mod ddl;
 mod dialect;
 mod fold;
 mod found_by;
 mod history;
+mod live;
 mod mysql;
+mod names;
 mod postgres;
 #[cfg(test)]
 mod sample;
@@ -21,16 +24,18 @@ mod sqlite;
 mod statement;
 mod target;
 
-pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl};
+pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl, compare_bookkeeping};
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
-pub use ddl::{TableKind, catalog_ddl, table_ddl};
+pub use comment::Comments;
+pub use ddl::{ForeignKeys, TableKind, catalog_ddl, schemas, table_ddl, tables_of};
 pub use dialect::{Accepted, Access, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
+pub use live::{LiveColumn, LiveSchema, LiveTable};
 pub use mysql::Mysql;
 pub use postgres::Postgres;
-pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
+pub use schema::{Mending, ProblemKind, SchemaProblem, Severity, broken, compare, creating};
 pub use sqlite::Sqlite;
 pub use statement::{Statement, Step};
 pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};

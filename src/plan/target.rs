@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::cell::{BindColumn, BindType};
 use super::dialect::{Access, Dialect};
 use super::found_by::FoundBy;
-use super::schema::LiveTable;
+use super::live::LiveTable;
 use super::statement::Statement;
 use crate::model::{ColumnSource, Guard, RootTable, Table, TableName};
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::SinkError;
+use super::schema::Unfinished;
 use crate::error::{Place, Refusal, Stage};
 use crate::model::TableName;
 use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Rows, Statement};
@@ -98,8 +99,11 @@ pub(super) trait Database: Send + Sync {
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError>;
     /// A table as it is; `None` if there is none of this name.
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError>;
-    /// Creates the bookkeeping tables that are missing.
-    async fn create_bookkeeping(&self) -> Result<(), SinkError>;
+    /// Whether it has a schema of this name.
+    async fn has_schema(&self, schema: &str) -> Result<bool, SinkError>;
+    /// Runs DDL on a connection of its own, each statement for `limit` at most, in one transaction
+    /// where the database undoes DDL. Locks are waited for no longer than otherwise.
+    async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished>;
     /// Ends all connections.
     async fn close(&self);
 }
@@ -152,11 +156,20 @@ pub(super) async fn answer<T>(
     attempted: &'static str,
     work: impl Future<Output = Result<T, SinkError>>,
 ) -> Result<T, SinkError> {
-    match tokio::time::timeout(ANSWER_LIMIT, work).await {
+    answer_within(ANSWER_LIMIT, attempted, work).await
+}
+
+/// Waits for the database this long.
+pub(super) async fn answer_within<T>(
+    limit: Duration,
+    attempted: &'static str,
+    work: impl Future<Output = Result<T, SinkError>>,
+) -> Result<T, SinkError> {
+    match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_) => Err(SinkError::Unavailable {
             attempted,
-            reason: format!("no answer within {} s", ANSWER_LIMIT.as_secs()),
+            reason: format!("no answer within {} s", limit.as_secs()),
         }),
     }
 }

@@ -4,12 +4,15 @@
 //! back, else (an error, a cancelled task) it takes it along, so that nothing half done goes back to
 //! the pool.
 
+use std::time::Duration;
+
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Executor, Pool};
 
 use super::SinkError;
 use super::classify::{Attempt, Verdict};
-use super::database::{CONNECT_LIMIT, answer};
+use super::database::{CONNECT_LIMIT, answer, answer_within, asserted};
+use super::schema::Unfinished;
 
 /// A connection in a transaction.
 pub(super) struct Held<D: Database> {
@@ -38,6 +41,45 @@ where
             Ok(held)
         })
         .await
+    }
+
+    /// Runs DDL, each statement for `limit` at most. It says of all before the one that failed that they
+    /// are done.
+    pub(super) async fn change(
+        &mut self,
+        statements: &[String],
+        limit: Duration,
+    ) -> Result<(), Unfinished> {
+        let attempted = "changing the schema";
+        let judge = self.judge;
+        for (done, statement) in statements.iter().enumerate() {
+            let text = asserted(statement.as_str().into());
+            let result = answer_within(limit, attempted, async {
+                let done = sqlx::raw_sql(text).execute(self.connection()).await;
+                done.map_err(|error| Attempt::to(attempted).failed(error, judge))
+            });
+            result.await.map_err(|error| Unfinished {
+                statement: Some(statement.clone()),
+                done,
+                error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The same, and commits; if one fails all are undone.
+    pub(super) async fn change_together(
+        mut self,
+        statements: &[String],
+        limit: Duration,
+    ) -> Result<(), Unfinished> {
+        match self.change(statements, limit).await {
+            Ok(()) => self.commit().await.map_err(Unfinished::at_all),
+            Err(unfinished) => {
+                self.rollback().await;
+                Err(Unfinished { done: 0, ..unfinished })
+            }
+        }
     }
 
     /// The connection.

@@ -12,6 +12,7 @@ mod held;
 mod isolate;
 mod mysql;
 mod postgres;
+mod schema;
 mod sql;
 mod sqlite;
 mod transaction;
@@ -19,6 +20,7 @@ mod transaction;
 use async_trait::async_trait;
 
 pub use self::isolate::write;
+pub use self::schema::{DatabaseSchema, Unfinished};
 pub use self::sql::{DatabaseKind, SqlSink};
 pub use self::transaction::{Keying, TaskIdentity};
 use crate::model::{Offset, RowChange, TopicPartition};

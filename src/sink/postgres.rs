@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::str::FromStr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{
@@ -12,15 +13,18 @@ use sqlx::{Arguments, ConnectOptions, Encode, PgPool, Row, Type, TypeInfo, Value
 use super::SinkError;
 use super::classify::{self, Attempt};
 use super::database::{
-    CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow, STATEMENT_LIMIT,
-    Transaction, answer, asserted, unbindable,
+    ANSWER_LIMIT, CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow,
+    STATEMENT_LIMIT, Transaction, answer, asserted, unbindable,
 };
 use super::held::Held;
+use super::schema::Unfinished;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Postgres, Rows,
-    Statement, bookkeeping_ddl,
+    Statement,
 };
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// A PostgreSQL database.
 pub(super) struct PostgresDatabase {
@@ -78,8 +82,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
-        Ok(Box::new(PostgresTransaction(Held::begin(&self.pool, begin, classify::postgres).await?)))
+        Ok(Box::new(PostgresTransaction(Held::begin(&self.pool, BEGIN, classify::postgres).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
@@ -122,30 +125,22 @@ impl Database for PostgresDatabase {
         }))
     }
 
-    async fn create_bookkeeping(&self) -> Result<(), SinkError> {
-        let attempted = "creating the bookkeeping tables";
-        let failed = |error| Attempt::to(attempted).failed(error, classify::postgres);
-        for (name, ddl) in bookkeeping_ddl(&Postgres) {
-            // asked first: a user without CREATE may work on tables that are there
-            if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
-                continue;
-            }
-            let work = async {
-                let mut transaction = self.pool.begin().await.map_err(failed)?;
-                // two instances that start at once would both find it missing
-                sqlx::raw_sql("SELECT pg_advisory_xact_lock(8247620513)")
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(failed)?;
-                sqlx::raw_sql(asserted(ddl.into()))
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(failed)?;
-                transaction.commit().await.map_err(failed)
-            };
-            answer(attempted, work).await?;
-        }
-        Ok(())
+    async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
+        let found = self.query("reading the live schema", SCHEMA, schema).await?;
+        Ok(!found.is_empty())
+    }
+
+    async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
+        let held = Held::begin(&self.pool, BEGIN, classify::postgres).await;
+        let mut held = held.map_err(Unfinished::at_all)?;
+        let prepare = [
+            format!("SET LOCAL statement_timeout = {}", limit.as_millis()),
+            // two that start at once would both find a table missing
+            "SELECT pg_advisory_xact_lock(8247620513)".to_owned(),
+        ];
+        let prepared = held.change(&prepare, ANSWER_LIMIT).await;
+        prepared.map_err(|unfinished| Unfinished::at_all(unfinished.error))?;
+        held.change_together(statements, limit).await
     }
 
     async fn close(&self) {
@@ -284,6 +279,8 @@ fn reply_row(row: &PgRow) -> Result<ReplyRow, sqlx::Error> {
         })
         .collect()
 }
+
+const SCHEMA: &str = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
 
 /// Schema, name, type in words, type's name (of a domain: the one below it), characters that
 /// `varchar(n)` and `char(n)` take, whether NOT NULL, whether the database fills it.

@@ -12,13 +12,14 @@ use tokio::sync::RwLock;
 use super::database::{Database, Transaction};
 use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
+use super::schema::{create_bookkeeping, describe, execute};
 use super::sqlite::SqliteDatabase;
 use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
 use super::{Outcome, Owner, Ownership, Sink, SinkError};
-use crate::model::{Catalog, Offset, RowChange, TableName, TopicPartition};
+use crate::model::{Catalog, Offset, RowChange, TopicPartition};
 use crate::plan::{
-    Cell, Dialect, LiveTable, RootStatements, Rows, SchemaProblem, Severity, TaskStatements,
-    catalog_ddl, compare, compare_root,
+    Cell, Dialect, ForeignKeys, LiveSchema, RootStatements, Rows, SchemaProblem, Severity,
+    TaskStatements, broken, catalog_ddl, compare,
 };
 
 /// How long a refusal is believed to be the data's fault without reading the live schema again:
@@ -59,6 +60,25 @@ impl DatabaseKind {
     }
 }
 
+/// Prepares the connections to what the URL names.
+pub(super) fn open(
+    url: &str,
+    connections: u32,
+) -> Result<(DatabaseKind, Box<dyn Database>), SinkError> {
+    let Some(kind) = DatabaseKind::of_url(url) else {
+        return Err(SinkError::Fatal {
+            attempted: "reading the database URL",
+            reason: "the scheme must be postgres, mysql, mariadb or sqlite".to_owned(),
+        });
+    };
+    let database: Box<dyn Database> = match kind {
+        DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
+        DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, connections)?),
+        DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
+    };
+    Ok((kind, database))
+}
+
 /// A [`Sink`] over an SQL database.
 pub struct SqlSink {
     kind: DatabaseKind,
@@ -85,18 +105,8 @@ impl SqlSink {
         catalog: Arc<Catalog>,
         identity: TaskIdentity,
     ) -> Result<Self, SinkError> {
-        let Some(kind) = DatabaseKind::of_url(url) else {
-            return Err(SinkError::Fatal {
-                attempted: "reading the database URL",
-                reason: "the scheme must be postgres, mysql, mariadb or sqlite".to_owned(),
-            });
-        };
-        let database: Box<dyn Database> = match kind {
-            DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
-            DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, connections)?),
-            DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
-        };
-        database.create_bookkeeping().await?;
+        let (kind, database) = open(url, connections)?;
+        create_bookkeeping(&*database).await?;
         let (keying, layout) = (Keying::default(), RwLock::new(None));
         let sink = Self { kind, database, catalog, identity, keying, layout };
         sink.layout().await?;
@@ -116,37 +126,28 @@ impl SqlSink {
         self.kind
     }
 
-    /// Reads the live schema and compares it with the catalog: every problem at once.
+    /// Reads the live schema and compares it with the catalog: every problem at once, but for what is
+    /// only good to know.
     pub async fn check_schema(&self) -> Result<Vec<SchemaProblem>, SinkError> {
-        let live = self.describe().await?;
+        let live = describe(&*self.database, &self.catalog).await?;
         *self.layout.write().await = Some(Arc::new(self.lay_out(&live)));
-        Ok(compare(self.database.dialect(), &self.catalog, |name| find(&live, name)))
+        let dialect = self.database.dialect();
+        let mut problems = compare(dialect, &self.catalog, &live, ForeignKeys::default());
+        problems.retain(|problem| problem.severity > Severity::Information);
+        Ok(problems)
     }
 
-    /// Executes DDL: what `schema apply` asks for, never done by itself. Lines that begin with
-    /// `--` are advice, not statements. All or nothing.
+    /// Executes DDL, as [`super::DatabaseSchema::execute`] does; never done by itself.
     pub async fn execute_ddl(&self, statements: &[String]) -> Result<(), SinkError> {
-        let mut transaction = self.database.begin().await?;
-        let mut result = Ok(());
-        for ddl in statements.iter().filter(|ddl| !ddl.starts_with("--")) {
-            for ddl in ddl.split(";\n") {
-                let attempted = "changing the schema";
-                let statement =
-                    crate::plan::Statement::fixed(attempted, Vec::new(), ddl.to_owned());
-                if result.is_ok() {
-                    result = transaction.run(&statement, &Rows::new(0), &[]).await.map(drop);
-                }
-            }
-        }
-        let result = self.finish(transaction, result).await;
+        let result = execute(&*self.database, statements).await;
         *self.layout.write().await = None;
-        result
+        result.map_err(|unfinished| unfinished.error)
     }
 
     /// The DDL of the whole catalog.
     #[must_use]
     pub fn ddl(&self) -> Vec<String> {
-        catalog_ddl(self.database.dialect(), &self.catalog)
+        catalog_ddl(self.database.dialect(), &self.catalog, ForeignKeys::default())
     }
 
     /// The offsets remembered for this topology.
@@ -208,25 +209,10 @@ impl SqlSink {
         if let Some(layout) = &*slot {
             return Ok(Arc::clone(layout));
         }
-        let live = self.describe().await?;
+        let live = describe(&*self.database, &self.catalog).await?;
         let layout = Arc::new(self.lay_out(&live));
         *slot = Some(Arc::clone(&layout));
         Ok(layout)
-    }
-
-    async fn describe(&self) -> Result<Vec<(TableName, LiveTable)>, SinkError> {
-        let mut live = Vec::new();
-        for root in &self.catalog.roots {
-            for table in root.declared_tables() {
-                let history = root.history.then(|| table.name.history());
-                for name in [Some(table.name.clone()), history].into_iter().flatten() {
-                    if let Some(found) = self.database.describe(&name).await? {
-                        live.push((name, found));
-                    }
-                }
-            }
-        }
-        Ok(live)
     }
 
     fn script<'a>(
@@ -243,21 +229,13 @@ impl SqlSink {
         }
     }
 
-    fn lay_out(&self, live: &[(TableName, LiveTable)]) -> Layout {
+    fn lay_out(&self, live: &LiveSchema) -> Layout {
         let dialect = self.database.dialect();
-        let roots = self
-            .catalog
-            .roots
-            .iter()
-            .map(|root| {
-                let problems = compare_root(dialect, root, &|name| find(live, name));
-                let broken = problems.iter().find(|problem| problem.severity == Severity::Error);
-                RootLayout {
-                    statements: RootStatements::new(dialect, root, |name| find(live, name)),
-                    broken: broken.map(ToString::to_string),
-                }
-            })
-            .collect();
+        let lay_out = |root| RootLayout {
+            statements: RootStatements::new(dialect, root, |name| live.table(name)),
+            broken: broken(dialect, root, live).map(|problem| problem.to_string()),
+        };
+        let roots = self.catalog.roots.iter().map(lay_out).collect();
         Layout { tasks: TaskStatements::new(dialect), read_at: Instant::now(), roots }
     }
 
@@ -297,10 +275,6 @@ impl SqlSink {
         drop(layout);
         Err(error)
     }
-}
-
-fn find<'a>(live: &'a [(TableName, LiveTable)], name: &TableName) -> Option<&'a LiveTable> {
-    live.iter().find(|(found, _)| found == name).map(|(_, table)| table)
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
@@ -17,11 +18,16 @@ use super::database::{
     Transaction, answer, asserted, constant_column, unbindable,
 };
 use super::held::Held;
+use super::schema::Unfinished;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Rows, Sqlite, Statement,
-    bookkeeping_ddl,
 };
+
+/// The schema that is the file itself.
+const MAIN: &str = "main";
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A SQLite database.
 pub(super) struct SqliteDatabase {
@@ -89,12 +95,15 @@ impl Database for SqliteDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        Ok(Box::new(SqliteTransaction(Held::begin(&self.pool, "BEGIN IMMEDIATE", judge).await?)))
+        Ok(Box::new(SqliteTransaction(Held::begin(&self.pool, BEGIN, judge).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
         let failed = |error| Attempt::to("reading the live schema").failed(error, judge);
-        let schema = table.schema.as_deref().unwrap_or("main");
+        let schema = table.schema.as_deref().unwrap_or(MAIN);
+        if schema != MAIN && !self.has_schema(schema).await? {
+            return Ok(None);
+        }
         let mut key = Vec::new();
         let mut columns = Vec::new();
         let rows = sqlx::query(COLUMNS).bind(&*table.name).bind(schema).fetch_all(&self.pool);
@@ -152,13 +161,16 @@ impl Database for SqliteDatabase {
         }))
     }
 
-    async fn create_bookkeeping(&self) -> Result<(), SinkError> {
-        for (_, ddl) in bookkeeping_ddl(&Sqlite) {
-            sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await.map_err(|error| {
-                Attempt::to("creating the bookkeeping tables").failed(error, judge)
-            })?;
-        }
-        Ok(())
+    async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
+        let attempted = "reading the live schema";
+        let query = sqlx::query("SELECT 1 FROM pragma_database_list WHERE name = ?").bind(schema);
+        let found = query.fetch_optional(&self.pool).await;
+        Ok(found.map_err(|error| Attempt::to(attempted).failed(error, judge))?.is_some())
+    }
+
+    async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
+        let held = Held::begin(&self.pool, BEGIN, judge).await.map_err(Unfinished::at_all)?;
+        held.change_together(statements, limit).await
     }
 
     async fn close(&self) {

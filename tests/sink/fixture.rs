@@ -9,7 +9,10 @@ use rowcast::model::{
     Catalog, Column, ColumnSource, ColumnType, Guard, Offset, Origin, ResourceKey, ResourceRows,
     RootTable, RowChange, RowOperation, RowSet, Table, TableName, TopicPartition, Value, Version,
 };
-use rowcast::sink::{DatabaseKind, Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write};
+use rowcast::plan::{ForeignKeys, SchemaProblem, catalog_ddl, creating};
+use rowcast::sink::{
+    DatabaseKind, DatabaseSchema, Outcome, Owner, Sink, SinkError, SqlSink, TaskIdentity, write,
+};
 use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
 use uuid::Uuid;
 
@@ -76,6 +79,11 @@ async fn mariadb(url: &str) -> TestDatabase {
     TestDatabase { name: "mariadb", url: url.into(), admin: Admin::Mysql(admin) }
 }
 
+/// What would mend all of it, whether it adds or changes.
+pub(crate) fn statements(problems: &[SchemaProblem]) -> Vec<String> {
+    problems.iter().flat_map(|problem| problem.mending.statements()).cloned().collect()
+}
+
 /// A sink over the catalog.
 pub(crate) async fn sink_at(url: &str, catalog: Catalog) -> SqlSink {
     let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
@@ -116,20 +124,48 @@ impl TestDatabase {
         sink_at(&self.url, catalog).await
     }
 
-    /// A sink over the catalog with the tables that its own DDL makes.
+    /// The schema beside the catalog, rowcast's own tables too.
+    pub(crate) fn schema(&self, catalog: &Catalog) -> DatabaseSchema {
+        DatabaseSchema::open(&self.url, Arc::new(catalog.clone())).unwrap()
+    }
+
+    /// Creates what is missing, as `schema apply` does.
+    pub(crate) async fn apply_schema(&self, catalog: &Catalog) {
+        let schema = self.schema(catalog);
+        let missing = creating(&schema.compare(ForeignKeys::Declared).await.unwrap());
+        schema.execute(&missing).await.unwrap();
+        schema.close().await;
+    }
+
+    /// A sink over the catalog with the tables that `schema apply` makes.
     pub(crate) async fn sink(&self, catalog: Catalog) -> TestSink<'_> {
+        self.apply_schema(&catalog).await;
         let sink = self.bare_sink(catalog).await;
-        sink.execute_ddl(&sink.ddl()).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), [], "our own DDL fits: {}", self.name);
         TestSink::new(self, sink).await
     }
 
+    /// The DDL of a catalog in the database's dialect.
+    pub(crate) fn schema_ddl(&self, catalog: &Catalog) -> Vec<String> {
+        let dialect = DatabaseKind::of_url(&self.url).unwrap().dialect();
+        catalog_ddl(dialect, catalog, ForeignKeys::Declared)
+    }
+
     pub(crate) async fn execute(&self, sql: &str) {
+        self.try_execute(sql).await.unwrap();
+    }
+
+    /// Whether the database refuses a statement.
+    pub(crate) async fn refuses(&self, sql: &str) -> bool {
+        self.try_execute(sql).await.is_err()
+    }
+
+    async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.admin {
-            Admin::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
-            Admin::Mysql(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
-            Admin::Sqlite(pool, _) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+            Admin::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+            Admin::Mysql(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
+            Admin::Sqlite(pool, _) => sqlx::raw_sql(sql).execute(pool).await.map(drop),
         }
     }
 

@@ -11,7 +11,7 @@ use sqlx::Connection;
 
 use super::fixture::{
     TestDatabase, TestSink, catalog, catalog_of, databases, delete, delete_what_is_there, named,
-    plain, rule, table, upsert,
+    plain, rule, statements, table, upsert,
 };
 use super::{STALE, WRITTEN};
 
@@ -206,8 +206,7 @@ async fn what_would_round_a_value_or_confuse_two_ids_is_an_error() {
     let expected = ["source_resource_id", "a", "b", "c", "d", "e", "f"];
     assert_eq!(found, expected.map(|column| (column, Severity::Error)));
     assert!(problems[0].message.contains("`A` is not `a`"), "{}", problems[0]);
-    let ddl: Vec<_> = problems.into_iter().map(|problem| problem.ddl).collect();
-    sink.execute_ddl(&ddl).await.unwrap();
+    sink.execute_ddl(&statements(&problems)).await.unwrap();
     assert_eq!(sink.check_schema().await.unwrap(), []);
 }
 
@@ -354,7 +353,7 @@ async fn of_a_table_with_few_rows_only_those_are_locked_that_are_written() {
     sink.apply(&[upsert("a", 1, 0), upsert("b", 1, 1), upsert("c", 1, 2)]).await;
     let mut other = sqlx::MySqlConnection::connect(&database.url).await.unwrap();
     let lock = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; SELECT * FROM patient \
-                FORCE INDEX (source_resource_id) WHERE source_resource_id = 'a' FOR UPDATE";
+                FORCE INDEX (patient_source_resource_id_idx) WHERE source_resource_id = 'a' FOR UPDATE";
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let batch = [upsert("b", 2, 3), delete("c", 2, 4), delete_what_is_there("d", 5)];
     assert_eq!(sink.apply(&batch).await, [WRITTEN, WRITTEN, WRITTEN]);

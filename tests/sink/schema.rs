@@ -1,9 +1,9 @@
 //! What a live schema lacks, and the DDL that mends it.
 
-use rowcast::plan::Severity;
+use rowcast::plan::{Severity, creating};
 use rowcast::sink::DatabaseKind;
 
-use super::fixture::{catalog, databases, sqlite, upsert, with_history};
+use super::fixture::{catalog, databases, sqlite, statements, upsert, with_history};
 use super::{WRITTEN, fixture};
 
 #[tokio::test]
@@ -23,8 +23,7 @@ async fn every_missing_table_is_reported_at_once_with_ddl_that_mends_it() {
                 "patient_address_line_history"
             ]
         );
-        let ddl: Vec<_> = problems.into_iter().map(|problem| problem.ddl).collect();
-        sink.execute_ddl(&ddl).await.unwrap();
+        sink.execute_ddl(&creating(&problems)).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), []);
     }
 }
@@ -61,7 +60,7 @@ async fn wrong_columns_keys_and_indexes_are_reported_at_once() {
         );
         assert!(problems.iter().any(|problem| problem.message.contains("case counts")));
         if database.is_postgres() {
-            let ddl: Vec<_> = problems.into_iter().map(|problem| problem.ddl).collect();
+            let ddl = statements(&problems);
             database.execute("ALTER TABLE patient ALTER COLUMN id TYPE uuid USING id::uuid").await;
             sink.execute_ddl(&ddl).await.unwrap();
             assert_eq!(sink.check_schema().await.unwrap(), []);

@@ -104,6 +104,67 @@ async fn every_type_and_its_null_come_back_as_they_went() {
     }
 }
 
+/// The other end of what a type holds: the least, the latest, the empty.
+fn extreme(column_type: ColumnType) -> Value {
+    match column_type {
+        ColumnType::String => Value::Text(String::new()),
+        ColumnType::Int => Value::Int(i32::MAX.into()),
+        ColumnType::BigInt => Value::Int(i64::MIN),
+        ColumnType::Decimal => {
+            Value::Decimal(BigDecimal::from_str("-12345678901234567890.0100").unwrap())
+        }
+        ColumnType::Double => Value::Double(-2.5e300),
+        ColumnType::Boolean => Value::Boolean(false),
+        ColumnType::Date => Value::Date(NaiveDate::from_ymd_opt(9999, 12, 31).unwrap()),
+        ColumnType::DateTime => Value::DateTime(
+            DateTime::parse_from_rfc3339("9999-12-31T23:59:59.999999Z").unwrap().to_utc(),
+        ),
+        ColumnType::Time => Value::Time(NaiveTime::from_hms_opt(0, 0, 0).unwrap()),
+        ColumnType::Uuid => Value::Uuid(Uuid::nil()),
+        ColumnType::Json => Value::Json("null".into()),
+        ColumnType::Binary => Value::Binary(Vec::new()),
+    }
+}
+
+#[tokio::test]
+async fn the_ends_of_every_type_are_kept_in_history_too() {
+    for database in databases().await {
+        let columns =
+            ColumnType::ALL.map(|column_type| rule(&name_of(column_type), column_type)).to_vec();
+        let catalog = catalog_of(vec![table("everything", None, columns)], true);
+        let sink = database.sink(catalog).await;
+        let values = ColumnType::ALL.map(extreme).to_vec();
+        let nulls = vec![Value::Null; values.len()];
+        let batch = [plain("1", 1, values), plain("1", 2, nulls)];
+        assert_eq!(sink.apply(&batch[..1]).await, [WRITTEN]);
+        if database.is_postgres() {
+            database.execute(TIME_ZONE).await;
+        }
+        let names = ColumnType::ALL.map(name_of);
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let double = database.pick("-2.5e+300", "-2.5e300", "-2.5e+300");
+        let instant = database.pick(
+            "9999-12-31 23:59:59.999999+00",
+            "9999-12-31 23:59:59.999999",
+            "9999-12-31T23:59:59.999999Z",
+        );
+        let expected = format!(
+            "|2147483647|-9223372036854775808|-12345678901234567890.0100|{double}|{}|9999-12-31|\
+             {instant}|{}|00000000-0000-0000-0000-000000000000|null|{}",
+            database.pick("false", "0", "0"),
+            database.pick("00:00:00", "00:00:00.000000", "00:00:00.000000"),
+            database.pick("\\x", "", ""),
+        );
+        assert_eq!(database.rows("everything", &names).await, [expected.as_str()]);
+        assert_eq!(sink.apply(&batch[1..]).await, [WRITTEN]);
+        let none = ["null"; ColumnType::ALL.len()].join("|");
+        assert_eq!(database.rows("everything", &names).await, [none.as_str()]);
+        let mut kept = [expected, none];
+        kept.sort();
+        assert_eq!(database.rows("everything_history", &names).await, kept, "{}", database.name);
+    }
+}
+
 /// A sink over a table that the user made.
 async fn over<'a>(
     database: &'a TestDatabase,

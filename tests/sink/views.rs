@@ -217,15 +217,15 @@ async fn the_table_of_a_view_needs_no_key_and_its_index_is_advice() {
         let [advice] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!(advice.severity, Severity::Warning);
         assert_eq!(advice.column.as_deref(), Some("source_resource_id"));
-        sink.execute_ddl(std::slice::from_ref(&advice.ddl)).await.unwrap();
+        sink.execute_ddl(advice.mending.statements()).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), []);
         database.execute("DROP TABLE patient_name").await;
-        sink.execute_ddl(std::slice::from_ref(&missing.ddl)).await.unwrap();
+        sink.execute_ddl(missing.mending.statements()).await.unwrap();
         assert_eq!(sink.check_schema().await.unwrap(), []);
         let resource = database.quote("source_resource_id");
-        assert!(missing.ddl.contains(&format!("{resource} ")) && !missing.ddl.contains("KEY"));
-        let (table, index) = missing.ddl.split_once(";\n").unwrap();
-        assert!(table.contains("NOT NULL") && index.contains(&format!("({resource})")));
+        let ddl = missing.mending.statements().join(";\n");
+        assert!(ddl.contains(&format!("{resource} ")) && !ddl.contains("KEY"), "{ddl}");
+        assert!(ddl.contains("NOT NULL") && ddl.contains(&format!("({resource})")), "{ddl}");
     }
 }
 

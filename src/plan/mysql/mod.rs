@@ -13,12 +13,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::bookkeeping::{self, OwnTable, OwnType};
 use super::cell::BindColumn;
+use super::comment::Comments;
 use super::dialect::{Accepted, Access, Dialect};
 use super::found_by::FoundBy;
+use super::names::{self, Named};
+use super::schema::Mending;
 use super::statement::Statement;
 use super::target::Target;
 use crate::model::{Column, ColumnType, TableName};
@@ -104,31 +105,36 @@ impl Dialect for Mysql {
         " ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
     }
 
-    /// The database appends `_ibfk_1` to the table's name, even if that gets too long.
-    fn foreign_key_name(&self, table: &TableName) -> String {
-        if table.name.chars().count() <= LONGEST_NAME - "_ibfk_1".len() {
-            return String::new();
-        }
-        let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, table.name.as_bytes());
-        format!("CONSTRAINT {} ", self.quote(&format!("{}_fk", name.simple())))
+    fn comments(&self) -> Comments {
+        Comments::Clauses
     }
 
-    fn create_index(&self, table: &TableName, columns: &[&str], unique: bool) -> String {
-        let unique = if unique { "UNIQUE " } else { "" };
-        // no name: the database makes one that is free and short enough
-        format!("ALTER TABLE {} ADD {unique}INDEX ({})", self.table(table), self.list(columns))
+    fn takes_name(&self, name: &str) -> bool {
+        name.chars().count() <= LONGEST_NAME
     }
 
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> String {
-        format!("ALTER TABLE {} MODIFY {} {new_type}", self.table(table), self.quote(column))
+    /// Backslashes escape, unless the session says NO_BACKSLASH_ESCAPES: then a comment shows two.
+    fn text(&self, text: &str) -> String {
+        format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
     }
 
-    fn drop_not_null(&self, table: &TableName, column: &str) -> String {
-        format!(
-            "-- MODIFY wants the type again: ALTER TABLE {} MODIFY {} <its type> NULL",
+    /// DDL is not undone here: a table that is there has its indexes, or is not there.
+    fn index_clause(&self, table: &TableName, column: &str) -> Option<String> {
+        let name = names::name(|name| self.takes_name(name), &table.name, &[column], Named::Index);
+        Some(format!("INDEX {} ({})", self.quote(&name), self.quote(column)))
+    }
+
+    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending {
+        let (table, column) = (self.table(table), self.quote(column));
+        Mending::change(format!("ALTER TABLE {table} MODIFY {column} {new_type}"))
+    }
+
+    fn drop_not_null(&self, table: &TableName, column: &str) -> Mending {
+        Mending::Advice(format!(
+            "MODIFY wants the type again: ALTER TABLE {} MODIFY {} <its type> NULL",
             self.table(table),
             self.quote(column)
-        )
+        ))
     }
 
     fn now(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::cell::BindType;
-use crate::plan::{RootStatements, bookkeeping_ddl, catalog_ddl, sample};
+use crate::plan::{RootStatements, bookkeeping_ddl, sample};
 
 /// What it writes, in the order of [`sample::texts`]; of statements of two the second.
 const STATEMENTS: [&str; 9] = [
@@ -98,61 +98,6 @@ const QUESTIONS: [&str; 4] = [
          s.c1 AND d.table_name = ? WHERE d.version IS NULL OR d.version < s.c2 FOR UPDATE",
 ];
 
-const DDL: [&str; 10] = [
-    "CREATE TABLE `fhir`.`patient` (\n\
-         \x20\x20`id` char(36) NOT NULL,\n\
-         \x20\x20`version` bigint NOT NULL,\n\
-         \x20\x20`source_resource_id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-         NOT NULL,\n\
-         \x20\x20`born` date,\n\
-         \x20\x20`raw` json,\n\
-         \x20\x20PRIMARY KEY (`id`)\n\
-         ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "ALTER TABLE `fhir`.`patient` ADD INDEX (`source_resource_id`)",
-    "CREATE TABLE `fhir`.`name` (\n\
-         \x20\x20`id` char(36) NOT NULL,\n\
-         \x20\x20`source_resource_id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-         NOT NULL,\n\
-         \x20\x20`parent_reference` char(36) NOT NULL,\n\
-         \x20\x20`order` varchar(10),\n\
-         \x20\x20PRIMARY KEY (`id`),\n\
-         \x20\x20FOREIGN KEY (`parent_reference`) REFERENCES `fhir`.`patient` (`id`)\n\
-         ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "ALTER TABLE `fhir`.`name` ADD INDEX (`source_resource_id`)",
-    "ALTER TABLE `fhir`.`name` ADD INDEX (`parent_reference`)",
-    "CREATE TABLE `fhir`.`patient_history` (\n\
-         \x20\x20`id` char(36) NOT NULL,\n\
-         \x20\x20`version` bigint NOT NULL,\n\
-         \x20\x20`source_resource_id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-         NOT NULL,\n\
-         \x20\x20`born` date,\n\
-         \x20\x20`raw` json,\n\
-         \x20\x20PRIMARY KEY (`id`, `version`)\n\
-         ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "ALTER TABLE `fhir`.`patient_history` ADD INDEX (`source_resource_id`)",
-    "CREATE TABLE `fhir`.`name_history` (\n\
-         \x20\x20`id` char(36) NOT NULL,\n\
-         \x20\x20`version` bigint NOT NULL,\n\
-         \x20\x20`source_resource_id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-         NOT NULL,\n\
-         \x20\x20`parent_reference` char(36) NOT NULL,\n\
-         \x20\x20`order` varchar(10),\n\
-         \x20\x20PRIMARY KEY (`id`, `version`)\n\
-         ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "ALTER TABLE `fhir`.`name_history` ADD INDEX (`source_resource_id`)",
-    "ALTER TABLE `fhir`.`name_history` ADD INDEX (`parent_reference`)",
-];
-
-const VIEW_DDL: [&str; 2] = [
-    "CREATE TABLE `fhir`.`Patient_View` (\n\
-         \x20\x20`source_resource_id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin \
-         NOT NULL,\n\
-         \x20\x20`id` varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,\n\
-         \x20\x20`given` longtext\n\
-         ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "ALTER TABLE `fhir`.`Patient_View` ADD INDEX (`source_resource_id`)",
-];
-
 const TOMBSTONES: &str = "CREATE TABLE IF NOT EXISTS rowcast_tombstone (\n\
      \x20\x20`table_name` varbinary(600) NOT NULL,\n\
      \x20\x20`source_resource_id` varbinary(255) NOT NULL,\n\
@@ -233,13 +178,6 @@ fn an_index_is_forced_where_its_name_is_known() {
     let statements = RootStatements::new(&Mysql, &sample::root(), |_| Some(&live));
     let delete = statements.tables[1].delete.text(1);
     assert!(delete.contains(" r FORCE INDEX (`by``resource`) ON "), "{delete}");
-}
-
-#[test]
-fn the_ddl_has_keys_foreign_keys_and_indexes() {
-    let catalog = |root| crate::model::Catalog { roots: vec![root] };
-    assert_eq!(catalog_ddl(&Mysql, &catalog(sample::root())), DDL);
-    assert_eq!(catalog_ddl(&Mysql, &catalog(sample::view())), VIEW_DDL);
 }
 
 #[test]

@@ -40,6 +40,16 @@ pub(super) async fn describe(
     Ok(Some(LiveTable { schema, name, columns, unique, indexed, index_names }))
 }
 
+/// Whether the server has a schema of this name.
+pub(super) async fn has_schema(pool: &MySqlPool, schema: &str) -> Result<bool, SinkError> {
+    answer(ATTEMPTED, async {
+        let found = sqlx::query(SCHEMA).bind(schema).bind(schema).fetch_optional(pool).await;
+        let found = found.map_err(|error| Attempt::to(ATTEMPTED).failed(error, judge))?;
+        Ok(found.is_some())
+    })
+    .await
+}
+
 async fn query(
     pool: &MySqlPool,
     text: &'static str,
@@ -81,6 +91,11 @@ fn live_column(row: &MySqlRow) -> Result<LiveColumn, sqlx::Error> {
         filled: row.try_get(9)?,
     })
 }
+
+/// Names are told apart as the server does it.
+const SCHEMA: &str = "\
+SELECT 1 FROM information_schema.schemata WHERE schema_name = ? \
+AND (@@lower_case_table_names <> 0 OR CAST(schema_name AS binary) = ?)";
 
 /// Schema, name, type in words, type, characters that it takes, digits after the point, digits of a
 /// second, collation, whether NOT NULL, whether the database fills it. Table names are told apart as

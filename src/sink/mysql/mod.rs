@@ -12,16 +12,17 @@ use sqlx::{ConnectOptions, Executor, MySqlPool};
 use tokio::sync::OnceCell;
 
 use self::bind::{bind, bind_cells, bind_json, reply_row, size};
-use self::describe::describe;
+use self::describe::{describe, has_schema};
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::database::{
-    CONNECT_LIMIT, Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted,
-    constant_column, unbindable,
+    ANSWER_LIMIT, CONNECT_LIMIT, Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer,
+    asserted, constant_column, unbindable,
 };
 use super::held::Held;
+use super::schema::Unfinished;
 use crate::model::TableName;
-use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement, bookkeeping_ddl};
+use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement};
 
 /// Connections idle for longer are closed by us, before the server does so (see [`SESSION`]).
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
@@ -45,6 +46,8 @@ SESSION sql_safe_updates = 0, SESSION autocommit = 1 \
 
 /// Without locks on gaps, which would make any two writers of new rows wait for each other.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+const BEGIN: &str = "START TRANSACTION";
 
 /// A MySQL or MariaDB database.
 pub(super) struct MysqlDatabase {
@@ -105,7 +108,7 @@ impl Database for MysqlDatabase {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
         let most_bytes = self.most_bytes().await?;
-        let held = Held::begin(&self.pool, "START TRANSACTION", judge).await?;
+        let held = Held::begin(&self.pool, BEGIN, judge).await?;
         Ok(Box::new(MysqlTransaction { held, most_bytes }))
     }
 
@@ -113,20 +116,22 @@ impl Database for MysqlDatabase {
         describe(&self.pool, table).await
     }
 
-    async fn create_bookkeeping(&self) -> Result<(), SinkError> {
-        let attempted = "creating the bookkeeping tables";
-        for (name, ddl) in bookkeeping_ddl(&Mysql) {
-            // asked first: a user without CREATE may work on tables that are there
-            if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
-                continue;
-            }
-            answer(attempted, async {
-                let done = sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await;
-                done.map_err(|error| Attempt::to(attempted).failed(error, judge))
-            })
-            .await?;
-        }
-        Ok(())
+    async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
+        has_schema(&self.pool, schema).await
+    }
+
+    /// Each statement is committed by itself. The connection, whose limits are other ones, is not used
+    /// again.
+    async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
+        let held = Held::begin(&self.pool, BEGIN, judge).await;
+        let mut held = held.map_err(Unfinished::at_all)?;
+        let prepare = format!(
+            "SET SESSION autocommit = 1 /*M!100100 , SESSION max_statement_time = {} */",
+            limit.as_secs()
+        );
+        let prepared = held.change(&[prepare], ANSWER_LIMIT).await;
+        prepared.map_err(|unfinished| Unfinished::at_all(unfinished.error))?;
+        held.change(statements, limit).await
     }
 
     async fn close(&self) {

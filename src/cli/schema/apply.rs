@@ -1,0 +1,77 @@
+//! `rowcast schema apply`: what is missing is created, what is there is left alone.
+
+use std::io::{IsTerminal, Write, stderr, stdin};
+
+use super::diff::{as_text, fits};
+use super::script;
+use crate::application::Application;
+use crate::cli::Failure;
+use crate::error::{ErrorClass, messages};
+use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity, creating};
+use crate::sink::Unfinished;
+
+/// Creates what is missing, and says what remains. What remains keeps nothing from being created: each
+/// statement only adds, so that a run later has the rest to do.
+pub(super) async fn apply(
+    application: &Application,
+    foreign_keys: ForeignKeys,
+    yes: bool,
+) -> Result<(), Failure> {
+    let schema = application.schema()?;
+    let mut problems = schema.compare(foreign_keys).await?;
+    let statements = creating(&problems);
+    if statements.is_empty() {
+        eprintln!("nothing to do");
+    } else {
+        println!("{}", script(&statements));
+        let count = statements.len();
+        let many = if count == 1 { "statement" } else { "statements" };
+        let target = application.topology().sink.shown();
+        if !yes && !agreed(&format!("Run {count} {many} on {target}? [y/N] "))? {
+            return Err(Failure::failed("nothing was changed"));
+        }
+        schema.execute(&statements).await.map_err(|unfinished| failure(&unfinished))?;
+        eprintln!("ran {count} {many} on {target}");
+        problems = schema.compare(foreign_keys).await?;
+    }
+    schema.close().await;
+    problems.retain(is_left);
+    if !problems.is_empty() {
+        println!("{}{}", if statements.is_empty() { "" } else { "\n" }, as_text(&problems));
+    }
+    fits(&problems)
+}
+
+/// What somebody should still look at.
+fn is_left(problem: &SchemaProblem) -> bool {
+    problem.severity > Severity::Information && problem.mending != Mending::Nothing
+}
+
+/// Asks on the terminal.
+fn agreed(question: &str) -> Result<bool, Failure> {
+    if !stdin().is_terminal() {
+        return Err(Failure::usage("nobody is there to ask: say --yes to run these statements"));
+    }
+    eprint!("{question}");
+    stderr().flush()?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn failure(unfinished: &Unfinished) -> Failure {
+    let reason = messages(&unfinished.error).join(": ");
+    let failure = match unfinished.error.class() {
+        ErrorClass::Retriable => Failure::unavailable(reason),
+        ErrorClass::Poison | ErrorClass::Fatal => Failure::failed(reason),
+    };
+    let failure = match &unfinished.statement {
+        Some(statement) => failure.advising(format!("at this statement:\n\n{statement};\n")),
+        None => failure,
+    };
+    failure.advising(match unfinished.done {
+        0 => "nothing was changed".to_owned(),
+        1 => "the statement before it is done; run it again for the rest".to_owned(),
+        done => format!("the {done} statements before it are done; run it again for the rest"),
+    })
+}

@@ -1,0 +1,140 @@
+//! The schema of a database: compared with the rules, and completed when somebody asks for it.
+//!
+//! In: a database URL and the catalog. Out: what the live tables lack, and the database with
+//! statements run on it. Comparing changes nothing, not even rowcast's own tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SinkError;
+use super::database::{Database, STATEMENT_LIMIT};
+use super::sql::open;
+use crate::model::{Catalog, TableName};
+use crate::plan::{
+    ForeignKeys, LiveSchema, SchemaProblem, bookkeeping_ddl, compare, compare_bookkeeping, schemas,
+    tables_of,
+};
+
+/// A statement that changes the schema is given up after this time: an index over a table that was
+/// filled for years takes its time.
+const CHANGE_LIMIT: Duration = Duration::from_hours(12);
+
+/// A database whose schema is looked at or completed.
+pub struct DatabaseSchema {
+    database: Box<dyn Database>,
+    catalog: Arc<Catalog>,
+}
+
+impl DatabaseSchema {
+    /// Prepares one connection; it is made when it is needed. The URL may hold a password and
+    /// appears in no message.
+    ///
+    /// # Errors
+    /// [`SinkError::Fatal`] if the URL cannot be used.
+    pub fn open(url: &str, catalog: Arc<Catalog>) -> Result<Self, SinkError> {
+        let (_, database) = open(url, 1)?;
+        Ok(Self { database, catalog })
+    }
+
+    /// Everything that is to be said about the live schema, rowcast's own tables first. Tables to be
+    /// created get their foreign keys as asked.
+    pub async fn compare(
+        &self,
+        foreign_keys: ForeignKeys,
+    ) -> Result<Vec<SchemaProblem>, SinkError> {
+        let database = &*self.database;
+        let mut live = describe(database, &self.catalog).await?;
+        for (name, _) in bookkeeping_ddl(database.dialect()) {
+            let name = TableName { schema: None, name: name.into() };
+            live.tables.extend(database.describe(&name).await?.map(|found| (name, found)));
+        }
+        let mut problems = compare_bookkeeping(database.dialect(), &live);
+        problems.extend(compare(database.dialect(), &self.catalog, &live, foreign_keys));
+        Ok(problems)
+    }
+
+    /// Runs statements in their order. PostgreSQL and SQLite undo all if one fails; MySQL and MariaDB
+    /// keep what was done before it, and what is left is what the next comparison finds.
+    pub async fn execute(&self, statements: &[String]) -> Result<(), Unfinished> {
+        execute(&*self.database, statements).await
+    }
+
+    /// Ends the connection.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+/// Why not all statements were run.
+#[derive(Debug, thiserror::Error)]
+#[error("the schema was not changed as asked")]
+pub struct Unfinished {
+    /// The statement that failed; none if it was the connection or the commit.
+    pub statement: Option<String>,
+    /// How many statements before it stay done.
+    pub done: usize,
+    /// Why.
+    #[source]
+    pub error: SinkError,
+}
+
+impl Unfinished {
+    /// Nothing was done.
+    pub(super) const fn at_all(error: SinkError) -> Self {
+        Self { statement: None, done: 0, error }
+    }
+}
+
+pub(super) async fn execute(
+    database: &dyn Database,
+    statements: &[String],
+) -> Result<(), Unfinished> {
+    database.change(statements, CHANGE_LIMIT).await.map_err(|mut unfinished| {
+        // no change of a resource was refused: the rows that are there do not allow it
+        if let SinkError::Refused(refusal) = unfinished.error {
+            let code = refusal.place.sqlstate.as_deref().unwrap_or("unknown");
+            unfinished.error = SinkError::Fatal {
+                attempted: "changing the schema",
+                reason: format!(
+                    "the rows that are there do not allow it: {} (database code {code})",
+                    refusal.cause
+                ),
+            };
+        }
+        unfinished
+    })
+}
+
+/// Creates rowcast's own tables that are missing. Asked first: a user without the right to create
+/// tables may work on those that are there.
+pub(super) async fn create_bookkeeping(database: &dyn Database) -> Result<(), SinkError> {
+    for (name, ddl) in bookkeeping_ddl(database.dialect()) {
+        let table = TableName { schema: None, name: name.into() };
+        if database.describe(&table).await?.is_none() {
+            let created = database.change(&[ddl], STATEMENT_LIMIT).await;
+            created.map_err(|unfinished| unfinished.error)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the database has of a catalog's tables and schemas.
+pub(super) async fn describe(
+    database: &dyn Database,
+    catalog: &Catalog,
+) -> Result<LiveSchema, SinkError> {
+    let mut live = LiveSchema::default();
+    for root in &catalog.roots {
+        for (table, kind) in tables_of(root) {
+            let name = kind.name(table);
+            live.tables.extend(database.describe(&name).await?.map(|found| (name, found)));
+        }
+    }
+    for schema in schemas(catalog) {
+        let used = live.tables.iter().any(|(name, _)| name.schema.as_deref() == Some(schema));
+        if !used && !database.has_schema(schema).await? {
+            live.missing_schemas.push(schema.to_owned());
+        }
+    }
+    Ok(live)
+}
