@@ -11,6 +11,15 @@ use std::collections::BTreeMap;
 
 use crate::model::{RowChange, RowOperation};
 
+/// What a change leaves of its resource in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaves {
+    /// Rows.
+    Rows,
+    /// Nothing: it deletes, or `where` leaves this version out.
+    Nothing,
+}
+
 /// A delete without version that is left of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteWithoutVersion {
@@ -25,22 +34,22 @@ pub struct DeleteWithoutVersion {
 pub struct Folded {
     /// Remove whatever is there.
     pub delete_without_version: Option<DeleteWithoutVersion>,
-    /// Then apply the change at this place of the batch: the newest, a delete before an upsert of
-    /// the same version, the first among equals.
+    /// Then apply the change at this place of the batch: the newest, what leaves nothing before
+    /// what leaves rows at the same version (as if they came in two batches), the first among equals.
     pub newest: Option<usize>,
 }
 
 /// Folds changes (with their places in the batch) per resource id. Sorted, so that all writers
 /// touch rows in one order.
 pub fn fold<'a>(
-    changes: impl IntoIterator<Item = (usize, &'a RowChange)>,
+    changes: impl IntoIterator<Item = (usize, &'a RowChange, Leaves)>,
 ) -> BTreeMap<&'a str, Folded> {
     let mut states: BTreeMap<&'a str, State> = BTreeMap::new();
-    for (index, change) in changes {
+    for (index, change, leaves) in changes {
         let state = states.entry(&*change.resource.id).or_default();
         let rank = match &change.operation {
-            RowOperation::Upsert { version, .. } => (version.get(), false),
-            RowOperation::Delete { version: Some(version) } => (version.get(), true),
+            RowOperation::Upsert { version, .. } => (version.get(), leaves),
+            RowOperation::Delete { version: Some(version) } => (version.get(), Leaves::Nothing),
             RowOperation::Delete { version: None } => {
                 let seen = state.seen.unwrap_or(-1);
                 state.folded = Folded {
@@ -63,8 +72,8 @@ pub fn fold<'a>(
 #[derive(Default)]
 struct State {
     folded: Folded,
-    /// (version, is a delete) of `folded.newest`.
-    rank: Option<(i64, bool)>,
+    /// Of `folded.newest`.
+    rank: Option<(i64, Leaves)>,
     /// The highest version so far, also of what was dropped.
     seen: Option<i64>,
 }
@@ -79,13 +88,14 @@ mod tests {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Step {
         Upsert(i64),
+        LeaveOut(i64),
         Delete(i64),
         DeleteWithoutVersion,
     }
 
     fn change(id: u8, step: Step, index: usize) -> RowChange {
         let operation = match step {
-            Step::Upsert(version) => {
+            Step::Upsert(version) | Step::LeaveOut(version) => {
                 RowOperation::Upsert { version: Version::new(version).unwrap(), rows: Vec::new() }
             }
             Step::Delete(version) => RowOperation::Delete { version: Version::new(version) },
@@ -102,10 +112,15 @@ mod tests {
         }
     }
 
+    const fn leaves(step: Step) -> Leaves {
+        if matches!(step, Step::Upsert(_)) { Leaves::Rows } else { Leaves::Nothing }
+    }
+
     fn folded(steps: &[Step]) -> Folded {
         let changes: Vec<_> =
             steps.iter().enumerate().map(|(at, step)| change(1, *step, at)).collect();
-        fold(changes.iter().enumerate()).remove("1").unwrap()
+        let changes = changes.iter().zip(steps).enumerate();
+        fold(changes.map(|(at, (change, step))| (at, change, leaves(*step)))).remove("1").unwrap()
     }
 
     #[test]
@@ -118,6 +133,12 @@ mod tests {
     fn a_delete_beats_an_upsert_of_the_same_version() {
         assert_eq!(folded(&[Step::Delete(2), Step::Upsert(2)]).newest, Some(0));
         assert_eq!(folded(&[Step::Upsert(2), Step::Delete(2)]).newest, Some(1));
+    }
+
+    #[test]
+    fn a_version_left_out_beats_an_upsert_of_the_same_version() {
+        assert_eq!(folded(&[Step::LeaveOut(2), Step::Upsert(2)]).newest, Some(0));
+        assert_eq!(folded(&[Step::Upsert(2), Step::LeaveOut(2)]).newest, Some(1));
     }
 
     #[test]
@@ -151,7 +172,7 @@ mod tests {
             mine.iter().rposition(|(_, (_, step))| *step == Step::DeleteWithoutVersion);
         let rank = |step: &Step| match step {
             Step::Upsert(version) => (*version, 0),
-            Step::Delete(version) => (*version, 1),
+            Step::LeaveOut(version) | Step::Delete(version) => (*version, 1),
             Step::DeleteWithoutVersion => (-1, -1),
         };
         let delete_without_version = last_delete.map(|at| DeleteWithoutVersion {
@@ -167,6 +188,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => (0_i64..5).prop_map(Step::Upsert),
+            1 => (0_i64..5).prop_map(Step::LeaveOut),
             2 => (0_i64..5).prop_map(Step::Delete),
             1 => Just(Step::DeleteWithoutVersion),
         ]
@@ -177,7 +199,8 @@ mod tests {
         fn the_fold_is_its_definition(steps in prop::collection::vec((0_u8..3, step()), 0..14)) {
             let changes: Vec<_> =
                 steps.iter().enumerate().map(|(at, (id, step))| change(*id, *step, at)).collect();
-            let folded = fold(changes.iter().enumerate());
+            let changes = changes.iter().zip(&steps).enumerate();
+            let folded = fold(changes.map(|(at, (change, (_, step)))| (at, change, leaves(*step))));
             for id in 0..3 {
                 let expected = oracle(&steps, id);
                 let found = folded.get(id.to_string().as_str()).copied().unwrap_or_default();

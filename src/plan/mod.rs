@@ -25,7 +25,7 @@ pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl};
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
 pub use ddl::{TableKind, catalog_ddl, table_ddl};
 pub use dialect::{Accepted, Access, Dialect};
-pub use fold::{DeleteWithoutVersion, Folded, fold};
+pub use fold::{DeleteWithoutVersion, Folded, Leaves, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
 pub use mysql::Mysql;

@@ -381,8 +381,13 @@ pub(crate) fn shown(id: &str, version: i64, offset: i64, names: &[&str]) -> RowC
 
 /// A patient whose name and only city tell its version.
 pub(crate) fn upsert(id: &str, version: i64, offset: i64) -> RowChange {
-    let name = Value::Text(format!("name {version}"));
-    upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {version}")]))
+    upsert_as(id, version, offset, &version.to_string())
+}
+
+/// A patient whose name and only city tell this.
+pub(crate) fn upsert_as(id: &str, version: i64, offset: i64, content: &str) -> RowChange {
+    let name = Value::Text(format!("name {content}"));
+    upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {content}")]))
 }
 
 pub(crate) fn named(id: &str, version: i64, offset: i64, name: Value) -> RowChange {
