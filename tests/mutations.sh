@@ -21,7 +21,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # they bring their own).
 mutations=(guard tombstones remembering fold stale_children old_children dead_letters commit_order
     fence partition_lock look_back seen_in_batch equal_versions equal_left_out gone_at gone_by
-    late_children refused_delete half_a_record history forget unkeyed re_created confirmed silence)
+    late_children refused_delete half_a_record history forget unkeyed re_created confirmed silence
+    random_guard random_look_back random_refused_delete)
 databases="sqlite postgres mariadb"
 servers="postgres mariadb"
 
@@ -172,6 +173,23 @@ silence() {
         ownership::a_task_paused_in_mid_transaction_is_succeeded_and_then_fenced_on_mariadb
 }
 
+# --- the same, found by random histories ---
+random_guard() {
+    told="rule 3: an update does not ask for a newer version"
+    edit src/plan/dialect.rs 'WHERE r.{stored} < excluded.{stored} \' 'WHERE r.{stored} IS NOT NULL \'
+    edit src/plan/mysql/statements.rs 'OR r.{version} < s.c2) \' 'OR r.{version} IS NOT NULL) \'
+    tests "$databases" sink::histories::any_history_of_versions_ends_in_each_resources_newest_version \
+        sink::histories::any_history_of_versions_ends_in_a_view_of_the_newest
+}
+random_look_back() {
+    look_back
+    tests "$databases" sink::histories::any_keyed_history_with_deletes_without_version_ends_in_its_last_state
+}
+random_refused_delete() {
+    refused_delete
+    tests sqlite sink::histories::any_history_with_refusals_ends_as_if_what_stayed_refused_had_not_been
+}
+
 only=() keep=
 while [[ $# -gt 0 ]]; do
     case $1 in
@@ -269,6 +287,7 @@ run_tests() { # DATABASE TEST...
 # Whether a server is there: SQLite always is.
 at_hand() {
     case $1 in
+    sqlite) ;;
     postgres) [[ -n "${ROWCAST_TEST_POSTGRES:-}" ]] ;;
     mariadb) [[ -n "${ROWCAST_TEST_MARIADB:-}" ]] ;;
     none) [[ -n "${ROWCAST_TEST_KAFKA:-}" && -n "${ROWCAST_TEST_POSTGRES:-}" && -n "${ROWCAST_TEST_MARIADB:-}" ]] ;;
