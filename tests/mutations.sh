@@ -21,7 +21,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # they bring their own).
 mutations=(guard tombstones remembering fold stale_children old_children dead_letters commit_order
     fence partition_lock look_back seen_in_batch equal_versions equal_left_out gone_at gone_by
-    late_children refused_delete half_a_record history forget unkeyed re_created confirmed silence
+    late_children refused_delete half_a_record history forget unkeyed unkeyed_view re_created confirmed silence
     random_guard random_look_back random_refused_delete)
 databases="sqlite postgres mariadb"
 servers="postgres mariadb"
@@ -151,8 +151,12 @@ forget() {
 unkeyed() {
     told="rule 7: writers of unkeyed topics do not lock the table"
     edit src/sink/transaction.rs 'if self.keying == Keying::Unkeyed {' 'if false && self.keying == Keying::Unkeyed {'
-    tests "$servers" sink::counterexamples::two_writers_racing_on_one_resource_of_an_unkeyed_topic_leave_what_is_newest \
-        sink::counterexamples::two_writers_racing_on_one_resource_of_a_view_leave_what_is_newest
+    tests "$servers" sink::counterexamples::two_writers_racing_on_one_resource_of_an_unkeyed_topic_leave_what_is_newest
+}
+unkeyed_view() {
+    unkeyed
+    # on MariaDB the second writer waits for the first one's row in `rowcast_resource`
+    tests postgres sink::counterexamples::two_writers_racing_on_one_resource_of_a_view_leave_what_is_newest
 }
 re_created() {
     told="a re-created topic is read on"
