@@ -166,8 +166,7 @@ re_created() {
 confirmed() {
     told="a fenced task takes its partition back unasked"
     edit src/runtime/settle.rs 'self.confirm_assignment(batch).await.ok()?;' ''
-    tests none runtime::a_fenced_task_takes_its_partition_back_only_once_the_group_still_knows_it \
-        ownership::a_task_paused_in_mid_transaction_is_succeeded_and_then_fenced_on_postgres
+    tests none runtime::a_fenced_task_takes_its_partition_back_only_once_the_group_still_knows_it
 }
 silence() {
     told="a paused process keeps its locks"

@@ -130,6 +130,28 @@ fn a_task_paused_in_mid_transaction_is_succeeded_and_then_fenced_on_mariadb() {
 }
 
 #[test]
+fn a_task_that_is_fenced_though_the_group_still_knows_it_takes_its_partition_back() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(postgres) = support::requires_postgres() else { return };
+    let (topic, database) = (kafka.topic("fenced", 1), postgres.database("fenced"));
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, "");
+    let v = |version: i64| patient("p", version, &json!({}));
+    pipeline.create_tables();
+    let mut run = pipeline.start(&["run"]);
+    pipeline.produce(&[v(1)]);
+    pipeline.wait_for_patients(1);
+    // as an instance does that the group let go before it noticed
+    pipeline.execute("UPDATE rowcast_task SET epoch = epoch + 1");
+    pipeline.produce(&[v(2)]);
+    let back = rows(&[&["p", "2", "F2"], &["epoch", "3"]]);
+    wait_for("the next version", SOON, || (state(&pipeline) == back).then_some(()));
+    let fenced = [("component", "database"), ("cause", "fenced")];
+    assert_eq!(pipeline.metric("rowcast_retries_total", &fenced), Some(1.0));
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+}
+
+#[test]
 fn a_re_created_topic_is_not_read_until_its_offsets_are_forgotten() {
     let Some(kafka) = support::requires_kafka() else { return };
     let Some(postgres) = support::requires_postgres() else { return };

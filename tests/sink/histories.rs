@@ -182,7 +182,7 @@ fn holds<S>(
     kept: Kept,
     keying: Keying,
     histories: &S,
-    check: impl AsyncFn(&Ground, S::Value, usize) -> Result<(), TestCaseError>,
+    check: &impl AsyncFn(&Ground, S::Value, usize) -> Result<(), TestCaseError>,
 ) where
     S: Strategy<Value: Debug>,
 {
@@ -213,7 +213,7 @@ fn holds_for<S: Strategy<Value = Log>>(property: &str, kept: Kept, logs: S) {
         let counts = ground.writers.deliver(&partition(), &log, &changes, &reads).await;
         ground.check(&log, case, &counts).await
     };
-    holds(property, kept, Keying::Keyed, &(logs, reads()), check);
+    holds(property, kept, Keying::Keyed, &(logs, reads()), &check);
 }
 
 /// A log over two writers of two partitions of a topic that is not keyed.
@@ -236,7 +236,7 @@ fn holds_at_once(property: &str, kept: Kept) {
         deliver_at_once(&ground.writers, &owners, &[of(0), of(1)], &sizes).await;
         ground.check(&whole, case, &(0..whole.len()).collect()).await
     };
-    holds(property, kept, Keying::Unkeyed, &(unkeyed(), sizes), check);
+    holds(property, kept, Keying::Unkeyed, &(unkeyed(), sizes), &check);
 }
 
 async fn owner(sink: &SqlSink, number: i32) -> Owner {

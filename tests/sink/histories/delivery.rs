@@ -92,6 +92,31 @@ impl Case<'_> {
             Fate::RefusedUntilMended => !self.mended,
         }
     }
+
+    /// The places that count: a delete without version that was refused only if it was done after all.
+    fn counting(&self) -> BTreeSet<usize> {
+        let done = self.done.lock().unwrap();
+        let counts = |place: &usize| match self.log[*place] {
+            Entry { fate: Fate::Accepted, .. } => true,
+            Entry { fate: Fate::Refused, .. } => false,
+            Entry { step: Step::DeleteWhatIsThere, .. } => done.contains(place),
+            Entry { fate: Fate::RefusedUntilMended, .. } => true,
+        };
+        let counting: BTreeSet<usize> = (0..self.log.len()).filter(counts).collect();
+        for (place, entry) in self.log.iter().enumerate() {
+            if entry.step != Step::DeleteWhatIsThere || counting.contains(&place) {
+                continue;
+            }
+            // of a refused delete there is a letter, unless a later one made it needless
+            let later = |other: &usize| {
+                let Entry { resource, step, .. } = self.log[*other];
+                *other > place && resource == entry.resource && step == Step::DeleteWhatIsThere
+            };
+            let has_letter = self.letters.contains(&self.changes[place].origin.offset.0);
+            assert!(has_letter || done.iter().any(later), "{place} is lost: {:?}", self.log);
+        }
+        counting
+    }
 }
 
 impl Unruly<'_> {
@@ -194,7 +219,7 @@ impl Writers {
         self.write(turn, &owner, &mut case, at..changes.len(), usize::MAX).await;
         case.mended = true;
         self.replay(turn, &mut case).await;
-        self.counting(&case)
+        case.counting()
     }
 
     async fn take_over(&self, turn: usize, partition: &TopicPartition) -> Owner {
@@ -235,31 +260,6 @@ impl Writers {
             let owner = Owner::Replay { partition, force: false };
             self.write(turn, &owner, case, *first..last + 1, usize::MAX).await;
         }
-    }
-
-    /// A delete without version that was refused counts only if it was done after all.
-    fn counting(&self, case: &Case<'_>) -> BTreeSet<usize> {
-        let done = case.done.lock().unwrap();
-        let counts = |place: &usize| match case.log[*place] {
-            Entry { fate: Fate::Accepted, .. } => true,
-            Entry { fate: Fate::Refused, .. } => false,
-            Entry { step: Step::DeleteWhatIsThere, .. } => done.contains(place),
-            Entry { fate: Fate::RefusedUntilMended, .. } => true,
-        };
-        let counting: BTreeSet<usize> = (0..case.log.len()).filter(counts).collect();
-        for (place, entry) in case.log.iter().enumerate() {
-            let later = |other: &usize| {
-                let Entry { resource, step, .. } = case.log[*other];
-                *other > place && resource == entry.resource && step == Step::DeleteWhatIsThere
-            };
-            let told = counting.contains(&place)
-                || case.letters.contains(&case.changes[place].origin.offset.0)
-                || done.iter().any(later);
-            // of a refused upsert that a later version of its batch overtook nobody hears
-            let heard = entry.step == Step::DeleteWhatIsThere;
-            assert!(told || !heard, "a refused delete has no letter: {:?} {entry:?}", case.log);
-        }
-        counting
     }
 }
 
