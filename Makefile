@@ -46,9 +46,16 @@ proof: ## the long proof: shuffled, repeated, deleted and killed, then every row
 proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-examples.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/hl7-examples.sh $(PROOF)
 
+.PHONY: histories
+HISTORIES ?= 20000
+histories: ## random histories over two writers: HISTORIES=20000 a property on SQLite, a twentieth on each server
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_HISTORIES=$(HISTORIES) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- sink::histories --nocapture
+
 .PHONY: mutations
-mutations: ## breaks the guarantees one by one and sees the proof fail (tests/mutations.sh --help)
-	@tests/mutations.sh $(MUTATIONS)
+mutations: ## breaks the guarantees one by one and sees proof or tests fail (tests/mutations.sh --help)
+	@$(WITH_SERVICES) tests/mutations.sh $(MUTATIONS)
 
 .PHONY: fuzz
 fuzz: ## looks for inputs that break expressions, documents or rules (fuzz/run.sh; FUZZ="SECONDS TARGET")

@@ -16,6 +16,7 @@ mod fhirpath;
 mod fuzz;
 mod hl7_examples;
 mod navigation;
+mod ownership;
 mod panics;
 mod pipeline;
 mod proof;

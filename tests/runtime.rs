@@ -67,12 +67,18 @@ impl Group for Rebalancing {
 /// Writes everything, and fails the first attempts if told to; keeps the diary.
 struct Diarist {
     outages: AtomicUsize,
+    fences: AtomicUsize,
+    taken: AtomicUsize,
     diary: Diary,
 }
 
 #[async_trait]
 impl Sink for Diarist {
     async fn take_over(&self, _: &TopicPartition) -> Result<Ownership, SinkError> {
+        let before = self.taken.fetch_add(1, Ordering::SeqCst);
+        if before > 0 {
+            self.diary.lock().unwrap().push("taken over again".to_owned());
+        }
         Ok(Ownership { epoch: 1, next_offset: None })
     }
     async fn apply(
@@ -81,6 +87,13 @@ impl Sink for Diarist {
         changes: &[&RowChange],
         _: Option<Offset>,
     ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let fences = self
+            .fences
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if fences.is_ok() {
+            self.diary.lock().unwrap().push("fenced".to_owned());
+            return Err(SinkError::Fenced);
+        }
         let left = self
             .outages
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
@@ -138,6 +151,7 @@ impl Producer for Letters {
 struct Troubles {
     commits_refused: usize,
     sink_outages: usize,
+    fences: usize,
     letter_outages: usize,
 }
 
@@ -162,6 +176,8 @@ async fn diary(troubles: Troubles) -> Vec<String> {
         transformer: Arc::new(RuleSet::load(&[]).unwrap()),
         sink: Arc::new(Diarist {
             outages: troubles.sink_outages.into(),
+            fences: troubles.fences.into(),
+            taken: AtomicUsize::new(0),
             diary: Arc::clone(&diary),
         }),
         dead_letters: Arc::new(DeadLetterQueue::new(head, Arc::new(letters))),
@@ -199,6 +215,22 @@ async fn a_commit_that_a_rebalance_refuses_is_repeated_until_the_group_takes_it(
 async fn nothing_is_committed_while_the_database_is_away() {
     let troubles = Troubles { sink_outages: 2, ..Troubles::default() };
     let expected = ["away", "away", "wrote 1", "letter", "committed 2"];
+    assert_eq!(diary(troubles).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_task_takes_its_partition_back_only_once_the_group_still_knows_it() {
+    let troubles = Troubles { fences: 1, commits_refused: 2, ..Troubles::default() };
+    let expected = [
+        "fenced",
+        "refused",
+        "refused",
+        "committed 0",
+        "taken over again",
+        "wrote 1",
+        "letter",
+        "committed 2",
+    ];
     assert_eq!(diary(troubles).await, expected);
 }
 

@@ -9,6 +9,15 @@
 
 use crate::model::{RowChange, RowOperation};
 
+/// What a change leaves of its resource in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaves {
+    /// Rows.
+    Rows,
+    /// Nothing: it deletes, or `where` leaves this version out.
+    Nothing,
+}
+
 /// A delete without version that is left of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteWithoutVersion {
@@ -23,34 +32,34 @@ pub struct DeleteWithoutVersion {
 pub struct Folded {
     /// Remove whatever is there.
     pub delete_without_version: Option<DeleteWithoutVersion>,
-    /// Then apply the change at this place of the batch: the newest, a delete before an upsert of
-    /// the same version, the first among equals.
+    /// Then apply the change at this place of the batch: the newest, what leaves nothing before
+    /// what leaves rows at the same version (as if they came in two batches), the first among equals.
     pub newest: Option<usize>,
 }
 
-/// Folds changes (with their places in the batch) per resource id, in the order of the ids, so that
-/// all writers touch rows in one order.
-pub fn fold<'a>(changes: impl IntoIterator<Item = (usize, &'a RowChange)>) -> Vec<Folded> {
+/// Folds changes (each with its place in the batch and what it leaves) per resource id, in the order
+/// of the ids, so that all writers touch rows in one order.
+pub fn fold<'a>(changes: impl IntoIterator<Item = (usize, &'a RowChange, Leaves)>) -> Vec<Folded> {
     let mut changes: Vec<_> = changes.into_iter().collect();
     // stable: the changes of a resource stay in origin order
-    changes.sort_by(|(_, one), (_, other)| one.resource.id.cmp(&other.resource.id));
+    changes.sort_by(|(_, one, _), (_, other, _)| one.resource.id.cmp(&other.resource.id));
     changes
-        .chunk_by(|(_, one), (_, other)| one.resource.id == other.resource.id)
+        .chunk_by(|(_, one, _), (_, other, _)| one.resource.id == other.resource.id)
         .map(fold_one)
         .collect()
 }
 
 /// Folds the changes of one resource.
-fn fold_one(changes: &[(usize, &RowChange)]) -> Folded {
+fn fold_one(changes: &[(usize, &RowChange, Leaves)]) -> Folded {
     let mut folded = Folded::default();
-    // (version, is a delete) of `folded.newest`
-    let mut rank: Option<(i64, bool)> = None;
+    // of `folded.newest`
+    let mut rank: Option<(i64, Leaves)> = None;
     // the highest version so far, also of what was dropped
     let mut highest: Option<i64> = None;
-    for (index, change) in changes {
+    for (index, change, leaves) in changes {
         let of_change = match &change.operation {
-            RowOperation::Upsert { version, .. } => (version.get(), false),
-            RowOperation::Delete { version: Some(version) } => (version.get(), true),
+            RowOperation::Upsert { version, .. } => (version.get(), *leaves),
+            RowOperation::Delete { version: Some(version) } => (version.get(), Leaves::Nothing),
             RowOperation::Delete { version: None } => {
                 let seen = highest.unwrap_or(-1);
                 let delete = DeleteWithoutVersion { index: *index, seen };
@@ -78,13 +87,14 @@ mod tests {
     #[derive(Debug, Clone, Copy, PartialEq)]
     enum Step {
         Upsert(i64),
+        LeaveOut(i64),
         Delete(i64),
         DeleteWithoutVersion,
     }
 
     fn change(id: u8, step: Step, index: usize) -> RowChange {
         let operation = match step {
-            Step::Upsert(version) => {
+            Step::Upsert(version) | Step::LeaveOut(version) => {
                 RowOperation::Upsert { version: Version::new(version).unwrap(), rows: Vec::new() }
             }
             Step::Delete(version) => RowOperation::Delete { version: Version::new(version) },
@@ -101,10 +111,15 @@ mod tests {
         }
     }
 
+    const fn leaves(step: Step) -> Leaves {
+        if matches!(step, Step::Upsert(_)) { Leaves::Rows } else { Leaves::Nothing }
+    }
+
     fn folded(steps: &[Step]) -> Folded {
         let changes: Vec<_> =
             steps.iter().enumerate().map(|(at, step)| change(1, *step, at)).collect();
-        let folded = fold(changes.iter().enumerate());
+        let changes = changes.iter().zip(steps).enumerate();
+        let folded = fold(changes.map(|(at, (change, step))| (at, change, leaves(*step))));
         assert_eq!(folded.len(), 1);
         folded[0]
     }
@@ -119,6 +134,12 @@ mod tests {
     fn a_delete_beats_an_upsert_of_the_same_version() {
         assert_eq!(folded(&[Step::Delete(2), Step::Upsert(2)]).newest, Some(0));
         assert_eq!(folded(&[Step::Upsert(2), Step::Delete(2)]).newest, Some(1));
+    }
+
+    #[test]
+    fn a_version_left_out_beats_an_upsert_of_the_same_version() {
+        assert_eq!(folded(&[Step::LeaveOut(2), Step::Upsert(2)]).newest, Some(0));
+        assert_eq!(folded(&[Step::Upsert(2), Step::LeaveOut(2)]).newest, Some(1));
     }
 
     #[test]
@@ -152,7 +173,7 @@ mod tests {
             mine.iter().rposition(|(_, (_, step))| *step == Step::DeleteWithoutVersion);
         let rank = |step: &Step| match step {
             Step::Upsert(version) => (*version, 0),
-            Step::Delete(version) => (*version, 1),
+            Step::LeaveOut(version) | Step::Delete(version) => (*version, 1),
             Step::DeleteWithoutVersion => (-1, -1),
         };
         let delete_without_version = last_delete.map(|at| DeleteWithoutVersion {
@@ -168,6 +189,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             4 => (0_i64..5).prop_map(Step::Upsert),
+            1 => (0_i64..5).prop_map(Step::LeaveOut),
             2 => (0_i64..5).prop_map(Step::Delete),
             1 => Just(Step::DeleteWithoutVersion),
         ]
@@ -178,9 +200,11 @@ mod tests {
         fn the_fold_is_its_definition(steps in prop::collection::vec((0_u8..3, step()), 0..14)) {
             let changes: Vec<_> =
                 steps.iter().enumerate().map(|(at, (id, step))| change(*id, *step, at)).collect();
+            let changes = changes.iter().zip(&steps).enumerate();
             let there = (0..3).filter(|id| steps.iter().any(|(other, _)| other == id));
             let expected: Vec<_> = there.map(|id| oracle(&steps, id)).collect();
-            prop_assert_eq!(fold(changes.iter().enumerate()), expected);
+            let found = fold(changes.map(|(at, (change, (_, step)))| (at, change, leaves(*step))));
+            prop_assert_eq!(found, expected);
         }
     }
 }

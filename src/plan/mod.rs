@@ -29,7 +29,7 @@ pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
 pub use comment::Comments;
 pub use ddl::{ForeignKeys, TableKind, catalog_ddl, schemas, table_ddl, tables_of};
 pub use dialect::{Accepted, Access, Dialect};
-pub use fold::{DeleteWithoutVersion, Folded, fold};
+pub use fold::{DeleteWithoutVersion, Folded, Leaves, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
 pub use live::{LiveColumn, LiveSchema, LiveTable};

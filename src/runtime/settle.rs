@@ -56,7 +56,8 @@ impl Settler {
     }
 
     /// Writes until it is written: retriable errors and an open circuit are waited out. `None` if
-    /// the task is to stop while the circuit is open: the batch stays unsettled.
+    /// the task is to stop while the circuit is open, or the partition is gone: the batch stays
+    /// unsettled.
     async fn write_rows(
         &mut self,
         batch: &Batch,
@@ -87,12 +88,23 @@ impl Settler {
                     self.shared.stages.metrics.write_failed(seconds);
                     self.database_down(&error);
                     if matches!(error, SinkError::Fenced) {
-                        // the group still assigns the partition to us, or this task would be gone
+                        self.confirm_assignment(batch).await.ok()?;
                         self.owner = take_over(&self.shared).await;
                     }
                 }
             }
             tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Another instance took the partition over. It may have been wrong, or we are: a process that
+    /// was paused does not know yet that the group let it go. The group tells by a commit of what is
+    /// settled anyway, which it takes from members only; from one that it let go it takes none, until
+    /// that one's consumer has noticed and this task is ended.
+    async fn confirm_assignment(&self, batch: &Batch) -> Result<(), BrokerError> {
+        match batch.records.first() {
+            Some(first) => self.commit(first.offset).await,
+            None => Ok(()),
         }
     }
 

@@ -27,7 +27,8 @@ pub(super) enum Verdict {
 /// PostgreSQL: SQLSTATE.
 pub(super) fn postgres(sqlstate: &str) -> Verdict {
     match sqlstate {
-        "40001" | "40P01" | "55P03" | "57014" => return Verdict::Retry,
+        // 25P03, 25P04: the server ended a session that was silent in its transaction for too long
+        "40001" | "40P01" | "55P03" | "57014" | "25P03" | "25P04" => return Verdict::Retry,
         "53100" => return Verdict::Pause("the disk is full: make room"),
         "53400" => return Verdict::Pause("a configured limit of the server is exceeded"),
         "22001" => return Verdict::Refuse(Cause::ValueTooLong),

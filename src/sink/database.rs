@@ -19,6 +19,10 @@ use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Row
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 /// The server gives waiting for a lock up after this time.
 pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(10);
+/// The server gives a transaction up whose client has said nothing for this time, and its locks
+/// with it. We think for milliseconds between two statements; a paused process thinks for ever.
+/// Below Kafka's usual session timeout of 45 s, so that who takes its partitions over finds them free.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 /// We give the server up after this time: longer than its own limit, for it may be gone.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 /// We give connecting up after this time.

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::database::{Reply, ReplyRow, Transaction};
 use super::{Outcome, SinkError};
 use crate::model::{Origin, RowChange, RowSet, Value};
-use crate::plan::{Cell, Folded, RootStatements, Rows, TableStatements, fold, history_cells};
+use crate::plan::{
+    Cell, Folded, Leaves, RootStatements, Rows, TableStatements, fold, history_cells,
+};
 
 /// What a change asks of one root table.
 #[derive(Clone, Copy)]
@@ -34,6 +36,10 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn id(&self) -> &'a str {
         &self.change.resource.id
+    }
+
+    const fn leaves(&self) -> Leaves {
+        if matches!(self.task, Task::Write(..)) { Leaves::Rows } else { Leaves::Nothing }
     }
 }
 
@@ -120,7 +126,7 @@ impl<'a> Part<'a> {
     fn fold(&self) -> Vec<Folded> {
         let entries = self.entries.iter().enumerate();
         let left = entries.filter(|(_, entry)| !matches!(entry.task, Task::DoneBefore));
-        fold(left.map(|(place, entry)| (place, entry.change)))
+        fold(left.map(|(place, entry)| (place, entry.change, entry.leaves())))
     }
 
     /// The newest changes of the fold, in the order of their ids.

@@ -14,7 +14,7 @@ use super::SinkError;
 use super::classify::{self, Attempt};
 use super::database::{
     ANSWER_LIMIT, CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow,
-    STATEMENT_LIMIT, Transaction, answer, asserted, unbindable,
+    SILENCE_LIMIT, STATEMENT_LIMIT, Transaction, answer, asserted, unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
@@ -45,6 +45,8 @@ impl PostgresDatabase {
         let settings = [
             ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
             ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
+            // a process that is paused in mid-transaction must not keep its successor out
+            ("idle_in_transaction_session_timeout", SILENCE_LIMIT.as_millis().to_string()),
             // a client that is gone must not hold its rows for hours
             ("tcp_keepalives_idle", "30".to_owned()),
             ("tcp_keepalives_interval", "10".to_owned()),

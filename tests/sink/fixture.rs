@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Name databases to test against in addition to SQLite.
 const POSTGRES: &str = "ROWCAST_TEST_POSTGRES";
 const MARIADB: &str = "ROWCAST_TEST_MARIADB";
+/// Names the only database to test against: to see a test fail on each (`tests/mutations.sh`).
+const ONLY: &str = "ROWCAST_TEST_ONLY";
 
 static SCHEMAS: AtomicU32 = AtomicU32::new(0);
 
@@ -35,13 +37,18 @@ pub(crate) struct TestDatabase {
     admin: Admin,
 }
 
-/// All databases at hand: SQLite always.
+/// All databases at hand, SQLite always; the only one that [`ONLY`] names.
 pub(crate) async fn databases() -> Vec<TestDatabase> {
-    let mut all = vec![sqlite().await];
-    if let Ok(url) = std::env::var(POSTGRES) {
+    let only = std::env::var(ONLY).ok();
+    let wanted = |name| only.as_deref().is_none_or(|only| only == name);
+    let mut all = Vec::new();
+    if wanted("sqlite") {
+        all.push(sqlite().await);
+    }
+    if let Some(url) = std::env::var(POSTGRES).ok().filter(|_| wanted("postgres")) {
         all.push(postgres(&url).await);
     }
-    if let Ok(url) = std::env::var(MARIADB) {
+    if let Some(url) = std::env::var(MARIADB).ok().filter(|_| wanted("mariadb")) {
         all.push(mariadb(&url).await);
     }
     all
@@ -417,8 +424,13 @@ pub(crate) fn shown(id: &str, version: i64, offset: i64, names: &[&str]) -> RowC
 
 /// A patient whose name and only city tell its version.
 pub(crate) fn upsert(id: &str, version: i64, offset: i64) -> RowChange {
-    let name = Value::Text(format!("name {version}").into());
-    upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {version}")]))
+    upsert_as(id, version, offset, &version.to_string())
+}
+
+/// A patient whose name and only city tell this.
+pub(crate) fn upsert_as(id: &str, version: i64, offset: i64, content: &str) -> RowChange {
+    let name = Value::Text(format!("name {content}").into());
+    upsert_rows(id, version, offset, patient_rows(id, version, name, &[&format!("city {content}")]))
 }
 
 pub(crate) fn named(id: &str, version: i64, offset: i64, name: Value) -> RowChange {

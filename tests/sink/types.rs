@@ -107,7 +107,7 @@ async fn every_type_and_its_null_come_back_as_they_went() {
 /// The other end of what a type holds: the least, the latest, the empty.
 fn extreme(column_type: ColumnType) -> Value {
     match column_type {
-        ColumnType::String => Value::Text(String::new()),
+        ColumnType::String => Value::Text(String::new().into()),
         ColumnType::Int => Value::Int(i32::MAX.into()),
         ColumnType::BigInt => Value::Int(i64::MIN),
         ColumnType::Decimal => {

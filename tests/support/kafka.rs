@@ -36,11 +36,24 @@ impl Kafka {
     /// A new, empty topic with a name of its own.
     pub(crate) fn topic(&self, what: &str, partitions: i32) -> Topic {
         let name = super::unique(what);
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        assert!(self.create(&name, partitions), "{name} is not made");
+        Topic { servers: self.servers.clone(), name }
+    }
+
+    /// Deletes a topic and makes an empty one of the same name.
+    pub(crate) fn re_create(&self, topic: &str, partitions: i32) {
+        let deleted =
+            super::block_on(admin(&self.servers).delete_topics(&[topic], &AdminOptions::new()));
+        assert!(deleted.expect("an answer").iter().all(Result::is_ok), "{topic} is not deleted");
+        // the name is free a little later
+        super::wait_for("the new topic", PATIENCE, || self.create(topic, partitions).then_some(()));
+    }
+
+    fn create(&self, name: &str, partitions: i32) -> bool {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let admin = admin(&self.servers);
         let made = super::block_on(admin.create_topics([&topic], &AdminOptions::new()));
-        assert!(made.expect("the topic is made").iter().all(Result::is_ok), "{name} is not made");
-        Topic { servers: self.servers.clone(), name }
+        made.expect("an answer").iter().all(Result::is_ok)
     }
 
     /// Deletes the records of a partition before an offset, as retention would.

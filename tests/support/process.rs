@@ -66,8 +66,22 @@ impl Rowcast {
 
     /// Asks it to end: SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops it where it is: SIGSTOP. Its connections stay open and it says nothing more.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends [`Self::pause`]: SIGCONT.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        let status = Command::new("kill").args([signal, &id]).status().expect("kill runs");
         assert!(status.success(), "rowcast had ended already");
     }
 

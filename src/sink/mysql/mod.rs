@@ -35,13 +35,15 @@ const OVERHEAD: usize = 64 << 10;
 const MOST_JSON_ROWS: usize = 8192;
 
 /// Nothing is cut off silently; nobody waits for ever, nor is waited for: 10 s for a lock, 30 s for
-/// a statement (each server has its own name for that), 120 s for a client that says nothing more.
+/// a statement (each server has its own name for that), 120 s for a client that says nothing more, in
+/// a transaction 20 s (see `SILENCE_LIMIT`; MySQL has no such limit of its own).
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
 NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO', \
 SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10, \
 SESSION wait_timeout = 120, SESSION foreign_key_checks = 1, SESSION unique_checks = 1, \
 SESSION sql_safe_updates = 0, SESSION autocommit = 1 \
 /*M!100100 , SESSION max_statement_time = 30 */ \
+/*M!100300 , SESSION idle_transaction_timeout = 20 */ \
 /*!80000 , SESSION max_execution_time = 30000 */";
 
 /// Without locks on gaps, which would make any two writers of new rows wait for each other.
