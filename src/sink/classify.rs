@@ -27,7 +27,10 @@ pub(super) enum Verdict {
 /// PostgreSQL: SQLSTATE.
 pub(super) fn postgres(sqlstate: &str) -> Verdict {
     match sqlstate {
-        "40001" | "40P01" | "55P03" | "57014" => return Verdict::Retry,
+        // 25P03, 25P04: the server ended a session that stood still within a transaction, or one
+        // whose transaction took too long
+        "25P03" | "25P04" | "55P03" | "57014" => return Verdict::Retry,
+        // of class 53, but nobody but a person makes room
         "53100" => return Verdict::Pause("the disk is full: make room"),
         "53400" => return Verdict::Pause("a configured limit of the server is exceeded"),
         "22001" => return Verdict::Refuse(Cause::ValueTooLong),
@@ -48,7 +51,7 @@ pub(super) fn postgres(sqlstate: &str) -> Verdict {
         return Verdict::Retry;
     }
     match sqlstate.get(..2) {
-        Some("08" | "53" | "58") => Verdict::Retry,
+        Some("08" | "40" | "53" | "58") => Verdict::Retry,
         // 54: a row, an index entry or a document larger than the server can take
         Some("22" | "54") => Verdict::Refuse(Cause::DataException),
         Some("23") => Verdict::Refuse(Cause::IntegrityViolation),
@@ -72,7 +75,8 @@ pub(super) const fn sqlite(code: i32) -> Verdict {
         _ => {}
     }
     match code & 0xff {
-        5 | 6 | 9 => Verdict::Retry,
+        // busy, locked, interrupted, the locking protocol of several processes, schema changed
+        5 | 6 | 9 | 15 | 17 => Verdict::Retry,
         18 | 20 => Verdict::Refuse(Cause::DataException),
         19 => Verdict::Refuse(Cause::IntegrityViolation),
         1 => Verdict::Pause("the schema does not fit the rules: see `rowcast check`"),

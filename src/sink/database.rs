@@ -10,18 +10,11 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::SinkError;
+use super::connections::ConnectionCount;
 use crate::error::{Place, Refusal, Stage};
 use crate::model::TableName;
 use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Rows, Statement};
 
-/// The server gives a statement up after this time.
-pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
-/// The server gives waiting for a lock up after this time.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(10);
-/// We give the server up after this time: longer than its own limit, for it may be gone.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(40);
-/// We give connecting up after this time.
-pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Statements kept prepared per connection; above the number of texts of any sane catalog.
 pub(super) const PREPARED_STATEMENTS: usize = 1000;
 
@@ -100,6 +93,8 @@ pub(super) trait Database: Send + Sync {
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError>;
     /// Creates the bookkeeping tables that are missing.
     async fn create_bookkeeping(&self) -> Result<(), SinkError>;
+    /// Its connections as they are at the moment.
+    fn connections(&self) -> ConnectionCount;
     /// Ends all connections.
     async fn close(&self);
 }
@@ -149,14 +144,15 @@ pub(super) fn unbindable(
 
 /// Waits for the database, but not for ever.
 pub(super) async fn answer<T>(
+    limit: Duration,
     attempted: &'static str,
     work: impl Future<Output = Result<T, SinkError>>,
 ) -> Result<T, SinkError> {
-    match tokio::time::timeout(ANSWER_LIMIT, work).await {
+    match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_) => Err(SinkError::Unavailable {
             attempted,
-            reason: format!("no answer within {} s", ANSWER_LIMIT.as_secs()),
+            reason: format!("no answer within {} s", limit.as_secs()),
         }),
     }
 }

@@ -14,7 +14,7 @@ use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
 use super::sqlite::SqliteDatabase;
 use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
-use super::{Outcome, Owner, Ownership, Sink, SinkError};
+use super::{ConnectionCount, ConnectionSettings, Outcome, Owner, Ownership, Sink, SinkError};
 use crate::model::{Catalog, Offset, RowChange, TableName, TopicPartition};
 use crate::plan::{
     Cell, Dialect, LiveTable, RootStatements, Rows, SchemaProblem, Severity, TaskStatements,
@@ -74,14 +74,28 @@ impl SqlSink {
     /// Connects, creates the bookkeeping tables that are missing and reads the live schema. A
     /// schema that does not fit is no error here: see [`SqlSink::check_schema`].
     ///
-    /// `connections` bounds the pool; SQLite always has one. The URL may hold a password and
-    /// appears in no message.
+    /// `connections` bounds the transactions at a time; SQLite always has one. The URL may hold a
+    /// password and appears in no message.
     ///
     /// # Errors
     /// [`SinkError::Unavailable`] if it cannot be reached, [`SinkError::Fatal`] if it refuses us.
     pub async fn connect(
         url: &str,
         connections: u32,
+        catalog: Arc<Catalog>,
+        identity: TaskIdentity,
+    ) -> Result<Self, SinkError> {
+        let settings = ConnectionSettings { connections, ..ConnectionSettings::default() };
+        Self::connect_with(url, settings, catalog, identity).await
+    }
+
+    /// The same with other time limits.
+    ///
+    /// # Errors
+    /// As [`SqlSink::connect`].
+    pub async fn connect_with(
+        url: &str,
+        settings: ConnectionSettings,
         catalog: Arc<Catalog>,
         identity: TaskIdentity,
     ) -> Result<Self, SinkError> {
@@ -92,9 +106,9 @@ impl SqlSink {
             });
         };
         let database: Box<dyn Database> = match kind {
-            DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
-            DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, connections)?),
-            DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
+            DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, settings)?),
+            DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, settings)?),
+            DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url, settings)?),
         };
         database.create_bookkeeping().await?;
         let (keying, layout) = (Keying::default(), RwLock::new(None));
@@ -333,5 +347,9 @@ impl Sink for SqlSink {
         let mut transaction = self.database.begin().await?;
         let result = self.script(&mut *transaction, &layout).note_refused(owner, change).await;
         self.finish(transaction, result).await
+    }
+
+    fn connections(&self) -> ConnectionCount {
+        self.database.connections()
     }
 }
