@@ -5,8 +5,13 @@
 
 mod failures;
 mod fixture;
+mod heard;
 mod histories;
 mod mariadb;
+mod mending;
+mod other;
+mod outages;
+mod refusals;
 mod schema;
 mod types;
 mod views;

@@ -277,7 +277,8 @@ fn a_setting_wins_over_the_file_and_may_name_kafka_properties_with_their_dots() 
         folder.problems(&["sink.conections=4", "batch.rows=many"]),
         [
             "--set#/sink/conections: unknown key; did you mean `connections`? (accepted: url, \
-             connections)",
+             connections, connect_timeout, statement_timeout, lock_timeout, \
+             idle_in_transaction_session_timeout, tcp_keepalive)",
             "--set#/batch/rows: must be a whole number, not text",
         ]
     );
@@ -427,6 +428,7 @@ fn a_description_reads_like_kafka_streams_own() {
     let topology = folder.topology(&[
         "source.kafka.bootstrap.servers=localhost:9092",
         "sink.url=postgres://rowcast@localhost/clinical",
+        "sink.connections=2",
     ]);
     let hash = &topology.config_hash;
     let description = topology.describe();

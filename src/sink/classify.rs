@@ -170,7 +170,10 @@ impl<'a> Attempt<'a> {
             Error::Tls(_) => fatal("the TLS connection failed: check certificate and `sslmode`"),
             Error::Configuration(_) => fatal("the database URL is not valid"),
             Error::Protocol(_) => fatal("the server answered in an unknown way"),
-            Error::Encode(_) => self.refused(Cause::DataException, None, None, None),
+            Error::Encode(_) => {
+                let table = self.statement.and_then(|statement| statement.table.clone());
+                self.refused(Cause::DataException, None, table, None)
+            }
             _ => fatal("the driver failed in an unexpected way"),
         }
     }
@@ -187,7 +190,9 @@ impl<'a> Attempt<'a> {
                 SinkError::Unavailable { attempted, reason: format!("database code {code}") }
             }
             Verdict::Refuse(cause) => {
-                self.refused(cause, Some(&code), error.constraint(), self.column(cause, error))
+                let constraint = error.constraint();
+                let (table, column) = (self.table(error), self.column(cause, error));
+                self.refused(cause, Some((&code, constraint)), table, column)
             }
             Verdict::Pause(advice) => {
                 SinkError::Fatal { attempted, reason: format!("{advice} (database code {code})") }
@@ -198,22 +203,22 @@ impl<'a> Attempt<'a> {
     fn refused(
         self,
         cause: Cause,
-        code: Option<&str>,
-        constraint: Option<&str>,
+        code: Option<(&str, Option<&str>)>,
+        table: Option<Arc<str>>,
         column: Option<Arc<str>>,
     ) -> SinkError {
-        let error = match (code, constraint) {
-            (Some(code), Some(constraint)) => DatabaseRefusal::Constraint {
+        let error = match code {
+            Some((code, Some(constraint))) => DatabaseRefusal::Constraint {
                 code: code.to_owned(),
                 constraint: constraint.to_owned(),
             },
-            (Some(code), None) => DatabaseRefusal::Code { code: code.to_owned() },
-            (None, _) => DatabaseRefusal::NotEncodable,
+            Some((code, None)) => DatabaseRefusal::Code { code: code.to_owned() },
+            None => DatabaseRefusal::NotEncodable,
         };
         let place = Place {
-            table: self.statement.and_then(|statement| statement.table.clone()),
+            table,
             column,
-            sqlstate: code.map(Into::into),
+            sqlstate: code.map(|(code, _)| code.into()),
             ..Place::default()
         };
         SinkError::Refused(Box::new(Refusal::new(
@@ -223,6 +228,13 @@ impl<'a> Attempt<'a> {
             "DatabaseRefusal",
             place,
         )))
+    }
+
+    /// The table of the statement; of a constraint that is checked at commit, the one that
+    /// PostgreSQL names.
+    fn table(self, error: &dyn DatabaseError) -> Option<Arc<str>> {
+        let of_statement = self.statement.and_then(|statement| statement.table.clone());
+        of_statement.or_else(|| error.table().map(Into::into))
     }
 
     /// The column that got no value, or one that does not fit. PostgreSQL says it in a field of its
