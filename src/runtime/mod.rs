@@ -107,8 +107,10 @@ pub async fn run(
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
-                    assigned |= matches!(event, ConsumerEvent::Assigned(_));
-                    if matches!(event, ConsumerEvent::Records(_) | ConsumerEvent::Assigned(_)) {
+                    // without partitions nothing says that the topic is settled
+                    let gained = matches!(&event, ConsumerEvent::Assigned(gained) if !gained.is_empty());
+                    assigned |= gained;
+                    if gained || matches!(event, ConsumerEvent::Records(_)) {
                         quiet_since = Instant::now();
                     }
                     tasks.on(event);

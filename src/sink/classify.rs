@@ -282,13 +282,16 @@ mod tests {
 
     #[test]
     fn what_heals_by_itself_is_never_a_dead_letter() {
-        for code in ["08006", "53300", "57P01", "57014", "58030", "40001", "40P01", "55P03"] {
+        for code in [
+            "08006", "25P03", "40001", "40003", "40P01", "53300", "55P03", "57014", "57P01",
+            "58030",
+        ] {
             assert_eq!(postgres(code), Verdict::Retry, "{code}");
         }
         for code in [1020, 1040, 1053, 1205, 1213, 1927, 1969, 2006, 2013, 3024] {
             assert_eq!(mysql(code), Verdict::Retry, "{code}");
         }
-        for code in [5, 6, 261, 517] {
+        for code in [5, 6, 15, 17, 261, 517] {
             assert_eq!(sqlite(code), Verdict::Retry, "{code}");
         }
     }

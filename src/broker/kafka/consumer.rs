@@ -191,11 +191,14 @@ impl ConsumerContext for MemberContext {
         if let Rebalance::Assign(list) = rebalance {
             self.recovered();
             let partitions = partitions(list);
-            if partitions.is_empty() {
+            // that a member keeps what it has is no news; that it has none is
+            if partitions.is_empty() && !self.owned().is_empty() {
                 return;
             }
             // librdkafka remembers pauses of an earlier assignment
-            if let Err(error) = member.resume(list) {
+            if !partitions.is_empty()
+                && let Err(error) = member.resume(list)
+            {
                 tracing::warn!(target: LOG_TARGET, %error, "resuming assigned partitions failed");
             }
             self.owned().extend(partitions.iter().cloned());
