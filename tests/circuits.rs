@@ -260,12 +260,11 @@ fn a_full_disk_pauses_everything_until_there_is_room() {
 #[test]
 fn a_server_that_is_stopped_killed_or_frozen_is_waited_for() {
     for (server, database) in [own_postgres(), own_mariadb()].into_iter().flatten() {
-        let outages: [(fn(&Instance), fn(&Instance), &'static str); 3] = [
-            (Instance::stop, Instance::start_again, "connection refused"),
-            (Instance::kill, Instance::start_again, "connection refused"),
-            (Instance::freeze, Instance::thaw, "no "),
-        ];
-        for (ends, begins, message) in outages {
+        let ends: [fn(&Instance); 3] = [Instance::stop, Instance::kill, Instance::freeze];
+        let begins: [fn(&Instance); 3] =
+            [Instance::start_again, Instance::start_again, Instance::thaw];
+        let refused = "connection refused";
+        for ((ends, begins), message) in ends.iter().zip(begins).zip([refused, refused, "no "]) {
             let pipeline = Pipeline::embedded_at(database.url().to_owned(), RULES, "");
             pipeline.create_tables();
             let told = Told { message, circuit: false };

@@ -172,7 +172,7 @@ impl<'a> Attempt<'a> {
             Error::Protocol(_) => fatal("the server answered in an unknown way"),
             Error::Encode(_) => {
                 let table = self.statement.and_then(|statement| statement.table.clone());
-                self.refused(Cause::DataException, None, table, None)
+                refused(Cause::DataException, None, table, None)
             }
             _ => fatal("the driver failed in an unexpected way"),
         }
@@ -192,42 +192,12 @@ impl<'a> Attempt<'a> {
             Verdict::Refuse(cause) => {
                 let constraint = error.constraint();
                 let (table, column) = (self.table(error), self.column(cause, error));
-                self.refused(cause, Some((&code, constraint)), table, column)
+                refused(cause, Some((&code, constraint)), table, column)
             }
             Verdict::Pause(advice) => {
                 SinkError::Fatal { attempted, reason: format!("{advice} (database code {code})") }
             }
         }
-    }
-
-    fn refused(
-        self,
-        cause: Cause,
-        code: Option<(&str, Option<&str>)>,
-        table: Option<Arc<str>>,
-        column: Option<Arc<str>>,
-    ) -> SinkError {
-        let error = match code {
-            Some((code, Some(constraint))) => DatabaseRefusal::Constraint {
-                code: code.to_owned(),
-                constraint: constraint.to_owned(),
-            },
-            Some((code, None)) => DatabaseRefusal::Code { code: code.to_owned() },
-            None => DatabaseRefusal::NotEncodable,
-        };
-        let place = Place {
-            table,
-            column,
-            sqlstate: code.map(|(code, _)| code.into()),
-            ..Place::default()
-        };
-        SinkError::Refused(Box::new(Refusal::new(
-            Stage::Sink,
-            cause,
-            &error,
-            "DatabaseRefusal",
-            place,
-        )))
     }
 
     /// The table of the statement; of a constraint that is checked at commit, the one that
@@ -255,6 +225,25 @@ impl<'a> Attempt<'a> {
         };
         found.cloned()
     }
+}
+
+/// A refusal; without a code, of the driver's.
+fn refused(
+    cause: Cause,
+    code: Option<(&str, Option<&str>)>,
+    table: Option<Arc<str>>,
+    column: Option<Arc<str>>,
+) -> SinkError {
+    let error = match code {
+        Some((code, Some(constraint))) => {
+            DatabaseRefusal::Constraint { code: code.to_owned(), constraint: constraint.to_owned() }
+        }
+        Some((code, None)) => DatabaseRefusal::Code { code: code.to_owned() },
+        None => DatabaseRefusal::NotEncodable,
+    };
+    let place =
+        Place { table, column, sqlstate: code.map(|(code, _)| code.into()), ..Place::default() };
+    SinkError::Refused(Box::new(Refusal::new(Stage::Sink, cause, &error, "DatabaseRefusal", place)))
 }
 
 /// The code that decides: MySQL's SQLSTATEs say too little, its numbers enough.

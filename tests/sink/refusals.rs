@@ -319,9 +319,10 @@ async fn several_poisonous_changes_among_thousands_are_found_in_few_transactions
             database.execute(check).await;
         }
         let changes: Vec<_> = (0..4000)
-            .map(|at| match POISON.contains(&at) {
-                true => named(&format!("{CANARY}-{at}"), 1, 0, Value::Text("bad".into())),
-                false => upsert(&format!("{CANARY}-{at}"), 1, 0),
+            .map(|at| {
+                let id = format!("{CANARY}-{at}");
+                let bad = || named(&id, 1, 0, Value::Text("bad".into()));
+                if POISON.contains(&at) { bad() } else { upsert(&id, 1, 0) }
             })
             .collect();
         let counted = Counted { sink, transactions: AtomicUsize::new(0) };
@@ -372,5 +373,34 @@ async fn a_constraint_that_is_checked_at_commit_is_a_dead_letter_too_and_names_i
         }
         assert!(results[0].is_ok() && results[2].is_ok());
         assert!(!format!("{refusal:?}").contains("51423677"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_trigger_forbids_is_a_dead_letter_and_its_words_are_not_told() {
+    for database in databases().await {
+        let sink = database.sink(catalog()).await;
+        let trigger = database.pick(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.name = 'bad' THEN RAISE EXCEPTION 'not %', NEW USING DETAIL = NEW::text; END IF; \
+             RAISE WARNING 'but %', NEW; RETURN NEW; END $$; \
+             CREATE TRIGGER no BEFORE INSERT ON patient FOR EACH ROW EXECUTE FUNCTION no()",
+            "CREATE TRIGGER no BEFORE INSERT ON patient FOR EACH ROW BEGIN \
+             DECLARE said VARCHAR(200) DEFAULT CONCAT('not ', NEW.source_resource_id); \
+             IF NEW.name = 'bad' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = said; END IF; END",
+            "CREATE TRIGGER no BEFORE INSERT ON patient FOR EACH ROW WHEN NEW.name = 'bad' BEGIN \
+             SELECT RAISE(ABORT, 'canary-5f1c'); END",
+        );
+        database.execute(trigger).await;
+        let heard = Heard::listen();
+        let bad = named(&format!("{CANARY}-2"), 1, 1, Value::Text("bad".into()));
+        let (first, last) = (format!("{CANARY}-1"), format!("{CANARY}-3"));
+        let results = sink.write(&[upsert(&first, 1, 0), bad, upsert(&last, 1, 2)]).await;
+        assert!(results[0].is_ok() && results[2].is_ok());
+        let refusal = results[1].as_ref().unwrap_err();
+        assert_eq!(refusal.cause, Cause::IntegrityViolation);
+        let code = database.pick("P0001", "1644", "1811");
+        assert_eq!(refusal.place.sqlstate.as_deref(), Some(code));
+        heard.silent_about_refusal(refusal);
     }
 }
