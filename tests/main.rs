@@ -5,6 +5,7 @@
 mod architecture;
 mod broker;
 mod cases;
+mod circuits;
 mod dashboards;
 mod decode;
 mod dependencies;

@@ -170,8 +170,9 @@ confirmed() {
 }
 silence() {
     told="a paused process keeps its locks"
-    edit src/sink/postgres.rs 'SILENCE_LIMIT.as_millis().to_string()' '(600 * SILENCE_LIMIT).as_millis().to_string()'
-    edit src/sink/mysql/mod.rs 'idle_transaction_timeout = 20' 'idle_transaction_timeout = 120'
+    edit src/sink/connections.rs 'idle_in_transaction_session_timeout: Duration::from_secs(20)' \
+        'idle_in_transaction_session_timeout: Duration::from_hours(1)'
+    edit src/topology/file.rs '"20s".into()' '"1h".into()'
     tests none ownership::a_task_paused_in_mid_transaction_is_succeeded_and_then_fenced_on_postgres \
         ownership::a_task_paused_in_mid_transaction_is_succeeded_and_then_fenced_on_mariadb
 }

@@ -412,6 +412,21 @@ fn a_second_instance_shares_the_partitions_and_takes_over_when_the_first_is_kill
 }
 
 #[test]
+fn an_instance_that_got_no_partition_is_ready() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(postgres) = support::requires_postgres() else { return };
+    let (topic, database) = (kafka.topic("spare", 1), postgres.database("spare"));
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, "");
+    pipeline.create_tables();
+    let _first = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let port = support::free_port();
+    let _second = pipeline.start(&["run", "--set", &format!("http.listen=127.0.0.1:{port}")]);
+    support::http::wait_for_status(port, "/readyz", 200, SOON);
+    pipeline.wait_until_ready(Ready::Yes);
+}
+
+#[test]
 fn no_value_id_or_key_is_in_logs_metrics_or_listings() {
     on_both(RULES, "", |pipeline| {
         pipeline.create_tables();

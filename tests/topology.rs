@@ -221,6 +221,11 @@ fn a_secret_in_the_wrong_place_is_shown_in_no_problem() {
         "transform.version",
         "sink.url",
         "sink.connections",
+        "sink.connect_timeout",
+        "sink.statement_timeout",
+        "sink.lock_timeout",
+        "sink.idle_in_transaction_session_timeout",
+        "sink.tcp_keepalive",
         "sink",
         "dead_letter.topic",
         "dead_letter.max_ratio",
@@ -262,7 +267,7 @@ fn a_setting_wins_over_the_file_and_may_name_kafka_properties_with_their_dots() 
         "name=second",
     ]);
     assert_eq!(topology.name, "second");
-    assert_eq!(topology.sink.connections, 4);
+    assert_eq!(topology.sink.connections.connections, 4);
     assert_eq!(topology.dead_letter.topic, "letters");
     assert_eq!(topology.rules.len(), 1);
     let BrokerChoice::Kafka(properties) = &topology.broker else { panic!("kafka") };
@@ -272,7 +277,8 @@ fn a_setting_wins_over_the_file_and_may_name_kafka_properties_with_their_dots() 
         folder.problems(&["sink.conections=4", "batch.rows=many"]),
         [
             "--set#/sink/conections: unknown key; did you mean `connections`? (accepted: url, \
-             connections)",
+             connections, connect_timeout, statement_timeout, lock_timeout, \
+             idle_in_transaction_session_timeout, tcp_keepalive)",
             "--set#/batch/rows: must be a whole number, not text",
         ]
     );
@@ -301,7 +307,7 @@ fn a_section_without_a_value_is_a_slip() {
 fn a_placeholder_becomes_a_number_only_where_one_is_needed() {
     let folder = Folder::new(&minimal_with("batch: { rows: '${NUMBER}' }"));
     let topology = folder.topology(&["name=${NUMBER}", "sink.connections=${NUMBER}"]);
-    assert_eq!((topology.batch.rows, topology.sink.connections), (7, 7));
+    assert_eq!((topology.batch.rows, topology.sink.connections.connections), (7, 7));
     assert_eq!(topology.name, "7");
     let folder = Folder::new(&minimal_with("batch: { rows: '${WORD}' }"));
     assert_eq!(folder.problems(&[]), ["t.yaml#/batch/rows: must be a whole number, not text"]);
@@ -334,7 +340,7 @@ fn a_rules_file_that_two_patterns_match_is_read_once() {
 fn what_is_left_out_has_the_documented_defaults() {
     let topology = Folder::new(MINIMAL).topology(&[]);
     assert_eq!(topology.limits, DocumentLimits::default());
-    assert_eq!(topology.sink.connections, 2);
+    assert_eq!(topology.sink.connections, rowcast::sink::ConnectionSettings::default());
     assert_eq!(topology.dead_letter.topic, "fhir.changes.dead-letter");
     assert!((topology.dead_letter.max_ratio - 0.5).abs() < f64::EPSILON);
     assert_eq!((topology.batch.rows, topology.batch.bytes), (2000, 4 << 20));
@@ -407,7 +413,7 @@ fn the_config_hash_tells_configurations_apart_but_not_folders_or_secrets() {
     let plain = hash(&[]);
     assert_eq!(plain.len(), 64);
     assert_eq!(plain, hash(&[]), "another folder");
-    assert_eq!(plain, hash(&["sink.connections=2"]), "a default, written down");
+    assert_eq!(plain, hash(&["sink.lock_timeout=10s"]), "a default, written down");
     assert_ne!(plain, hash(&["sink.connections=3"]));
     assert_ne!(plain, hash(&["transform.rules=[rules/patient.json]"]));
     assert_eq!(hash(&["http.token=a"]), hash(&["http.token=b"]));
@@ -422,6 +428,7 @@ fn a_description_reads_like_kafka_streams_own() {
     let topology = folder.topology(&[
         "source.kafka.bootstrap.servers=localhost:9092",
         "sink.url=postgres://rowcast@localhost/clinical",
+        "sink.connections=2",
     ]);
     let hash = &topology.config_hash;
     let description = topology.describe();

@@ -264,9 +264,9 @@ impl Application {
     pub async fn sink(&self, cluster_id: &str) -> Result<SqlSink, SinkError> {
         let identity =
             TaskIdentity { cluster_id: cluster_id.to_owned(), name: self.topology.name.clone() };
-        SqlSink::connect(
+        SqlSink::connect_with(
             self.topology.sink.url.expose(),
-            u32::from(self.topology.sink.connections),
+            self.topology.sink.connections,
             Arc::new(self.catalog().clone()),
             identity,
         )

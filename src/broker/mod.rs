@@ -67,7 +67,8 @@ impl BrokerError {
 /// What a consumer tells the runtime, in order.
 #[derive(Debug)]
 pub enum ConsumerEvent {
-    /// These partitions are now ours; their records follow, from the committed offset on.
+    /// These partitions are now ours; their records follow, from the committed offset on. None: this
+    /// member has none.
     Assigned(Vec<TopicPartition>),
     /// Records, in offset order within each partition.
     Records(Vec<Record>),

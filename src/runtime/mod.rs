@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, Group};
 use crate::dead_letter::DeadLetterQueue;
 use crate::model::{Record, TopicPartition};
-use crate::sink::Sink;
+use crate::sink::{ConnectionCount, Sink};
 use crate::source::Decoder;
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
@@ -107,8 +107,10 @@ pub async fn run(
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
-                    assigned |= matches!(event, ConsumerEvent::Assigned(_));
-                    if matches!(event, ConsumerEvent::Records(_) | ConsumerEvent::Assigned(_)) {
+                    // without partitions nothing says that the topic is settled
+                    let gained = matches!(&event, ConsumerEvent::Assigned(gained) if !gained.is_empty());
+                    assigned |= gained;
+                    if gained || matches!(event, ConsumerEvent::Records(_)) {
                         quiet_since = Instant::now();
                     }
                     tasks.on(event);
@@ -116,6 +118,8 @@ pub async fn run(
             },
             _ = ticks.tick() => {
                 stages.health.tick();
+                let ConnectionCount { busy, idle, most, waiting } = stages.sink.connections();
+                stages.metrics.connections(busy, idle, most, waiting);
                 let settled = match &mut measuring {
                     Some(measured) if measured.is_finished() => {
                         let settled = measured.await.unwrap_or(false);

@@ -27,8 +27,10 @@ pub(super) enum Verdict {
 /// PostgreSQL: SQLSTATE.
 pub(super) fn postgres(sqlstate: &str) -> Verdict {
     match sqlstate {
-        // 25P03, 25P04: the server ended a session that was silent in its transaction for too long
-        "40001" | "40P01" | "55P03" | "57014" | "25P03" | "25P04" => return Verdict::Retry,
+        // 25P03, 25P04: the server ended a session that stood still within a transaction, or one
+        // whose transaction took too long
+        "25P03" | "25P04" | "55P03" | "57014" => return Verdict::Retry,
+        // of class 53, but nobody but a person makes room
         "53100" => return Verdict::Pause("the disk is full: make room"),
         "53400" => return Verdict::Pause("a configured limit of the server is exceeded"),
         "22001" => return Verdict::Refuse(Cause::ValueTooLong),
@@ -49,7 +51,7 @@ pub(super) fn postgres(sqlstate: &str) -> Verdict {
         return Verdict::Retry;
     }
     match sqlstate.get(..2) {
-        Some("08" | "53" | "58") => Verdict::Retry,
+        Some("08" | "40" | "53" | "58") => Verdict::Retry,
         // 54: a row, an index entry or a document larger than the server can take
         Some("22" | "54") => Verdict::Refuse(Cause::DataException),
         Some("23") => Verdict::Refuse(Cause::IntegrityViolation),
@@ -73,7 +75,8 @@ pub(super) const fn sqlite(code: i32) -> Verdict {
         _ => {}
     }
     match code & 0xff {
-        5 | 6 | 9 => Verdict::Retry,
+        // busy, locked, interrupted, the locking protocol of several processes, schema changed
+        5 | 6 | 9 | 15 | 17 => Verdict::Retry,
         18 | 20 => Verdict::Refuse(Cause::DataException),
         19 => Verdict::Refuse(Cause::IntegrityViolation),
         1 => Verdict::Pause("the schema does not fit the rules: see `rowcast check`"),
@@ -167,7 +170,10 @@ impl<'a> Attempt<'a> {
             Error::Tls(_) => fatal("the TLS connection failed: check certificate and `sslmode`"),
             Error::Configuration(_) => fatal("the database URL is not valid"),
             Error::Protocol(_) => fatal("the server answered in an unknown way"),
-            Error::Encode(_) => self.refused(Cause::DataException, None, None, None),
+            Error::Encode(_) => {
+                let table = self.statement.and_then(|statement| statement.table.clone());
+                refused(Cause::DataException, None, table, None)
+            }
             _ => fatal("the driver failed in an unexpected way"),
         }
     }
@@ -184,7 +190,9 @@ impl<'a> Attempt<'a> {
                 SinkError::Unavailable { attempted, reason: format!("database code {code}") }
             }
             Verdict::Refuse(cause) => {
-                self.refused(cause, Some(&code), error.constraint(), self.column(cause, error))
+                let constraint = error.constraint();
+                let (table, column) = (self.table(error), self.column(cause, error));
+                refused(cause, Some((&code, constraint)), table, column)
             }
             Verdict::Pause(advice) => {
                 SinkError::Fatal { attempted, reason: format!("{advice} (database code {code})") }
@@ -192,34 +200,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn refused(
-        self,
-        cause: Cause,
-        code: Option<&str>,
-        constraint: Option<&str>,
-        column: Option<Arc<str>>,
-    ) -> SinkError {
-        let error = match (code, constraint) {
-            (Some(code), Some(constraint)) => DatabaseRefusal::Constraint {
-                code: code.to_owned(),
-                constraint: constraint.to_owned(),
-            },
-            (Some(code), None) => DatabaseRefusal::Code { code: code.to_owned() },
-            (None, _) => DatabaseRefusal::NotEncodable,
-        };
-        let place = Place {
-            table: self.statement.and_then(|statement| statement.table.clone()),
-            column,
-            sqlstate: code.map(Into::into),
-            ..Place::default()
-        };
-        SinkError::Refused(Box::new(Refusal::new(
-            Stage::Sink,
-            cause,
-            &error,
-            "DatabaseRefusal",
-            place,
-        )))
+    /// The table of the statement; of a constraint that is checked at commit, the one that
+    /// PostgreSQL names.
+    fn table(self, error: &dyn DatabaseError) -> Option<Arc<str>> {
+        let of_statement = self.statement.and_then(|statement| statement.table.clone());
+        of_statement.or_else(|| error.table().map(Into::into))
     }
 
     /// The column that got no value, or one that does not fit. PostgreSQL says it in a field of its
@@ -240,6 +225,25 @@ impl<'a> Attempt<'a> {
         };
         found.cloned()
     }
+}
+
+/// A refusal; without a code, of the driver's.
+fn refused(
+    cause: Cause,
+    code: Option<(&str, Option<&str>)>,
+    table: Option<Arc<str>>,
+    column: Option<Arc<str>>,
+) -> SinkError {
+    let error = match code {
+        Some((code, Some(constraint))) => {
+            DatabaseRefusal::Constraint { code: code.to_owned(), constraint: constraint.to_owned() }
+        }
+        Some((code, None)) => DatabaseRefusal::Code { code: code.to_owned() },
+        None => DatabaseRefusal::NotEncodable,
+    };
+    let place =
+        Place { table, column, sqlstate: code.map(|(code, _)| code.into()), ..Place::default() };
+    SinkError::Refused(Box::new(Refusal::new(Stage::Sink, cause, &error, "DatabaseRefusal", place)))
 }
 
 /// The code that decides: MySQL's SQLSTATEs say too little, its numbers enough.
@@ -267,13 +271,16 @@ mod tests {
 
     #[test]
     fn what_heals_by_itself_is_never_a_dead_letter() {
-        for code in ["08006", "53300", "57P01", "57014", "58030", "40001", "40P01", "55P03"] {
+        for code in [
+            "08006", "25P03", "40001", "40003", "40P01", "53300", "55P03", "57014", "57P01",
+            "58030",
+        ] {
             assert_eq!(postgres(code), Verdict::Retry, "{code}");
         }
         for code in [1020, 1040, 1053, 1205, 1213, 1927, 1969, 2006, 2013, 3024] {
             assert_eq!(mysql(code), Verdict::Retry, "{code}");
         }
-        for code in [5, 6, 261, 517] {
+        for code in [5, 6, 15, 17, 261, 517] {
             assert_eq!(sqlite(code), Verdict::Retry, "{code}");
         }
     }

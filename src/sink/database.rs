@@ -10,23 +10,12 @@ use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::SinkError;
+use super::connections::ConnectionCount;
 use super::schema::Unfinished;
 use crate::error::{Place, Refusal, Stage};
 use crate::model::TableName;
 use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Rows, Statement};
 
-/// The server gives a statement up after this time.
-pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
-/// The server gives waiting for a lock up after this time.
-pub(super) const LOCK_LIMIT: Duration = Duration::from_secs(10);
-/// The server gives a transaction up whose client has said nothing for this time, and its locks
-/// with it. We think for milliseconds between two statements; a paused process thinks for ever.
-/// Below Kafka's usual session timeout of 45 s, so that who takes its partitions over finds them free.
-pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(20);
-/// We give the server up after this time: longer than its own limit, for it may be gone.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(40);
-/// We give connecting up after this time.
-pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Statements kept prepared per connection; above the number of texts of any sane catalog.
 pub(super) const PREPARED_STATEMENTS: usize = 1000;
 
@@ -108,6 +97,8 @@ pub(super) trait Database: Send + Sync {
     /// Runs DDL on a connection of its own, each statement for `limit` at most, in one transaction
     /// where the database undoes DDL. Locks are waited for no longer than otherwise.
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished>;
+    /// Its connections as they are at the moment.
+    fn connections(&self) -> ConnectionCount;
     /// Ends all connections.
     async fn close(&self);
 }
@@ -157,14 +148,6 @@ pub(super) fn unbindable(
 
 /// Waits for the database, but not for ever.
 pub(super) async fn answer<T>(
-    attempted: &'static str,
-    work: impl Future<Output = Result<T, SinkError>>,
-) -> Result<T, SinkError> {
-    answer_within(ANSWER_LIMIT, attempted, work).await
-}
-
-/// Waits for the database this long.
-pub(super) async fn answer_within<T>(
     limit: Duration,
     attempted: &'static str,
     work: impl Future<Output = Result<T, SinkError>>,

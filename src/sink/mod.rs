@@ -6,6 +6,7 @@
 //! the database's DETAIL texts, which carry row values.
 
 mod classify;
+mod connections;
 mod database;
 mod guard;
 mod held;
@@ -19,6 +20,7 @@ mod transaction;
 
 use async_trait::async_trait;
 
+pub use self::connections::{ConnectionCount, ConnectionSettings};
 pub use self::isolate::write;
 pub use self::schema::{DatabaseSchema, Unfinished};
 pub use self::sql::{DatabaseKind, SqlSink};
@@ -89,6 +91,11 @@ pub trait Sink: Send + Sync {
     /// itself, over something newer.
     async fn note_refused_delete(&self, owner: &Owner, change: &RowChange)
     -> Result<(), SinkError>;
+
+    /// Its connections as they are at the moment, for telling; all 0 if it has none.
+    fn connections(&self) -> ConnectionCount {
+        ConnectionCount::default()
+    }
 }
 
 /// Why a transaction did not commit. Messages are ours or the database's primary message code;

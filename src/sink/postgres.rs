@@ -5,16 +5,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{
-    PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgPoolOptions, PgRow,
-};
-use sqlx::{Arguments, ConnectOptions, Encode, PgPool, Row, Type, TypeInfo, ValueRef};
+use sqlx::postgres::{PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow};
+use sqlx::{Arguments, ConnectOptions, Encode, Row, Type, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
+use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    ANSWER_LIMIT, CONNECT_LIMIT, Database, LOCK_LIMIT, PREPARED_STATEMENTS, Reply, ReplyRow,
-    SILENCE_LIMIT, STATEMENT_LIMIT, Transaction, answer, asserted, unbindable,
+    Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted, unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
@@ -26,14 +24,19 @@ use crate::plan::{
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// Between two questions whether a silent client is there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered questions after which it is not.
+const KEEPALIVE_COUNT: u32 = 3;
+
 /// A PostgreSQL database.
 pub(super) struct PostgresDatabase {
-    pool: PgPool,
+    connections: Connections<sqlx::Postgres>,
 }
 
 impl PostgresDatabase {
     /// Prepares the connections; the first is made when it is needed.
-    pub(super) fn open(url: &str, connections: u32) -> Result<Self, SinkError> {
+    pub(super) fn open(url: &str, limits: ConnectionSettings) -> Result<Self, SinkError> {
         let attempt = Attempt::to("reading the database URL");
         let mut options = PgConnectOptions::from_str(url)
             .map_err(|error| attempt.failed(error, classify::postgres))?;
@@ -42,25 +45,30 @@ impl PostgresDatabase {
         }
         // what the URL sets itself stays
         let given = options.get_options().unwrap_or_default().to_owned();
+        let idle = limits.idle_in_transaction_session_timeout;
+        let probes = KEEPALIVE_INTERVAL * KEEPALIVE_COUNT;
         let settings = [
-            ("statement_timeout", STATEMENT_LIMIT.as_millis().to_string()),
-            ("lock_timeout", LOCK_LIMIT.as_millis().to_string()),
-            // a process that is paused in mid-transaction must not keep its successor out
-            ("idle_in_transaction_session_timeout", SILENCE_LIMIT.as_millis().to_string()),
-            // a client that is gone must not hold its rows for hours
-            ("tcp_keepalives_idle", "30".to_owned()),
-            ("tcp_keepalives_interval", "10".to_owned()),
-            ("tcp_keepalives_count", "3".to_owned()),
+            ("statement_timeout", limits.statement_timeout.as_millis().to_string()),
+            ("lock_timeout", limits.lock_timeout.as_millis().to_string()),
+            // a client that is gone, or stands still, must not hold its rows for hours
+            ("idle_in_transaction_session_timeout", idle.as_millis().to_string()),
+            ("tcp_keepalives_idle", limits.tcp_keepalive.as_secs().max(1).to_string()),
+            ("tcp_keepalives_interval", KEEPALIVE_INTERVAL.as_secs().to_string()),
+            ("tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
+            ("tcp_user_timeout", (limits.tcp_keepalive + probes).as_millis().to_string()),
+            // a trigger's notice may hold row values, and the driver passes it on to the log
+            ("client_min_messages", "error".to_owned()),
         ];
         let options = options
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .options(settings.into_iter().filter(|(name, _)| !given.contains(name)))
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(connections.max(1))
-            .acquire_timeout(CONNECT_LIMIT)
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+        let pool = limits.pool(limits.connections.max(1)).connect_lazy_with(options);
+        Ok(Self { connections: Connections::new(pool, limits, classify::postgres) })
+    }
+
+    const fn answer_limit(&self) -> Duration {
+        self.connections.settings().answer_limit()
     }
 
     async fn query(
@@ -69,8 +77,9 @@ impl PostgresDatabase {
         text: &'static str,
         name: &str,
     ) -> Result<Vec<PgRow>, SinkError> {
-        answer(attempted, async {
-            let rows = sqlx::query(text).bind(name).fetch_all(&self.pool).await;
+        let (_turn, mut connection) = self.connections.acquire(attempted).await?;
+        answer(self.answer_limit(), attempted, async {
+            let rows = sqlx::query(text).bind(name).fetch_all(&mut *connection).await;
             rows.map_err(|error| Attempt::to(attempted).failed(error, classify::postgres))
         })
         .await
@@ -84,7 +93,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        Ok(Box::new(PostgresTransaction(Held::begin(&self.pool, BEGIN, classify::postgres).await?)))
+        Ok(Box::new(PostgresTransaction(Held::begin(&self.connections, BEGIN).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
@@ -133,20 +142,24 @@ impl Database for PostgresDatabase {
     }
 
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
-        let held = Held::begin(&self.pool, BEGIN, classify::postgres).await;
+        let held = Held::begin(&self.connections, BEGIN).await;
         let mut held = held.map_err(Unfinished::at_all)?;
         let prepare = [
             format!("SET LOCAL statement_timeout = {}", limit.as_millis()),
             // two that start at once would both find a table missing
             "SELECT pg_advisory_xact_lock(8247620513)".to_owned(),
         ];
-        let prepared = held.change(&prepare, ANSWER_LIMIT).await;
+        let prepared = held.change(&prepare, self.answer_limit()).await;
         prepared.map_err(|unfinished| Unfinished::at_all(unfinished.error))?;
         held.change_together(statements, limit).await
     }
 
+    fn connections(&self) -> ConnectionCount {
+        self.connections.count()
+    }
+
     async fn close(&self) {
-        self.pool.close().await;
+        self.connections.pool.close().await;
     }
 }
 
@@ -173,7 +186,7 @@ impl Transaction for PostgresTransaction {
             bind_constant(&mut arguments, constant).map_err(failed)?;
         }
         let text = statement.text(rows.len());
-        answer(statement.attempted, async {
+        answer(self.0.answer_limit(), statement.attempted, async {
             let query = sqlx::query_with(asserted(text), arguments);
             let rows = query.fetch_all(self.0.connection()).await.map_err(failed)?;
             rows.iter().map(|row| reply_row(row).map_err(failed)).collect()

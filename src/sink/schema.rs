@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::SinkError;
-use super::database::{Database, STATEMENT_LIMIT};
+use super::connections::ConnectionSettings;
+use super::database::Database;
 use super::sql::open;
 use crate::model::{Catalog, TableName};
 use crate::plan::{
@@ -18,6 +19,9 @@ use crate::plan::{
 /// A statement that changes the schema is given up after this time: an index over a table that was
 /// filled for years takes its time.
 const CHANGE_LIMIT: Duration = Duration::from_hours(12);
+
+/// A statement that creates an empty table of ours is given up after this time.
+const OWN_LIMIT: Duration = Duration::from_secs(30);
 
 /// A database whose schema is looked at or completed.
 pub struct DatabaseSchema {
@@ -32,7 +36,8 @@ impl DatabaseSchema {
     /// # Errors
     /// [`SinkError::Fatal`] if the URL cannot be used.
     pub fn open(url: &str, catalog: Arc<Catalog>) -> Result<Self, SinkError> {
-        let (_, database) = open(url, 1)?;
+        let (_, database) =
+            open(url, ConnectionSettings { connections: 1, ..ConnectionSettings::default() })?;
         Ok(Self { database, catalog })
     }
 
@@ -111,7 +116,7 @@ pub(super) async fn create_bookkeeping(database: &dyn Database) -> Result<(), Si
     for (name, ddl) in bookkeeping_ddl(database.dialect()) {
         let table = TableName { schema: None, name: name.into() };
         if database.describe(&table).await?.is_none() {
-            let created = database.change(&[ddl], STATEMENT_LIMIT).await;
+            let created = database.change(&[ddl], OWN_LIMIT).await;
             created.map_err(|unfinished| unfinished.error)?;
         }
     }

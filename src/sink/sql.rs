@@ -15,7 +15,7 @@ use super::postgres::PostgresDatabase;
 use super::schema::{create_bookkeeping, describe, execute};
 use super::sqlite::SqliteDatabase;
 use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
-use super::{Outcome, Owner, Ownership, Sink, SinkError};
+use super::{ConnectionCount, ConnectionSettings, Outcome, Owner, Ownership, Sink, SinkError};
 use crate::model::{Catalog, Offset, RowChange, TopicPartition};
 use crate::plan::{
     Cell, Dialect, ForeignKeys, LiveSchema, RootStatements, Rows, SchemaProblem, Severity,
@@ -63,7 +63,7 @@ impl DatabaseKind {
 /// Prepares the connections to what the URL names.
 pub(super) fn open(
     url: &str,
-    connections: u32,
+    settings: ConnectionSettings,
 ) -> Result<(DatabaseKind, Box<dyn Database>), SinkError> {
     let Some(kind) = DatabaseKind::of_url(url) else {
         return Err(SinkError::Fatal {
@@ -72,9 +72,9 @@ pub(super) fn open(
         });
     };
     let database: Box<dyn Database> = match kind {
-        DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, connections)?),
-        DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, connections)?),
-        DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url)?),
+        DatabaseKind::Postgres => Box::new(PostgresDatabase::open(url, settings)?),
+        DatabaseKind::Mysql => Box::new(MysqlDatabase::open(url, settings)?),
+        DatabaseKind::Sqlite => Box::new(SqliteDatabase::open(url, settings)?),
     };
     Ok((kind, database))
 }
@@ -94,8 +94,8 @@ impl SqlSink {
     /// Connects, creates the bookkeeping tables that are missing and reads the live schema. A
     /// schema that does not fit is no error here: see [`SqlSink::check_schema`].
     ///
-    /// `connections` bounds the pool; SQLite always has one. The URL may hold a password and
-    /// appears in no message.
+    /// `connections` bounds the transactions at a time; SQLite always has one. The URL may hold a
+    /// password and appears in no message.
     ///
     /// # Errors
     /// [`SinkError::Unavailable`] if it cannot be reached, [`SinkError::Fatal`] if it refuses us.
@@ -105,7 +105,21 @@ impl SqlSink {
         catalog: Arc<Catalog>,
         identity: TaskIdentity,
     ) -> Result<Self, SinkError> {
-        let (kind, database) = open(url, connections)?;
+        let settings = ConnectionSettings { connections, ..ConnectionSettings::default() };
+        Self::connect_with(url, settings, catalog, identity).await
+    }
+
+    /// The same with other time limits.
+    ///
+    /// # Errors
+    /// As [`SqlSink::connect`].
+    pub async fn connect_with(
+        url: &str,
+        settings: ConnectionSettings,
+        catalog: Arc<Catalog>,
+        identity: TaskIdentity,
+    ) -> Result<Self, SinkError> {
+        let (kind, database) = open(url, settings)?;
         create_bookkeeping(&*database).await?;
         let (keying, layout) = (Keying::default(), RwLock::new(None));
         let sink = Self { kind, database, catalog, identity, keying, layout };
@@ -307,5 +321,9 @@ impl Sink for SqlSink {
         let mut transaction = self.database.begin().await?;
         let result = self.script(&mut *transaction, &layout).note_refused(owner, change).await;
         self.finish(transaction, result).await
+    }
+
+    fn connections(&self) -> ConnectionCount {
+        self.database.connections()
     }
 }

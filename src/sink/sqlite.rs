@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Row, SqlitePool, TypeInfo, ValueRef};
+use sqlx::{Arguments, ConnectOptions, Row, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
+use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    ANSWER_LIMIT, CONNECT_LIMIT, Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow,
-    Transaction, answer, asserted, constant_column, unbindable,
+    Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
+    constant_column, unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
@@ -31,7 +31,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A SQLite database.
 pub(super) struct SqliteDatabase {
-    pool: SqlitePool,
+    connections: Connections<sqlx::Sqlite>,
 }
 
 fn judge(code: &str) -> Verdict {
@@ -40,7 +40,7 @@ fn judge(code: &str) -> Verdict {
 
 impl SqliteDatabase {
     /// Prepares the connection. The file is created, for its owner only, if it is missing.
-    pub(super) fn open(url: &str) -> Result<Self, SinkError> {
+    pub(super) fn open(url: &str, limits: ConnectionSettings) -> Result<Self, SinkError> {
         let attempt = Attempt::to("reading the database URL");
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|error| attempt.failed(error, judge))?
@@ -48,7 +48,7 @@ impl SqliteDatabase {
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(CONNECT_LIMIT)
+            .busy_timeout(limits.lock_timeout)
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .disable_statement_logging();
         if url.contains(":memory:") || url.contains("mode=memory") {
@@ -59,11 +59,12 @@ impl SqliteDatabase {
         }
         create_private(options.get_filename())?;
         // SQLite has one writer: more connections would only wait for each other, unfairly
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ANSWER_LIMIT)
+        let pool = limits
+            .pool(1)
+            // a connection that was given up in the middle of a statement finishes that first
+            .acquire_timeout(limits.answer_limit())
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { connections: Connections::new(pool, limits, judge) })
     }
 }
 
@@ -95,18 +96,20 @@ impl Database for SqliteDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        Ok(Box::new(SqliteTransaction(Held::begin(&self.pool, BEGIN, judge).await?)))
+        Ok(Box::new(SqliteTransaction(Held::begin(&self.connections, BEGIN).await?)))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
-        let failed = |error| Attempt::to("reading the live schema").failed(error, judge);
+        let attempted = "reading the live schema";
+        let failed = |error| Attempt::to(attempted).failed(error, judge);
         let schema = table.schema.as_deref().unwrap_or(MAIN);
         if schema != MAIN && !self.has_schema(schema).await? {
             return Ok(None);
         }
+        let (_turn, mut connection) = self.connections.acquire(attempted).await?;
         let mut key = Vec::new();
         let mut columns = Vec::new();
-        let rows = sqlx::query(COLUMNS).bind(&*table.name).bind(schema).fetch_all(&self.pool);
+        let rows = sqlx::query(COLUMNS).bind(&*table.name).bind(schema).fetch_all(&mut *connection);
         for row in rows.await.map_err(failed)? {
             let name: String = row.try_get(0).map_err(failed)?;
             let type_name: String = row.try_get(1).map_err(failed)?;
@@ -141,7 +144,7 @@ impl Database for SqliteDatabase {
         }
         let mut keys = Indexes::default();
         let rows = sqlx::query(INDEXES).bind(&*table.name).bind(schema).bind(schema);
-        for row in rows.fetch_all(&self.pool).await.map_err(failed)? {
+        for row in rows.fetch_all(&mut *connection).await.map_err(failed)? {
             let name: String = row.try_get(0).map_err(failed)?;
             let is_unique: bool = row.try_get(1).map_err(failed)?;
             keys.add(name, is_unique, row.try_get(2).map_err(failed)?);
@@ -164,17 +167,22 @@ impl Database for SqliteDatabase {
     async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
         let attempted = "reading the live schema";
         let query = sqlx::query("SELECT 1 FROM pragma_database_list WHERE name = ?").bind(schema);
-        let found = query.fetch_optional(&self.pool).await;
+        let (_turn, mut connection) = self.connections.acquire(attempted).await?;
+        let found = query.fetch_optional(&mut *connection).await;
         Ok(found.map_err(|error| Attempt::to(attempted).failed(error, judge))?.is_some())
     }
 
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
-        let held = Held::begin(&self.pool, BEGIN, judge).await.map_err(Unfinished::at_all)?;
+        let held = Held::begin(&self.connections, BEGIN).await.map_err(Unfinished::at_all)?;
         held.change_together(statements, limit).await
     }
 
+    fn connections(&self) -> ConnectionCount {
+        self.connections.count()
+    }
+
     async fn close(&self) {
-        self.pool.close().await;
+        self.connections.pool.close().await;
     }
 }
 
@@ -207,7 +215,7 @@ impl Transaction for SqliteTransaction {
                     .map_err(|error| unbindable(statement, None, error))?;
             }
             let text = statement.text(run);
-            answer(statement.attempted, async {
+            answer(self.0.answer_limit(), statement.attempted, async {
                 let query = sqlx::query_with(asserted(text), arguments);
                 for row in query.fetch_all(self.0.connection()).await.map_err(failed)? {
                     replies.push(reply_row(&row).map_err(failed)?);

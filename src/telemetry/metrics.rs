@@ -11,67 +11,10 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use super::labels::{Component, RecordOutcome};
 use super::registering::{Family, Registering};
 use crate::error::{Cause, Stage};
 use crate::model::{Offset, TopicPartition};
-
-/// How a record ended: the label `outcome`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RecordOutcome {
-    /// No transformer takes it, or `where` does not match.
-    Filtered,
-    /// At or below the applied version.
-    Stale,
-    /// Rows were written or removed.
-    Written,
-    /// Refused, and the dead-letter topic has it.
-    DeadLettered,
-}
-
-impl RecordOutcome {
-    /// All outcomes, lowest first.
-    pub const ALL: [Self; 4] = [Self::Filtered, Self::Stale, Self::Written, Self::DeadLettered];
-
-    /// Label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Filtered => "filtered",
-            Self::Stale => "stale",
-            Self::Written => "written",
-            Self::DeadLettered => "dead_lettered",
-        }
-    }
-}
-
-/// What takes part in a topology and can be away: the label `component`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Component {
-    /// The source broker.
-    Broker,
-    /// The target database.
-    Database,
-    /// The dead-letter topic.
-    DeadLetterTopic,
-    /// Rules and schema: they refuse too many changes alike.
-    Rules,
-}
-
-impl Component {
-    /// All components.
-    pub const ALL: [Self; 4] = [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::Rules];
-
-    /// Label value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Broker => "broker",
-            Self::Database => "database",
-            Self::DeadLetterTopic => "dead_letter_topic",
-            Self::Rules => "rules",
-        }
-    }
-}
 
 /// Upper bounds of the latency buckets, seconds.
 const LATENCY_BUCKETS: [f64; 12] =
@@ -105,6 +48,9 @@ pub struct Metrics {
     rebalances: IntCounterVec,
     batch_records: HistogramVec,
     write_duration: HistogramVec,
+    pool_connections: IntGaugeVec,
+    pool_most: IntGauge,
+    pool_waiting: IntGauge,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     start_timestamp: Gauge,
@@ -218,6 +164,23 @@ impl Metrics {
                 &["outcome"],
                 &STAGE_BUCKETS,
             ),
+            pool_connections: to.gauges(
+                "db_pool_connections",
+                "Open connections to the database: busy in a transaction, or idle.",
+                &["state"],
+            ),
+            pool_most: to.register("gauge",
+                IntGauge::new(
+                    "rowcast_db_pool_connections_max",
+                    "The most connections there may be: sink.connections.",
+                ),
+            ),
+            pool_waiting: to.register("gauge",
+                IntGauge::new(
+                    "rowcast_db_pool_waiting",
+                    "Partitions whose batch waits for a connection, because all are busy.",
+                ),
+            ),
             retries: to.counters(
                 "retries_total",
                 "Attempts that failed and will be repeated.",
@@ -258,6 +221,9 @@ impl Metrics {
         self.expect_resource_types(["other"]);
         for kind in ["assigned", "revoked", "lost"] {
             self.rebalances.with_label_values(&[kind]);
+        }
+        for state in ["busy", "idle"] {
+            self.pool_connections.with_label_values(&[state]);
         }
         for component in Component::ALL {
             self.circuit_open.with_label_values(&[component.as_str()]);
@@ -348,6 +314,14 @@ impl Metrics {
     /// Writing dead letters failed; it will be tried again.
     pub fn dead_letter_write_failed(&self) {
         self.dead_letter_write_errors.inc();
+    }
+
+    /// The connections to the database, as they are.
+    pub fn connections(&self, busy: usize, idle: usize, most: usize, waiting: usize) {
+        self.pool_connections.with_label_values(&["busy"]).set(signed(busy));
+        self.pool_connections.with_label_values(&["idle"]).set(signed(idle));
+        self.pool_most.set(signed(most));
+        self.pool_waiting.set(signed(waiting));
     }
 
     /// An attempt failed and will be repeated.

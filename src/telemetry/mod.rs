@@ -5,6 +5,7 @@
 
 pub mod health;
 pub mod http;
+mod labels;
 pub mod logs;
 pub mod metrics;
 mod registering;

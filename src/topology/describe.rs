@@ -102,7 +102,7 @@ impl Topology {
                 StageKind::Sink,
                 vec![
                     ("database", self.sink.shown()),
-                    ("connections", self.sink.connections.to_string()),
+                    ("connections", self.sink.connections.connections.to_string()),
                 ],
                 vec![DEAD_LETTER],
             ),

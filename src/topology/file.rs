@@ -149,11 +149,31 @@ pub(super) struct SinkFile {
     /// (`mariadb://` is the same) or `sqlite://file.db` (relative to the topology file). Take the
     /// password from `${VAR}` or `${file:PATH}`.
     pub url: Secret,
-    /// Connections to the database, and so transactions at a time. Default 2: measured, updates
-    /// gain nothing from more of them, inserts some.
-    #[serde(default = "default_connections")]
+    /// Connections to the database, and so transactions at a time: a partition that writes uses
+    /// one, the others wait their turn. Default: as many as this machine has processors, at least
+    /// 2 and at most 16. SQLite always has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
-    pub connections: u16,
+    pub connections: Option<u16>,
+    /// Longest wait for a connection: TCP, TLS and login together. Default 5s.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout: String,
+    /// Longest time of one statement, after which the server gives it up; we wait 10s longer for
+    /// its answer, and then give the connection up: its peer may have vanished. Default 30s.
+    #[serde(default = "default_statement_timeout")]
+    pub statement_timeout: String,
+    /// Longest wait of a statement for a lock. Default 10s.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout: String,
+    /// Longest silence within a transaction, after which the server ends the session and gives its
+    /// locks back: a process that stands still must not hold its successor up. Default 20s: below
+    /// the 45s after which Kafka gives its partitions to another, who then finds them free.
+    #[serde(default = "default_idle_in_transaction_session_timeout")]
+    pub idle_in_transaction_session_timeout: String,
+    /// Silence of a connection after which the server asks, by TCP, whether we are there: three
+    /// times, 10s apart (PostgreSQL only). Default 30s.
+    #[serde(default = "default_tcp_keepalive")]
+    pub tcp_keepalive: String,
 }
 
 /// Where records go that cannot be written.
@@ -330,8 +350,24 @@ pub(super) fn default_log_path() -> String {
     "rowcast-log.db".into()
 }
 
-const fn default_connections() -> u16 {
-    2
+fn default_connect_timeout() -> String {
+    "5s".into()
+}
+
+fn default_statement_timeout() -> String {
+    "30s".into()
+}
+
+fn default_lock_timeout() -> String {
+    "10s".into()
+}
+
+fn default_idle_in_transaction_session_timeout() -> String {
+    "20s".into()
+}
+
+fn default_tcp_keepalive() -> String {
+    "30s".into()
 }
 
 const fn default_ratio() -> f64 {

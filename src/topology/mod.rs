@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::DocumentLimits;
+use crate::sink::ConnectionSettings;
 use crate::source::{Format, VersionFrom};
 
 pub use describe::{DescribedStage, Description, StageKind};
@@ -110,8 +111,8 @@ impl fmt::Debug for BrokerChoice {
 pub struct SinkSettings {
     /// `postgres://…`, `mysql://…` or `sqlite://…`; a relative SQLite file was resolved.
     pub url: Secret,
-    /// Connections, at least 1.
-    pub connections: u16,
+    /// How many connections, and how long anything on them may take.
+    pub connections: ConnectionSettings,
 }
 
 impl SinkSettings {

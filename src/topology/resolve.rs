@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{
-    DeadLetterFile, FormatFile, HttpFile, Size, SourceFile, TopologyFile, VersionFromFile,
-    default_log_path,
+    DeadLetterFile, FormatFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile,
+    VersionFromFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
 use super::{
@@ -24,12 +24,16 @@ use super::{
 };
 use crate::model::DocumentLimits;
 use crate::problem::{Problem, pointer};
+use crate::sink::ConnectionSettings;
 use crate::source::{Format, VersionFrom};
 
 /// Largest document and largest batch that can be configured, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 /// Longest linger: a table must not be later than the longest scrape interval.
 const MAX_LINGER: Duration = Duration::from_mins(1);
+/// Shortest and longest time limit of a sink: below a second a busy server looks like one that is
+/// away, and MySQL counts whole seconds; nobody waits longer than an hour for anything.
+const SINK_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 /// Most rules files; a pattern gone wrong must not read a whole disk.
 const MAX_RULES_FILES: usize = 1000;
 /// Largest rules file, in bytes.
@@ -102,12 +106,11 @@ pub(super) fn resolve(
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
     let rules = rules(&written.transform.rules, folder, &mut found);
-    let url = database_url::accept(&written.sink.url, folder);
-    let url = found.take("/sink/url", url);
+    let sink = sink(&written.sink, folder, &mut found);
     let dead_letter = dead_letter(&written.dead_letter, &written.source.topic, &mut found);
     let batch_bytes = bytes(&written.batch.bytes);
     let batch_bytes = found.take("/batch/bytes", batch_bytes);
-    let linger = linger(&written.batch.linger);
+    let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
     warn_of_the_database(&written, typed, &mut found);
@@ -116,13 +119,13 @@ pub(super) fn resolve(
     let (
         Some(broker),
         Some(record_bytes),
-        Some(url),
+        Some(sink),
         Some(dead_letter),
         Some(batch_bytes),
         Some(linger),
         Some(http),
         true,
-    ) = (broker, record_bytes, url, dead_letter, batch_bytes, linger, http, problems.is_empty())
+    ) = (broker, record_bytes, sink, dead_letter, batch_bytes, linger, http, problems.is_empty())
     else {
         return Err(problems);
     };
@@ -140,7 +143,7 @@ pub(super) fn resolve(
             depth: usize::from(written.source.max_depth),
         },
         rules,
-        sink: SinkSettings { url, connections: written.sink.connections },
+        sink,
         dead_letter,
         batch: BatchSettings {
             rows: usize::try_from(written.batch.rows).expect("100,000 fits"),
@@ -153,6 +156,32 @@ pub(super) fn resolve(
         config_hash,
     };
     Ok(Loaded { topology, warnings })
+}
+
+fn sink(written: &SinkFile, folder: &Path, found: &mut Findings<'_>) -> Option<SinkSettings> {
+    let url = found.take("/sink/url", database_url::accept(&written.url, folder));
+    let mut limit = |key: &str, text: &str| {
+        found.take(&format!("/sink/{key}"), time(text, SINK_LIMITS.0, SINK_LIMITS.1))
+    };
+    let connect_timeout = limit("connect_timeout", &written.connect_timeout);
+    let statement_timeout = limit("statement_timeout", &written.statement_timeout);
+    let lock_timeout = limit("lock_timeout", &written.lock_timeout);
+    let idle = "idle_in_transaction_session_timeout";
+    let idle = limit(idle, &written.idle_in_transaction_session_timeout);
+    let tcp_keepalive = limit("tcp_keepalive", &written.tcp_keepalive);
+    let connections =
+        written.connections.map_or(ConnectionSettings::default().connections, u32::from);
+    Some(SinkSettings {
+        url: url?,
+        connections: ConnectionSettings {
+            connections,
+            connect_timeout: connect_timeout?,
+            statement_timeout: statement_timeout?,
+            lock_timeout: lock_timeout?,
+            idle_in_transaction_session_timeout: idle?,
+            tcp_keepalive: tcp_keepalive?,
+        },
+    })
 }
 
 fn broker(
@@ -237,13 +266,17 @@ fn bytes(written: &Size) -> Result<usize, String> {
     }
 }
 
-fn linger(written: &str) -> Result<Duration, String> {
-    let linger = humantime::parse_duration(written)
+fn time(written: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let time = humantime::parse_duration(written)
         .map_err(|_| "must be a time with its unit, as in 50ms or 1s")?;
-    if linger > MAX_LINGER {
-        return Err("must be at most 60s".into());
+    let shown = |bound: Duration| format!("{}s", bound.as_secs());
+    if time > most {
+        return Err(format!("must be at most {}", shown(most)));
     }
-    Ok(linger)
+    if time < least {
+        return Err(format!("must be at least {}", shown(least)));
+    }
+    Ok(time)
 }
 
 fn http(

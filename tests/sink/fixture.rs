@@ -61,7 +61,7 @@ pub(crate) async fn sqlite() -> TestDatabase {
     TestDatabase { name: "sqlite", url, admin: Admin::Sqlite(admin, directory) }
 }
 
-async fn postgres(url: &str) -> TestDatabase {
+pub(crate) async fn postgres(url: &str) -> TestDatabase {
     let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
     let schema = format!("test_{}_{number}", std::process::id());
     let admin = PgPool::connect(url).await.unwrap();
@@ -73,7 +73,7 @@ async fn postgres(url: &str) -> TestDatabase {
 }
 
 /// What MariaDB calls a database is a schema elsewhere: a new one.
-async fn mariadb(url: &str) -> TestDatabase {
+pub(crate) async fn mariadb(url: &str) -> TestDatabase {
     let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
     let schema = format!("test_{}_{number}", std::process::id());
     let admin = MySqlPool::connect(url).await.unwrap();
@@ -98,6 +98,14 @@ pub(crate) async fn sink_at(url: &str, catalog: Catalog) -> SqlSink {
 }
 
 impl TestDatabase {
+    /// A SQLite file elsewhere.
+    pub(crate) fn sqlite_at(path: &std::path::Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", path.display());
+        let admin = SqlitePool::connect_lazy(&format!("{url}?mode=rwc")).unwrap();
+        Self { name: "sqlite", url, admin: Admin::Sqlite(admin, directory) }
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.admin, Admin::Postgres(_))
     }

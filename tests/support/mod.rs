@@ -14,6 +14,7 @@ pub(crate) mod kafka;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub(crate) mod process;
+pub(crate) mod small_disk;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -5,7 +5,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, PgConnection, SqliteConnection,
+};
 
 use super::Database;
 use super::kafka::Topic;
@@ -64,6 +66,13 @@ impl Pipeline {
         let url = database.url().to_owned();
         let ground = Ground::Servers(Box::new((topic, database)));
         Self::laid_out(folder, ground, &source, url, rules, more)
+    }
+
+    /// Embedded broker, and a database at this url.
+    pub(crate) fn embedded_at(url: String, rules: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let source = "source: { topic: changes, embedded: { path: log.db } }";
+        Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
     }
 
     fn laid_out(
@@ -135,50 +144,46 @@ impl Pipeline {
 
     /// Executes SQL.
     pub(crate) fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         block_on(async {
-            match self.ground {
-                Ground::Embedded => {
-                    let mut connection =
-                        sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
-                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
+            match self.scheme() {
+                "sqlite" => {
+                    SqliteConnection::connect(&self.url).await?.execute(sql).await.map(drop)
                 }
-                Ground::Servers(_) if self.url.starts_with("mysql:") => {
-                    let mut connection =
-                        sqlx::MySqlConnection::connect(&self.url).await.expect("it connects");
-                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
-                }
-                Ground::Servers(_) => {
-                    let mut connection =
-                        sqlx::PgConnection::connect(&self.url).await.expect("it connects");
-                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
-                }
+                "mysql" => MySqlConnection::connect(&self.url).await?.execute(sql).await.map(drop),
+                _ => PgConnection::connect(&self.url).await?.execute(sql).await.map(drop),
             }
-        });
+        })
+        .expect("SQL is right");
     }
 
     /// The text cells of a query, row by row.
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        self.try_query(sql).expect("SQL is right")
+    }
+
+    fn try_query(&self, sql: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         block_on(async {
-            match self.ground {
-                Ground::Embedded => {
-                    let mut connection =
-                        sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
-                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
+            match self.scheme() {
+                "sqlite" => {
+                    let mut connection = SqliteConnection::connect(&self.url).await?;
+                    sqlx::query(sql).fetch_all(&mut connection).await.map(|rows| texts(&rows))
                 }
-                Ground::Servers(_) if self.url.starts_with("mysql:") => {
-                    let mut connection =
-                        sqlx::MySqlConnection::connect(&self.url).await.expect("it connects");
-                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
+                "mysql" => {
+                    let mut connection = MySqlConnection::connect(&self.url).await?;
+                    sqlx::query(sql).fetch_all(&mut connection).await.map(|rows| texts(&rows))
                 }
-                Ground::Servers(_) => {
-                    let mut connection =
-                        sqlx::PgConnection::connect(&self.url).await.expect("it connects");
-                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
+                _ => {
+                    let mut connection = PgConnection::connect(&self.url).await?;
+                    sqlx::query(sql).fetch_all(&mut connection).await.map(|rows| texts(&rows))
                 }
             }
         })
+    }
+
+    fn scheme(&self) -> &str {
+        self.url.split(':').next().unwrap_or_default()
     }
 
     /// The ids in `patient`, sorted.
@@ -220,7 +225,10 @@ impl Pipeline {
 
     /// Waits until the table `patient` has this many rows.
     pub(crate) fn wait_for_patients(&self, count: usize) {
-        wait_for("rows", SOON, || (self.patients().len() == count).then_some(()));
+        let query = "SELECT id FROM patient";
+        // also while the database is away
+        let found = || self.try_query(query).ok().filter(|rows| rows.len() == count);
+        wait_for("rows", SOON, || found().map(drop));
     }
 }
 

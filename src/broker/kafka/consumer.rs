@@ -219,7 +219,8 @@ impl ConsumerContext for MemberContext {
         if let Rebalance::Assign(list) = rebalance {
             self.recovered();
             let partitions = partitions(list);
-            if partitions.is_empty() {
+            // that a member keeps what it has is no news; that it has none is
+            if partitions.is_empty() && !self.owned().is_empty() {
                 return;
             }
             self.held().retain(|held| !partitions.contains(held));

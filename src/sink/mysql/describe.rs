@@ -1,33 +1,34 @@
 //! Tables of MySQL and MariaDB as they are.
 
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySqlPool, Row};
+use sqlx::{MySql, Row};
 
 use super::judge;
 use crate::model::TableName;
 use crate::plan::{LiveColumn, LiveTable};
 use crate::sink::SinkError;
 use crate::sink::classify::Attempt;
+use crate::sink::connections::Connections;
 use crate::sink::database::{Indexes, answer};
 
 const ATTEMPTED: &str = "reading the live schema";
 
 /// A table as it is; `None` if there is none of this name.
 pub(super) async fn describe(
-    pool: &MySqlPool,
+    connections: &Connections<MySql>,
     table: &TableName,
 ) -> Result<Option<LiveTable>, SinkError> {
     let failed = |error| Attempt::to(ATTEMPTED).failed(error, judge);
     let mut schema = None;
     let mut columns = Vec::new();
-    for row in query(pool, COLUMNS, table).await? {
+    for row in query(connections, COLUMNS, table).await? {
         schema = Some(row.try_get::<String, _>(0).map_err(failed)?);
         columns.push(live_column(&row).map_err(failed)?);
     }
     let Some(schema) = schema else { return Ok(None) };
     let mut keys = Indexes::default();
     let mut index_names = Vec::new();
-    for row in query(pool, INDEXES, table).await? {
+    for row in query(connections, INDEXES, table).await? {
         let name: String = row.try_get(0).map_err(failed)?;
         let is_unique: bool = row.try_get(1).map_err(failed)?;
         let column: Option<String> = row.try_get(2).map_err(failed)?;
@@ -41,9 +42,14 @@ pub(super) async fn describe(
 }
 
 /// Whether the server has a schema of this name.
-pub(super) async fn has_schema(pool: &MySqlPool, schema: &str) -> Result<bool, SinkError> {
-    answer(ATTEMPTED, async {
-        let found = sqlx::query(SCHEMA).bind(schema).bind(schema).fetch_optional(pool).await;
+pub(super) async fn has_schema(
+    connections: &Connections<MySql>,
+    schema: &str,
+) -> Result<bool, SinkError> {
+    let (_turn, mut connection) = connections.acquire(ATTEMPTED).await?;
+    answer(connections.settings().answer_limit(), ATTEMPTED, async {
+        let query = sqlx::query(SCHEMA).bind(schema).bind(schema);
+        let found = query.fetch_optional(&mut *connection).await;
         let found = found.map_err(|error| Attempt::to(ATTEMPTED).failed(error, judge))?;
         Ok(found.is_some())
     })
@@ -51,13 +57,14 @@ pub(super) async fn has_schema(pool: &MySqlPool, schema: &str) -> Result<bool, S
 }
 
 async fn query(
-    pool: &MySqlPool,
+    connections: &Connections<MySql>,
     text: &'static str,
     table: &TableName,
 ) -> Result<Vec<MySqlRow>, SinkError> {
-    answer(ATTEMPTED, async {
+    let (_turn, mut connection) = connections.acquire(ATTEMPTED).await?;
+    answer(connections.settings().answer_limit(), ATTEMPTED, async {
         let query = sqlx::query(text).bind(table.schema.as_deref()).bind(&*table.name);
-        let rows = query.bind(&*table.name).fetch_all(pool).await;
+        let rows = query.bind(&*table.name).fetch_all(&mut *connection).await;
         rows.map_err(|error| Attempt::to(ATTEMPTED).failed(error, judge))
     })
     .await

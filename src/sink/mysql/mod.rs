@@ -4,28 +4,28 @@ mod bind;
 mod describe;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::{ConnectOptions, Executor, MySqlPool};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection};
+use sqlx::{ConnectOptions, Executor};
 use tokio::sync::OnceCell;
 
 use self::bind::{bind, bind_cells, bind_json, reply_row, size};
 use self::describe::{describe, has_schema};
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
+use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    ANSWER_LIMIT, CONNECT_LIMIT, Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer,
-    asserted, constant_column, unbindable,
+    Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted, constant_column,
+    unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
 use crate::model::TableName;
 use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement};
 
-/// Connections idle for longer are closed by us, before the server does so (see [`SESSION`]).
-const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// The most bytes of rows in one statement, however much more the server takes: larger packets
 /// only cost memory.
 const MOST_BYTES: usize = 16 << 20;
@@ -34,17 +34,23 @@ const OVERHEAD: usize = 64 << 10;
 /// The most rows in one JSON text: about a megabyte of ids.
 const MOST_JSON_ROWS: usize = 8192;
 
-/// Nothing is cut off silently; nobody waits for ever, nor is waited for: 10 s for a lock, 30 s for
-/// a statement (each server has its own name for that), 120 s for a client that says nothing more, in
-/// a transaction 20 s (see `SILENCE_LIMIT`; MySQL has no such limit of its own).
-const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
-NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO', \
-SESSION innodb_lock_wait_timeout = 10, SESSION lock_wait_timeout = 10, \
-SESSION wait_timeout = 120, SESSION foreign_key_checks = 1, SESSION unique_checks = 1, \
-SESSION sql_safe_updates = 0, SESSION autocommit = 1 \
-/*M!100100 , SESSION max_statement_time = 30 */ \
-/*M!100300 , SESSION idle_transaction_timeout = 20 */ \
-/*!80000 , SESSION max_execution_time = 30000 */";
+/// Nothing is cut off silently; nobody waits for ever, nor is waited for. Each server has its own
+/// name for a statement's limit. `wait_timeout` ends silent sessions, also within a transaction.
+fn session(limits: &ConnectionSettings) -> String {
+    let seconds = |limit: Duration| limit.as_millis().div_ceil(1000).max(1);
+    let lock = seconds(limits.lock_timeout);
+    let silence = seconds(limits.idle_in_transaction_session_timeout);
+    let statement = limits.statement_timeout.as_millis();
+    format!(
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,\
+         NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO', \
+         SESSION innodb_lock_wait_timeout = {lock}, SESSION lock_wait_timeout = {lock}, \
+         SESSION wait_timeout = {silence}, SESSION foreign_key_checks = 1, \
+         SESSION unique_checks = 1, SESSION sql_safe_updates = 0, SESSION autocommit = 1 \
+         /*M!100100 , SESSION max_statement_time = {statement} / 1000 */ \
+         /*!80000 , SESSION max_execution_time = {statement} */"
+    )
+}
 
 /// Without locks on gaps, which would make any two writers of new rows wait for each other.
 const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -53,7 +59,7 @@ const BEGIN: &str = "START TRANSACTION";
 
 /// A MySQL or MariaDB database.
 pub(super) struct MysqlDatabase {
-    pool: MySqlPool,
+    connections: Connections<sqlx::MySql>,
     /// The bytes of rows that a statement may carry.
     most_bytes: OnceCell<usize>,
 }
@@ -64,7 +70,7 @@ fn judge(code: &str) -> Verdict {
 
 impl MysqlDatabase {
     /// Prepares the connections; the first is made when it is needed.
-    pub(super) fn open(url: &str, connections: u32) -> Result<Self, SinkError> {
+    pub(super) fn open(url: &str, limits: ConnectionSettings) -> Result<Self, SinkError> {
         let attempt = Attempt::to("reading the database URL");
         let options = MySqlConnectOptions::from_str(url)
             .map_err(|error| attempt.failed(error, judge))?
@@ -72,27 +78,33 @@ impl MysqlDatabase {
             .timezone(Some("+00:00".to_owned()))
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .disable_statement_logging();
-        let pool = MySqlPoolOptions::new()
-            .max_connections(connections.max(1))
-            .acquire_timeout(CONNECT_LIMIT)
-            .idle_timeout(IDLE_LIMIT)
-            .after_connect(|connection, _| {
+        let session: Arc<str> = session(&limits).into();
+        let pool = limits
+            .pool(limits.connections.max(1))
+            .after_connect(move |connection: &mut MySqlConnection, _| {
+                let session = Arc::clone(&session);
                 Box::pin(async move {
-                    connection.execute(SESSION).await?;
+                    connection.execute(sqlx::raw_sql(asserted(session))).await?;
                     connection.execute(ISOLATION).await?;
                     Ok(())
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, most_bytes: OnceCell::new() })
+        let connections = Connections::new(pool, limits, judge);
+        Ok(Self { connections, most_bytes: OnceCell::new() })
+    }
+
+    const fn answer_limit(&self) -> Duration {
+        self.connections.settings().answer_limit()
     }
 
     async fn most_bytes(&self) -> Result<usize, SinkError> {
         let attempted = "asking for the server's limits";
         let ask = || async {
-            answer(attempted, async {
+            let (_turn, mut connection) = self.connections.acquire(attempted).await?;
+            answer(self.answer_limit(), attempted, async {
                 let query = sqlx::query_scalar("SELECT CAST(@@max_allowed_packet AS signed)");
-                let packet: Result<i64, _> = query.fetch_one(&self.pool).await;
+                let packet: Result<i64, _> = query.fetch_one(&mut *connection).await;
                 packet.map_err(|error| Attempt::to(attempted).failed(error, judge))
             })
             .await
@@ -110,34 +122,38 @@ impl Database for MysqlDatabase {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
         let most_bytes = self.most_bytes().await?;
-        let held = Held::begin(&self.pool, BEGIN, judge).await?;
+        let held = Held::begin(&self.connections, BEGIN).await?;
         Ok(Box::new(MysqlTransaction { held, most_bytes }))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError> {
-        describe(&self.pool, table).await
+        describe(&self.connections, table).await
     }
 
     async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
-        has_schema(&self.pool, schema).await
+        has_schema(&self.connections, schema).await
     }
 
     /// Each statement is committed by itself. The connection, whose limits are other ones, is not used
     /// again.
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {
-        let held = Held::begin(&self.pool, BEGIN, judge).await;
+        let held = Held::begin(&self.connections, BEGIN).await;
         let mut held = held.map_err(Unfinished::at_all)?;
         let prepare = format!(
             "SET SESSION autocommit = 1 /*M!100100 , SESSION max_statement_time = {} */",
             limit.as_secs()
         );
-        let prepared = held.change(&[prepare], ANSWER_LIMIT).await;
+        let prepared = held.change(&[prepare], self.answer_limit()).await;
         prepared.map_err(|unfinished| Unfinished::at_all(unfinished.error))?;
         held.change(statements, limit).await
     }
 
+    fn connections(&self) -> ConnectionCount {
+        self.connections.count()
+    }
+
     async fn close(&self) {
-        self.pool.close().await;
+        self.connections.pool.close().await;
     }
 }
 
@@ -209,7 +225,7 @@ impl MysqlTransaction {
             }
             let failed = |error| Attempt::run(statement).failed(error, judge);
             let query = sqlx::query_with(asserted(statement.text(run)), arguments);
-            answer(statement.attempted, async {
+            answer(self.held.answer_limit(), statement.attempted, async {
                 let rows = query.fetch_all(self.held.connection()).await.map_err(failed)?;
                 for row in rows {
                     replies.push(reply_row(&row).map_err(failed)?);
