@@ -4,6 +4,8 @@
 //! statements.
 
 use super::dialect::Dialect;
+use super::schema::LiveTable;
+use crate::model::TableName;
 
 /// The type of a column of rowcast's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +60,13 @@ static TOMBSTONE: OwnTable = OwnTable {
         ("refused_partition", OwnType::Number),
         ("refused_offset", OwnType::Number),
         ("refused_index", OwnType::Number),
+        // 1: no delete, the version was left out by a `where`, which a rebuild may let in again
+        ("left_out", OwnType::Number),
     ],
 };
 
-/// Rule 3 for tables without root rows: the version that guards a resource's rows.
+/// Rule 3 for tables without root rows: the version that guards a resource's rows. A rebuild under
+/// way keeps here, under a name of its own, which versions it has come to.
 static RESOURCE: OwnTable = OwnTable {
     name: "rowcast_resource",
     key: &[("table_name", OwnType::Text), ("source_resource_id", OwnType::Id)],
@@ -69,25 +74,37 @@ static RESOURCE: OwnTable = OwnTable {
     optional: &[],
 };
 
-/// Rule 7 where the database has no other lock for it: a row stands for a table.
+/// Rule 8: whose a table is, and under which rules it was filled. Also rule 7 where the database has
+/// no other lock for it: a row stands for a table, claimed or not.
 static TABLE: OwnTable = OwnTable {
     name: "rowcast_table",
     key: &[("table_name", OwnType::Text)],
     needed: &[],
-    optional: &[],
+    optional: &[("topology", OwnType::Text), ("rules_hash", OwnType::Text)],
 };
 
-/// What every database has.
-pub(super) static USUAL: [&OwnTable; 3] = [&TASK, &TOMBSTONE, &RESOURCE];
-
-/// What a database has that locks tables by rows.
-pub(super) static WITH_LOCKS: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &TABLE];
+/// All of them.
+static ALL: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &TABLE];
 
 /// The DDL of the tables, with their names.
 #[must_use]
 pub fn bookkeeping_ddl(dialect: &dyn Dialect) -> Vec<(&'static str, String)> {
-    let tables = dialect.own_tables().iter();
-    tables.map(|table| (table.name, create(dialect, table))).collect()
+    ALL.iter().map(|table| (table.name, create(dialect, table))).collect()
+}
+
+/// The DDL of the columns that a bookkeeping table lacks because an older rowcast made it.
+#[must_use]
+pub fn missing_bookkeeping(dialect: &dyn Dialect, live: &LiveTable) -> Vec<String> {
+    let table = ALL.iter().find(|table| table.name == live.name);
+    let optional = table.map(|table| table.optional).unwrap_or_default().iter();
+    let missing = optional.filter(|(name, _)| live.column(name).is_none());
+    let quoted = dialect.table(&TableName { schema: None, name: live.name.as_str().into() });
+    missing
+        .map(|(name, own_type)| {
+            let (name, own_type) = (dialect.quote(name), dialect.own_type(*own_type));
+            format!("ALTER TABLE {quoted} ADD COLUMN {name} {own_type}")
+        })
+        .collect()
 }
 
 fn create(dialect: &dyn Dialect, table: &OwnTable) -> String {

@@ -7,6 +7,7 @@
 
 mod bookkeeping;
 mod cell;
+mod claim;
 mod ddl;
 mod dialect;
 mod fold;
@@ -14,6 +15,7 @@ mod found_by;
 mod history;
 mod mysql;
 mod postgres;
+mod rebuild;
 #[cfg(test)]
 mod sample;
 mod schema;
@@ -21,16 +23,20 @@ mod sqlite;
 mod statement;
 mod target;
 
-pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl};
+pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl, missing_bookkeeping};
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
+pub use claim::ClaimStatements;
 pub use ddl::{TableKind, catalog_ddl, table_ddl};
-pub use dialect::{Accepted, Access, Dialect};
+pub use dialect::{Accepted, Access, Admission, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
 pub use mysql::Mysql;
 pub use postgres::Postgres;
+pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
 pub use sqlite::Sqlite;
 pub use statement::{Statement, Step};
-pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};
+pub use target::{
+    RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved,
+};

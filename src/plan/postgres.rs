@@ -3,7 +3,7 @@
 
 use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Accepted, Access, Dialect};
+use super::dialect::{Accepted, Access, Dialect, SOME};
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
 
@@ -167,6 +167,14 @@ impl Dialect for Postgres {
         };
         let text = format!("SELECT CAST(1 AS bigint) FROM {lock}(hashtextextended($1, 0))");
         Some(Statement::fixed("locking a table", Vec::new(), text))
+    }
+
+    fn delete_some(&self, quoted: &str, condition: Option<&str>) -> String {
+        let condition = condition.map(|condition| format!(" WHERE {condition}"));
+        format!(
+            "DELETE FROM {quoted} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {quoted}{} LIMIT {SOME}))",
+            condition.unwrap_or_default()
+        )
     }
 
     fn locking(&self, table: &str) -> String {

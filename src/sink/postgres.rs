@@ -17,7 +17,7 @@ use super::held::Held;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Postgres, Rows,
-    Statement, bookkeeping_ddl,
+    Statement, bookkeeping_ddl, missing_bookkeeping,
 };
 
 /// A PostgreSQL database.
@@ -125,7 +125,11 @@ impl Database for PostgresDatabase {
         let failed = |error| Attempt::to(attempted).failed(error, classify::postgres);
         for (name, ddl) in bookkeeping_ddl(&Postgres) {
             // asked first: a user without CREATE may work on tables that are there
-            if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
+            let ddl = match self.describe(&TableName { schema: None, name: name.into() }).await? {
+                Some(live) => missing_bookkeeping(&Postgres, &live).join(";\n"),
+                None => ddl,
+            };
+            if ddl.is_empty() {
                 continue;
             }
             let work = async {

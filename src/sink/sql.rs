@@ -13,13 +13,20 @@ use super::database::{Database, Transaction};
 use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
 use super::sqlite::SqliteDatabase;
-use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
+use super::transaction::{Keying, Layout, Rebuilding, RootLayout, Script, TaskIdentity};
 use super::{Outcome, Owner, Ownership, Sink, SinkError};
-use crate::model::{Catalog, Offset, RowChange, TableName, TopicPartition};
+use crate::model::{Catalog, Offset, RootTable, RowChange, TableName, TopicPartition};
 use crate::plan::{
-    Cell, Dialect, LiveTable, RootStatements, Rows, SchemaProblem, Severity, TaskStatements,
-    catalog_ddl, compare, compare_root,
+    Admission, Cell, ClaimStatements, Dialect, LiveTable, RebuildStatements, RootStatements, Rows,
+    SchemaProblem, Severity, TableKind, TaskStatements, catalog_ddl, compare, compare_root,
+    resolved,
 };
+
+mod claim;
+mod rebuild;
+
+pub use claim::{Claim, Rulings};
+pub use rebuild::RebuildSource;
 
 /// How long a refusal is believed to be the data's fault without reading the live schema again:
 /// someone may have widened the column meanwhile.
@@ -66,6 +73,8 @@ pub struct SqlSink {
     catalog: Arc<Catalog>,
     identity: TaskIdentity,
     keying: Keying,
+    /// What is rebuilt through this sink; live traffic's has nothing of it.
+    rebuilding: Option<Rebuilding>,
     /// `None` after a fatal error: to be read again.
     layout: RwLock<Option<Arc<Layout>>>,
 }
@@ -98,7 +107,7 @@ impl SqlSink {
         };
         database.create_bookkeeping().await?;
         let (keying, layout) = (Keying::default(), RwLock::new(None));
-        let sink = Self { kind, database, catalog, identity, keying, layout };
+        let sink = Self { kind, database, catalog, identity, keying, rebuilding: None, layout };
         sink.layout().await?;
         Ok(sink)
     }
@@ -240,6 +249,7 @@ impl SqlSink {
             layout,
             identity: &self.identity,
             keying: self.keying,
+            rebuilding: self.rebuilding.as_ref(),
         }
     }
 
@@ -249,16 +259,29 @@ impl SqlSink {
             .catalog
             .roots
             .iter()
-            .map(|root| {
-                let problems = compare_root(dialect, root, &|name| find(live, name));
+            .enumerate()
+            .map(|(index, root)| {
+                let live = |name: &TableName| find(live, name);
+                let problems = compare_root(dialect, root, &live);
                 let broken = problems.iter().find(|problem| problem.severity == Severity::Error);
+                let rebuilt = self.rebuilding.as_ref().map(|all| all.roots.contains(&index));
+                let admission = match rebuilt {
+                    Some(true) => Admission::Equal,
+                    Some(false) | None => Admission::Newer,
+                };
+                let statements = RootStatements::admitting(dialect, root, live, admission);
+                let rebuild = RebuildStatements::new(dialect, &statements.table_name);
                 RootLayout {
-                    statements: RootStatements::new(dialect, root, |name| find(live, name)),
+                    rebuild: rebuilt.unwrap_or(false).then_some(rebuild),
+                    is_written: rebuilt.unwrap_or(true),
+                    claimed: claimed_names(root, live),
+                    statements,
                     broken: broken.map(ToString::to_string),
                 }
             })
             .collect();
-        Layout { tasks: TaskStatements::new(dialect), read_at: Instant::now(), roots }
+        let (tasks, claims) = (TaskStatements::new(dialect), ClaimStatements::new(dialect));
+        Layout { tasks, claims, read_at: Instant::now(), roots }
     }
 
     /// Commits, or rolls back; after an error that says nothing about the data the connection is
@@ -297,6 +320,19 @@ impl SqlSink {
         drop(layout);
         Err(error)
     }
+}
+
+/// The resolved names of a root's tables, the named one first, and of their histories.
+fn claimed_names<'a>(
+    root: &RootTable,
+    live: impl Fn(&TableName) -> Option<&'a LiveTable>,
+) -> Vec<String> {
+    let kinds: &[TableKind] =
+        if root.history { &[TableKind::Live, TableKind::History] } else { &[TableKind::Live] };
+    let tables = kinds.iter().flat_map(|kind| {
+        root.declared_tables().iter().map(move |table| kind.name(table))
+    });
+    tables.map(|name| resolved(&name, live(&name))).collect()
 }
 
 fn find<'a>(live: &'a [(TableName, LiveTable)], name: &TableName) -> Option<&'a LiveTable> {

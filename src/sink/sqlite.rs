@@ -20,7 +20,7 @@ use super::held::Held;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Rows, Sqlite, Statement,
-    bookkeeping_ddl,
+    bookkeeping_ddl, missing_bookkeeping,
 };
 
 /// A SQLite database.
@@ -153,10 +153,14 @@ impl Database for SqliteDatabase {
     }
 
     async fn create_bookkeeping(&self) -> Result<(), SinkError> {
-        for (_, ddl) in bookkeeping_ddl(&Sqlite) {
-            sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await.map_err(|error| {
-                Attempt::to("creating the bookkeeping tables").failed(error, judge)
-            })?;
+        for (name, ddl) in bookkeeping_ddl(&Sqlite) {
+            let live = self.describe(&TableName { schema: None, name: name.into() }).await?;
+            let missing = live.map(|live| missing_bookkeeping(&Sqlite, &live));
+            for ddl in missing.unwrap_or_else(|| vec![ddl]) {
+                sqlx::raw_sql(asserted(ddl.into())).execute(&self.pool).await.map_err(|error| {
+                    Attempt::to("creating the bookkeeping tables").failed(error, judge)
+                })?;
+            }
         }
         Ok(())
     }

@@ -21,7 +21,10 @@ use super::database::{
 };
 use super::held::Held;
 use crate::model::TableName;
-use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement, bookkeeping_ddl};
+use crate::plan::{
+    BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement, bookkeeping_ddl,
+    missing_bookkeeping,
+};
 
 /// Connections idle for longer are closed by us, before the server does so (see [`SESSION`]).
 const IDLE_LIMIT: Duration = Duration::from_mins(1);
@@ -117,7 +120,11 @@ impl Database for MysqlDatabase {
         let attempted = "creating the bookkeeping tables";
         for (name, ddl) in bookkeeping_ddl(&Mysql) {
             // asked first: a user without CREATE may work on tables that are there
-            if self.describe(&TableName { schema: None, name: name.into() }).await?.is_some() {
+            let ddl = match self.describe(&TableName { schema: None, name: name.into() }).await? {
+                Some(live) => missing_bookkeeping(&Mysql, &live).join(";\n"),
+                None => ddl,
+            };
+            if ddl.is_empty() {
                 continue;
             }
             answer(attempted, async {
