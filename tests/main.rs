@@ -19,6 +19,7 @@ mod navigation;
 mod panics;
 mod pipeline;
 mod proof;
+mod rebuild;
 mod rules;
 mod runtime;
 mod services;

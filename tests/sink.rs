@@ -7,6 +7,7 @@ mod failures;
 mod fixture;
 mod histories;
 mod mariadb;
+mod rebuild;
 mod schema;
 mod types;
 mod views;

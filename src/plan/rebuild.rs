@@ -98,3 +98,60 @@ impl Emptying {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Mysql, Postgres, Sqlite, sample};
+
+    #[test]
+    fn a_rebuild_lets_in_equal_versions_and_those_that_a_where_left_out() {
+        let dialects: [&dyn Dialect; 2] = [&Postgres, &Sqlite];
+        for dialect in dialects {
+            let root = sample::root();
+            let all = RootStatements::admitting(dialect, &root, |_| None, Admission::Equal);
+            let text = all.tables[0].write.text(1);
+            assert!(text.contains(r#"WHERE r."version" <= excluded."version" RETURNING"#), "{text}");
+            let gone = "(d.version > s.c2 OR (d.version = s.c2 AND COALESCE(d.left_out, 0) = 0) \
+                        OR (d.origin_topic";
+            assert!(text.contains(gone), "{text}");
+        }
+        let all = RootStatements::admitting(&Mysql, &sample::root(), |_| None, Admission::Equal);
+        let [question, _] = all.tables[0].write.steps().expect("it is two");
+        let text = question.statement.text(1);
+        assert!(text.contains("IS NULL OR r.`version` <= s.c2)"), "{text}");
+        assert!(text.contains("(d.version > s.c2 OR (d.version = s.c2"), "{text}");
+    }
+
+    #[test]
+    fn a_table_is_emptied_from_its_histories_to_its_tombstones() {
+        let texts = |dialect: &dyn Dialect, root| {
+            let statements = RootStatements::new(dialect, &root, |_| None);
+            let all = Emptying::of_root(dialect, &statements);
+            all.iter().map(|emptying| emptying.delete.text(0).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            texts(&Sqlite, sample::root()),
+            [
+                r#"DELETE FROM "fhir"."name_history""#,
+                r#"DELETE FROM "fhir"."patient_history""#,
+                r#"DELETE FROM "fhir"."name""#,
+                r#"DELETE FROM "fhir"."patient""#,
+                "DELETE FROM rowcast_tombstone WHERE table_name = ?",
+            ]
+        );
+        assert_eq!(
+            texts(&Mysql, sample::view()),
+            [
+                "DELETE FROM `fhir`.`Patient_View` LIMIT 50000",
+                "DELETE FROM `rowcast_resource` WHERE table_name = ? LIMIT 50000",
+                "DELETE FROM rowcast_tombstone WHERE table_name = ? LIMIT 50000",
+            ]
+        );
+        assert_eq!(
+            texts(&Postgres, sample::view())[1],
+            "DELETE FROM \"rowcast_resource\" WHERE ctid = ANY (ARRAY(SELECT ctid FROM \
+             \"rowcast_resource\" WHERE table_name = $1 LIMIT 50000))"
+        );
+    }
+}

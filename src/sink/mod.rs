@@ -19,7 +19,7 @@ mod transaction;
 use async_trait::async_trait;
 
 pub use self::isolate::write;
-pub use self::sql::{Claim, DatabaseKind, RebuildSource, Rulings, SqlSink};
+pub use self::sql::{Claim, DatabaseKind, RebuildSource, Rulings, SqlSink, TakenUp};
 pub use self::transaction::{Keying, TaskIdentity};
 use crate::model::{Offset, RowChange, TopicPartition};
 

@@ -26,7 +26,7 @@ mod claim;
 mod rebuild;
 
 pub use claim::{Claim, Rulings};
-pub use rebuild::RebuildSource;
+pub use rebuild::{RebuildSource, TakenUp};
 
 /// How long a refusal is believed to be the data's fault without reading the live schema again:
 /// someone may have widened the column meanwhile.

@@ -48,7 +48,7 @@ impl Pipeline {
         Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
     }
 
-    /// Kafka and PostgreSQL at these addresses; `topic` and `database` are dropped with it.
+    /// Kafka and PostgreSQL, or MariaDB, at these addresses; `topic` and `database` are dropped with it.
     pub(crate) fn servers(
         servers: &str,
         topic: Topic,
@@ -138,6 +138,11 @@ impl Pipeline {
                         sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
                     connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
                 }
+                Ground::Servers(_) if self.url.starts_with("mysql") => {
+                    let mut connection =
+                        sqlx::MySqlConnection::connect(&self.url).await.expect("it connects");
+                    connection.execute(sqlx::raw_sql(sql)).await.map(drop).expect("SQL is right");
+                }
                 Ground::Servers(_) => {
                     let mut connection =
                         sqlx::PgConnection::connect(&self.url).await.expect("it connects");
@@ -155,6 +160,11 @@ impl Pipeline {
                 Ground::Embedded => {
                     let mut connection =
                         sqlx::SqliteConnection::connect(&self.url).await.expect("it opens");
+                    texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
+                }
+                Ground::Servers(_) if self.url.starts_with("mysql") => {
+                    let mut connection =
+                        sqlx::MySqlConnection::connect(&self.url).await.expect("it connects");
                     texts(&sqlx::query(sql).fetch_all(&mut connection).await.expect("SQL is right"))
                 }
                 Ground::Servers(_) => {

@@ -8,13 +8,25 @@
 use std::collections::BTreeSet;
 
 use super::SqlSink;
-use crate::model::{Offset, TopicPartition};
+use crate::model::TopicPartition;
 use crate::plan::{Cell, Emptying, Rows};
 use crate::sink::transaction::{Rebuilding, TaskIdentity};
-use crate::sink::{Sink as _, SinkError};
+use crate::sink::{Ownership, Sink as _, SinkError};
 
 /// Between the topology's name, which has no space in it, and what is rebuilt.
 const REBUILD: &str = " rebuild ";
+
+/// Among a rebuild's tasks, what counts its refusals instead of offsets: no topic has this name.
+const REFUSED: &str = "refused records";
+
+/// A rebuild taken up: how far it had come.
+#[derive(Debug, Clone)]
+pub struct TakenUp {
+    /// The right to write, and where to go on, by partition.
+    pub progress: Vec<(TopicPartition, Ownership)>,
+    /// Records that it could not write before.
+    pub refused: u64,
+}
 
 /// Where the changes of a rebuild come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,34 +66,43 @@ impl SqlSink {
         &self,
         partitions: &[TopicPartition],
         live: &[TopicPartition],
-    ) -> Result<Vec<(TopicPartition, Option<Offset>)>, SinkError> {
-        let layout = self.layout().await?;
-        let identity = &self.identity;
-        let mut transaction = self.database.begin().await?;
-        let (nothing, cluster) = (Rows::new(0), Cell::Text(&identity.cluster_id));
-        let prefix = format!("{}{REBUILD}", self.topology());
-        let result = async {
-            let names = transaction.run(&layout.tasks.names, &nothing, &[cluster]).await?;
-            let others = names.iter().filter_map(|row| row.first()?.text());
-            for name in others.filter(|name| name.starts_with(&prefix) && *name != identity.name) {
-                let key = [cluster, Cell::Text(name)];
-                transaction.run(&layout.tasks.forget_tasks, &nothing, &key).await?;
-            }
-            Ok(())
-        };
-        let result = result.await;
-        self.finish(transaction, result).await?;
-        if self.next_offsets().await?.is_empty() {
+    ) -> Result<TakenUp, SinkError> {
+        self.forget_others().await?;
+        let known = self.next_offsets().await?;
+        if known.is_empty() {
             self.forget_versions().await?;
         }
+        let refused = known.iter().find(|(partition, _)| *partition.topic == *REFUSED);
+        let refused = refused.and_then(|(_, count)| u64::try_from((*count)?.0).ok());
         for partition in live {
             self.ensure_live(partition).await?;
         }
         let mut progress = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            progress.push((partition.clone(), self.take_over(partition).await?.next_offset));
+            progress.push((partition.clone(), self.take_over(partition).await?));
         }
-        Ok(progress)
+        Ok(TakenUp { progress, refused: refused.unwrap_or(0) })
+    }
+
+    /// Remembers how many records this rebuild could not write so far.
+    ///
+    /// # Errors
+    /// [`SinkError`].
+    pub async fn remember_refusals(&self, count: u64) -> Result<(), SinkError> {
+        let layout = self.layout().await?;
+        let count = Cell::Int(i64::try_from(count).unwrap_or(i64::MAX));
+        let TaskIdentity { cluster_id, name } = &self.identity;
+        let key =
+            [Cell::Text(cluster_id), Cell::Text(name), Cell::Text(REFUSED), Cell::Int(0)];
+        let mut settled = vec![count, count];
+        settled.extend(key);
+        let mut transaction = self.database.begin().await?;
+        let result = async {
+            transaction.run(&layout.tasks.ensure, &Rows::new(0), &key).await?;
+            transaction.run(&layout.tasks.settle, &Rows::new(0), &settled).await.map(drop)
+        };
+        let result = result.await;
+        self.finish(transaction, result).await
     }
 
     /// Ends a rebuild: forgets how far it came, and, if all was well, records the rules under which
@@ -111,6 +132,7 @@ impl SqlSink {
     /// # Errors
     /// [`SinkError`].
     pub async fn clear(&self, roots: &BTreeSet<usize>) -> Result<(), SinkError> {
+        self.forget_others().await?;
         let layout = self.layout().await?;
         for topic in self.next_offsets().await?.into_iter().map(|(partition, _)| partition.topic) {
             let mut transaction = self.database.begin().await?;
@@ -127,6 +149,26 @@ impl SqlSink {
             }
         }
         Ok(())
+    }
+
+    /// Gives up all rebuilds of this topology but this one: who still runs one finds its task gone.
+    async fn forget_others(&self) -> Result<(), SinkError> {
+        let layout = self.layout().await?;
+        let (nothing, cluster) = (Rows::new(0), Cell::Text(&self.identity.cluster_id));
+        let prefix = format!("{}{REBUILD}", self.topology());
+        let mut transaction = self.database.begin().await?;
+        let result = async {
+            let names = transaction.run(&layout.tasks.names, &nothing, &[cluster]).await?;
+            let others = names.iter().filter_map(|row| row.first()?.text());
+            let others = others.filter(|name| name.starts_with(&prefix));
+            for name in others.filter(|name| *name != self.identity.name) {
+                let key = [cluster, Cell::Text(name)];
+                transaction.run(&layout.tasks.forget_tasks, &nothing, &key).await?;
+            }
+            Ok(())
+        };
+        let result = result.await;
+        self.finish(transaction, result).await
     }
 
     /// What a rebuild had come to is forgotten.
