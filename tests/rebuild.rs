@@ -26,7 +26,10 @@ fn capitals() -> String {
 }
 
 fn only(rules: &str, condition: &str) -> String {
-    rules.replace("\"tableName\": \"patient\",", &format!("\"tableName\": \"patient\", \"where\": \"{condition}\","))
+    rules.replace(
+        "\"tableName\": \"patient\",",
+        &format!("\"tableName\": \"patient\", \"where\": \"{condition}\","),
+    )
 }
 
 fn female(id: &str, version: i64) -> String {
@@ -75,18 +78,26 @@ fn an_edited_mapping_and_an_edited_where_reach_the_rows_that_are_there() {
         assert_eq!(genders(pipeline), ["a female", "b female"]);
         assert!(!checked(pipeline).contains(WARNING));
 
-        let edited = only(&capitals(), "gender = 'male' or id = 'b'").replace("Patient.name\"", "Patient.name.first()\"");
+        let edited = only(&capitals(), "gender = 'male' or id = 'b'")
+            .replace("Patient.name\"", "Patient.name.first()\"");
         pipeline.write_rules(&edited);
         assert!(checked(pipeline).contains(WARNING));
         let said = pipeline.run_until_idle();
-        assert!(said.contains(WARNING) && said.contains("rowcast rebuild --table patient"), "{said}");
+        assert!(
+            said.contains(WARNING) && said.contains("rowcast rebuild --table patient"),
+            "{said}"
+        );
         assert_eq!(genders(pipeline), ["a female", "b female"], "without a rebuild all stays");
 
         let summary = rebuilt(pipeline, &["--table", "patient"]);
         assert_eq!(genders(pipeline), ["b FEMALE", "c MALE"]);
         assert_eq!(summary["read"], 7, "{summary}");
         assert_eq!(summary["written"], 2, "{summary}");
-        assert_eq!((&summary["left_out"], &summary["refused"]), (&json!(2), &json!(0)), "{summary}");
+        assert_eq!(
+            (&summary["left_out"], &summary["refused"]),
+            (&json!(2), &json!(0)),
+            "{summary}"
+        );
         let families = pipeline.query("SELECT family FROM patient_name ORDER BY family");
         assert_eq!(families, [["A"], ["F1"]]);
         assert!(!checked(pipeline).contains(WARNING), "the warning is gone");
@@ -151,7 +162,11 @@ fn a_killed_rebuild_goes_on_where_it_was() {
         assert!(read <= 12_000 - before as u64 + 1000, "{before} were done, {read} read again");
         assert_eq!(done(), 12_000);
         assert!(!checked(pipeline).contains(WARNING));
-        assert!(pipeline.query("SELECT topic FROM rowcast_task WHERE name LIKE '% rebuild %'").is_empty());
+        assert!(
+            pipeline
+                .query("SELECT topic FROM rowcast_task WHERE name LIKE '% rebuild %'")
+                .is_empty()
+        );
     });
 }
 
@@ -222,7 +237,8 @@ fn what_a_rebuild_cannot_write_is_told_and_the_warning_stays() {
     on_all(RULES, "", |pipeline| {
         pipeline.create_tables();
         let two_cities = json!({ "address": [{ "city": "A" }, { "city": "B" }], "gender": "male" });
-        pipeline.write_rules(&RULES.replace("Patient.address.city", "Patient.address.first().city"));
+        pipeline
+            .write_rules(&RULES.replace("Patient.address.city", "Patient.address.first().city"));
         pipeline.produce(&[patient("CANARY", 1, &two_cities), female("a", 1)]);
         pipeline.run_until_idle();
         pipeline.write_rules(&capitals());
@@ -268,7 +284,9 @@ fn a_file_of_resources_fills_what_the_topic_no_longer_holds() {
 fn a_table_that_is_no_root_is_refused_with_the_ones_there_are() {
     let pipeline = Pipeline::embedded(RULES, "");
     pipeline.create_tables();
-    for (table, said_of_it) in [("patient_name", "child table of `patient`"), ("x", "there are: patient")] {
+    for (table, said_of_it) in
+        [("patient_name", "child table of `patient`"), ("x", "there are: patient")]
+    {
         let output = pipeline.command(&["rebuild", "--table", table]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2));
@@ -286,7 +304,8 @@ fn writers_of_an_unkeyed_topic_wait_for_who_holds_the_table() {
     pipeline.create_tables();
     let file = pipeline.path("topology.yaml");
     let topology = std::fs::read_to_string(&file).expect("it is there");
-    std::fs::write(&file, topology.replace("source: {", "source: { keyed: false,")).expect("written");
+    std::fs::write(&file, topology.replace("source: {", "source: { keyed: false,"))
+        .expect("written");
     pipeline.produce(&[female("a", 1)]);
     let mut run = support::block_on(async {
         use sqlx::Connection as _;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rowcast::model::DocumentLimits;
 use rowcast::problem::Problem;
+use rowcast::sink::Keying;
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
 };
@@ -417,6 +418,16 @@ fn the_config_hash_tells_configurations_apart_but_not_folders_or_secrets() {
 }
 
 #[test]
+fn a_topic_is_keyed_by_resource_unless_it_is_said_not_to_be() {
+    let folder = Folder::new(MINIMAL);
+    assert_eq!(folder.topology(&[]).keying, Keying::Keyed);
+    assert_eq!(folder.topology(&["source.keyed=false"]).keying, Keying::Unkeyed);
+    let both = ["source.keyed=false", "transform.version.from=offset"];
+    let problems = folder.problems(&both);
+    assert!(problems.iter().any(|problem| problem.contains("/source/keyed")), "{problems:?}");
+}
+
+#[test]
 fn a_description_reads_like_kafka_streams_own() {
     let folder = Folder::new(MINIMAL);
     let topology = folder.topology(&[
@@ -431,7 +442,7 @@ fn a_description_reads_like_kafka_streams_own() {
             "\
 Topology: clinical (config: {hash})
   Sub-topology: 0
-    Source: source (topics: [fhir.changes], broker: kafka localhost:9092)
+    Source: source (topics: [fhir.changes], broker: kafka localhost:9092, keyed: true)
       --> decode
     Processor: decode (format: auto, version: version_id)
       --> transform, dead-letter

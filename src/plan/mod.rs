@@ -37,6 +37,4 @@ pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{LiveColumn, LiveTable, SchemaProblem, Severity, compare, compare_root};
 pub use sqlite::Sqlite;
 pub use statement::{Statement, Step};
-pub use target::{
-    RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved,
-};
+pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved};

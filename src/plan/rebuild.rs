@@ -111,7 +111,10 @@ mod tests {
             let root = sample::root();
             let all = RootStatements::admitting(dialect, &root, |_| None, Admission::Equal);
             let text = all.tables[0].write.text(1);
-            assert!(text.contains(r#"WHERE r."version" <= excluded."version" RETURNING"#), "{text}");
+            assert!(
+                text.contains(r#"WHERE r."version" <= excluded."version" RETURNING"#),
+                "{text}"
+            );
             let gone = "(d.version > s.c2 OR (d.version = s.c2 AND COALESCE(d.left_out, 0) = 0) \
                         OR (d.origin_topic";
             assert!(text.contains(gone), "{text}");

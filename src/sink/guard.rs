@@ -180,16 +180,14 @@ impl<'a> Part<'a> {
         let mut removed = Vec::with_capacity(deletes.len());
         for (entry, seen) in &deletes {
             let stored = stored.get(&*self.statements.key_text(entry.id())).copied();
-            let version = match at_most(entry, *seen) {
-                Some(version) => version,
-                None => {
-                    let gone_at = self.gone_at.get(entry.id()).copied();
-                    stored.max(gone_at).unwrap_or(-1).max(*seen)
-                }
-            };
-            if stored.is_some() || at_most(entry, *seen).is_none() {
+            let bound = at_most(entry, *seen);
+            if bound.is_none() || stored.is_some() {
                 removed.push(entry.id());
             }
+            let version = bound.unwrap_or_else(|| {
+                let gone_at = self.gone_at.get(entry.id()).copied();
+                stored.max(gone_at).unwrap_or(-1).max(*seen)
+            });
             let origin = &entry.change.origin;
             rows.push(
                 [Cell::Text(entry.id()), Cell::Int(version)]

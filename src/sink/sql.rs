@@ -264,16 +264,16 @@ impl SqlSink {
                 let live = |name: &TableName| find(live, name);
                 let problems = compare_root(dialect, root, &live);
                 let broken = problems.iter().find(|problem| problem.severity == Severity::Error);
-                let rebuilt = self.rebuilding.as_ref().map(|all| all.roots.contains(&index));
-                let admission = match rebuilt {
+                let chosen = self.rebuilding.as_ref().map(|all| all.roots.contains(&index));
+                let admission = match chosen {
                     Some(true) => Admission::Equal,
                     Some(false) | None => Admission::Newer,
                 };
                 let statements = RootStatements::admitting(dialect, root, live, admission);
                 let rebuild = RebuildStatements::new(dialect, &statements.table_name);
                 RootLayout {
-                    rebuild: rebuilt.unwrap_or(false).then_some(rebuild),
-                    is_written: rebuilt.unwrap_or(true),
+                    rebuild: chosen.unwrap_or(false).then_some(rebuild),
+                    is_written: chosen.unwrap_or(true),
                     claimed: claimed_names(root, live),
                     statements,
                     broken: broken.map(ToString::to_string),
@@ -329,9 +329,9 @@ fn claimed_names<'a>(
 ) -> Vec<String> {
     let kinds: &[TableKind] =
         if root.history { &[TableKind::Live, TableKind::History] } else { &[TableKind::Live] };
-    let tables = kinds.iter().flat_map(|kind| {
-        root.declared_tables().iter().map(move |table| kind.name(table))
-    });
+    let tables = kinds
+        .iter()
+        .flat_map(|kind| root.declared_tables().iter().map(move |table| kind.name(table)));
     tables.map(|name| resolved(&name, live(&name))).collect()
 }
 

@@ -11,9 +11,7 @@ use super::database::{Reply, Transaction};
 use super::guard::{Entry, Part, Rebuild, Task, origin_cells};
 use super::{Outcome, Owner, Ownership, RebuildSource, SinkError};
 use crate::model::{Catalog, Offset, RowChange, RowOperation, TopicPartition};
-use crate::plan::{
-    Cell, ClaimStatements, RebuildStatements, RootStatements, Rows, TaskStatements,
-};
+use crate::plan::{Cell, ClaimStatements, RebuildStatements, RootStatements, Rows, TaskStatements};
 
 /// Under what name this topology's offsets are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +271,13 @@ impl Script<'_> {
                 .or_insert_with(|| self.identity.topic(&change.origin.source.topic));
             entries.push(Entry { index, change, task });
         }
-        Part { statements: &layout.statements, topics, entries, gone_at: HashMap::new(), rebuild: None }
+        Part {
+            statements: &layout.statements,
+            topics,
+            entries,
+            gone_at: HashMap::new(),
+            rebuild: None,
+        }
     }
 }
 

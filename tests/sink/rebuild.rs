@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rowcast::model::{Catalog, Offset, Value};
 use rowcast::sink::{
-    Claim, Owner, RebuildSource, Rulings, Sink as _, SinkError, SqlSink, TaskIdentity, TakenUp,
+    Claim, Owner, RebuildSource, Rulings, Sink as _, SinkError, SqlSink, TakenUp, TaskIdentity,
 };
 
 use super::fixture::{
@@ -313,6 +313,9 @@ async fn bookkeeping_tables_of_an_older_rowcast_get_the_columns_they_lack() {
         let sink = of_topology(&database, "topology", catalog()).await;
         assert_eq!(rules(&sink.claim(&hashes("a")).await.unwrap()), Rulings::Current);
         let sink = TestSink::new(&database, sink).await;
-        assert_eq!(sink.apply(&[delete("1", 2, 0), left_out("2", 1, 1)]).await, [WRITTEN, FILTERED]);
+        assert_eq!(
+            sink.apply(&[delete("1", 2, 0), left_out("2", 1, 1)]).await,
+            [WRITTEN, FILTERED]
+        );
     }
 }

@@ -67,9 +67,9 @@ pub(super) fn open(
         let first = from.get(&partition).map_or(low, |offset| offset.0.max(low));
         if first < high {
             ends.insert(partition, high);
-            let first = if first > low { KafkaOffset::Offset(first) } else { KafkaOffset::Beginning };
-            list.add_partition_offset(topic, partition, first)
-                .map_err(|error| failed(&error))?;
+            let first =
+                if first > low { KafkaOffset::Offset(first) } else { KafkaOffset::Beginning };
+            list.add_partition_offset(topic, partition, first).map_err(|error| failed(&error))?;
         }
     }
     let (sender, batches) = mpsc::channel(BATCHES);

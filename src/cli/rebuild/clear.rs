@@ -36,7 +36,8 @@ pub(super) async fn clear(job: &Job<'_>, sink: &SqlSink) -> Result<(), Failure> 
         })?;
     }
     let hashes = job.application.rules_hashes();
-    let cleared = job.roots.iter().filter_map(|root| Some((*root, Some(hashes.get(*root)?.as_str()))));
+    let cleared =
+        job.roots.iter().filter_map(|root| Some((*root, Some(hashes.get(*root)?.as_str()))));
     sink.record_claims(cleared).await?;
     match job.arguments.output {
         Output::Json => println!("{}", json!({ "tables": tables, "cleared": true })),

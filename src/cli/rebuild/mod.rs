@@ -19,6 +19,7 @@ mod summary;
 /// are of the version that was read; no row vanishes meanwhile, what was deleted stays deleted, and
 /// `run` may go on, with the new rules. Broken off, it goes on where it was.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -99,24 +100,21 @@ fn chosen(application: &Application, tables: &[String]) -> Result<BTreeSet<usize
     }
     let mut chosen = BTreeSet::new();
     for table in tables {
-        let named = roots.iter().position(|root| root.named_table().name.to_string() == *table);
-        if let Some(place) = named {
+        let found = roots.iter().position(|root| root.named_table().name.to_string() == *table);
+        if let Some(place) = found {
             chosen.insert(place);
             continue;
         }
         let parent = roots.iter().find(|root| {
             root.declared_tables().iter().any(|child| child.name.to_string() == *table)
         });
-        return Err(Failure::usage(match parent {
-            Some(root) => {
-                let root = &root.named_table().name;
-                format!("`{table}` is a child table of `{root}`: rebuild that")
-            }
-            None => {
-                let names = roots.iter().map(|root| root.named_table().name.to_string());
-                let names: Vec<_> = names.collect();
-                format!("no root table `{table}`; there are: {}", names.join(", "))
-            }
+        return Err(Failure::usage(if let Some(root) = parent {
+            let root = &root.named_table().name;
+            format!("`{table}` is a child table of `{root}`: rebuild that")
+        } else {
+            let all: Vec<_> =
+                roots.iter().map(|root| root.named_table().name.to_string()).collect();
+            format!("no root table `{table}`; there are: {}", all.join(", "))
         }));
     }
     Ok(chosen)

@@ -160,8 +160,9 @@ impl SqlSink {
             let mut taken = None;
             let mut rules = Rulings::Unclaimed;
             for (place, name) in of.claimed.iter().enumerate() {
-                let rows =
-                    transaction.run(&layout.claims.read, &Rows::new(0), &[Cell::Text(name)]).await?;
+                let rows = transaction
+                    .run(&layout.claims.read, &Rows::new(0), &[Cell::Text(name)])
+                    .await?;
                 let row = rows.first().map_or(&[] as &[Reply], Vec::as_slice);
                 let Some(topology) = row.first().and_then(Reply::text) else { continue };
                 if topology != self.topology() {

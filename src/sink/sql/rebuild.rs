@@ -92,8 +92,7 @@ impl SqlSink {
         let layout = self.layout().await?;
         let count = Cell::Int(i64::try_from(count).unwrap_or(i64::MAX));
         let TaskIdentity { cluster_id, name } = &self.identity;
-        let key =
-            [Cell::Text(cluster_id), Cell::Text(name), Cell::Text(REFUSED), Cell::Int(0)];
+        let key = [Cell::Text(cluster_id), Cell::Text(name), Cell::Text(REFUSED), Cell::Int(0)];
         let mut settled = vec![count, count];
         settled.extend(key);
         let mut transaction = self.database.begin().await?;
@@ -113,7 +112,8 @@ impl SqlSink {
     pub async fn end_rebuild(&self, hashes: Option<&[String]>) -> Result<(), SinkError> {
         let roots = self.rebuilding.iter().flat_map(|rebuilding| &rebuilding.roots);
         if let Some(hashes) = hashes {
-            let recorded = roots.filter_map(|root| Some((*root, Some(hashes.get(*root)?.as_str()))));
+            let recorded =
+                roots.filter_map(|root| Some((*root, Some(hashes.get(*root)?.as_str()))));
             self.record_claims(recorded).await?;
         }
         // what was come to goes first: left behind, it would keep the next rebuild from its work
@@ -211,4 +211,3 @@ impl SqlSink {
         self.finish(transaction, result.map(drop)).await
     }
 }
-
