@@ -21,6 +21,7 @@ mod ownership;
 mod panics;
 mod pipeline;
 mod proof;
+mod rebuild;
 mod rules;
 mod runtime;
 mod schema;

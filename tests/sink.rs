@@ -14,6 +14,7 @@ mod mariadb;
 mod mending;
 mod other;
 mod outages;
+mod rebuild;
 mod refusals;
 mod schema;
 mod types;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rowcast::model::DocumentLimits;
 use rowcast::problem::Problem;
+use rowcast::sink::Keying;
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
 };
@@ -92,7 +93,7 @@ sink: { url: 'oracle://db/clinical' }
         folder.problems(&[]),
         [
             "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
-             format, max_record_bytes, max_depth)",
+             keyed, format, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
              mysql://user@host:3306/database or sqlite://file.db",
@@ -423,6 +424,16 @@ fn the_config_hash_tells_configurations_apart_but_not_folders_or_secrets() {
 }
 
 #[test]
+fn a_topic_is_keyed_by_resource_unless_it_is_said_not_to_be() {
+    let folder = Folder::new(MINIMAL);
+    assert_eq!(folder.topology(&[]).keying, Keying::Keyed);
+    assert_eq!(folder.topology(&["source.keyed=false"]).keying, Keying::Unkeyed);
+    let both = ["source.keyed=false", "transform.version.from=offset"];
+    let problems = folder.problems(&both);
+    assert!(problems.iter().any(|problem| problem.contains("/source/keyed")), "{problems:?}");
+}
+
+#[test]
 fn a_description_reads_like_kafka_streams_own() {
     let folder = Folder::new(MINIMAL);
     let topology = folder.topology(&[
@@ -438,7 +449,7 @@ fn a_description_reads_like_kafka_streams_own() {
             "\
 Topology: clinical (config: {hash})
   Sub-topology: 0
-    Source: source (topics: [fhir.changes], broker: kafka localhost:9092)
+    Source: source (topics: [fhir.changes], broker: kafka localhost:9092, keyed: true)
       --> decode
     Processor: decode (format: auto, version: version_id)
       --> transform, dead-letter

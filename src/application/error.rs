@@ -23,6 +23,9 @@ pub enum ApplicationError {
     /// The live tables do not fit the catalog: all that was found, warnings included.
     #[error("{}", lines(.0))]
     Schema(Vec<SchemaProblem>),
+    /// Tables belong to other topologies: all of them, each with what to do.
+    #[error("{}", lines(.0))]
+    Claimed(Vec<String>),
     /// The address for metrics and health is not to be had.
     #[error("http.listen {listen}")]
     Http {

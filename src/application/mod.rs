@@ -208,6 +208,13 @@ impl Application {
         self.transformer.catalog()
     }
 
+    /// What decides the rows of each root of the catalog, as hashes.
+    #[must_use]
+    pub fn rules_hashes(&self) -> Vec<String> {
+        let roots = 0..self.catalog().roots.len();
+        roots.map(|root| self.transformer.rules_hash(root)).collect()
+    }
+
     /// What works but should be mended.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
@@ -264,13 +271,13 @@ impl Application {
     pub async fn sink(&self, cluster_id: &str) -> Result<SqlSink, SinkError> {
         let identity =
             TaskIdentity { cluster_id: cluster_id.to_owned(), name: self.topology.name.clone() };
-        SqlSink::connect_with(
+        let sink = SqlSink::connect_with(
             self.topology.sink.url.expose(),
             self.topology.sink.connections,
             Arc::new(self.catalog().clone()),
             identity,
-        )
-        .await
+        );
+        Ok(sink.await?.with_keying(self.topology.keying))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::resource_type_label;
 use crate::plan::{SchemaProblem, Severity};
 use crate::retry::Backoff;
 use crate::runtime::{self, BatchLimits, Stages};
-use crate::sink::{SinkError, SqlSink};
+use crate::sink::{Claim, SinkError, SqlSink};
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
 use crate::telemetry::metrics::{Component, Metrics};
@@ -132,15 +132,15 @@ impl Starting<'_> {
         }
     }
 
-    /// Connects to the database until it answers, then compares the schema: a schema that does
-    /// not fit ends the start with the DDL that mends it.
+    /// Connects to the database until it answers, then compares the schema and claims the tables: a
+    /// schema that does not fit ends the start with the DDL that mends it, and so does a table of
+    /// another topology.
     async fn sink(&self, cluster_id: &str) -> Result<Option<SqlSink>, ApplicationError> {
         let mut backoff = Backoff::default();
         loop {
             let error = match self.application.sink(cluster_id).await {
-                Ok(sink) => match sink.check_schema().await {
-                    Ok(problems) => {
-                        accept(problems)?;
+                Ok(sink) => match self.fit_and_claim(&sink).await? {
+                    Ok(()) => {
                         self.health.up(Check::Database, START);
                         return Ok(Some(sink));
                     }
@@ -153,6 +153,30 @@ impl Starting<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Compares the schema and claims the tables. The inner error is waited out.
+    async fn fit_and_claim(
+        &self,
+        sink: &SqlSink,
+    ) -> Result<Result<(), SinkError>, ApplicationError> {
+        match sink.check_schema().await {
+            Ok(problems) => accept(problems)?,
+            Err(error) => return Ok(Err(error)),
+        }
+        let claims = match sink.claim(&self.application.rules_hashes()).await {
+            Ok(claims) => claims,
+            Err(error) => return Ok(Err(error)),
+        };
+        let name = &self.application.topology().name;
+        let refusals: Vec<_> = claims.iter().filter_map(|claim| claim.refusal(name)).collect();
+        if !refusals.is_empty() {
+            return Err(ApplicationError::Claimed(refusals));
+        }
+        for warning in claims.iter().filter_map(Claim::warning) {
+            tracing::warn!("{warning}");
+        }
+        Ok(Ok(()))
     }
 
     /// Sees to it that the dead-letter topic is there; `false` if stopped meanwhile. A topic of

@@ -4,6 +4,7 @@
 //! letters and feeding, a [`LogReader`] for browsing. Apache Kafka and the embedded broker stand
 //! behind the same traits, so the whole topology runs on either. It never looks into a record.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -197,7 +198,18 @@ pub trait Broker: Send + Sync {
     fn producer(&self) -> Result<Arc<dyn Producer>, BrokerError>;
     /// Reads all partitions of a topic from their first record to their present end. A topic
     /// that does not exist is empty.
-    async fn reader(&self, topic: &str) -> Result<Box<dyn LogReader>, BrokerError>;
+    async fn reader(&self, topic: &str) -> Result<Box<dyn LogReader>, BrokerError> {
+        self.reader_from(topic, &HashMap::new()).await
+    }
+    /// The same from these offsets on, by partition; those not named from their first record.
+    async fn reader_from(
+        &self,
+        topic: &str,
+        from: &HashMap<i32, Offset>,
+    ) -> Result<Box<dyn LogReader>, BrokerError>;
+    /// Sets a group's committed offsets of a topic to the first records that are left. Refused while
+    /// the group has a member.
+    async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError>;
     /// Number of partitions of a topic, `None` if it does not exist.
     async fn partitions(&self, topic: &str) -> Result<Option<i32>, BrokerError>;
     /// Creates a topic unless it exists. `Ok(true)` if it was created.

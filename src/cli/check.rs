@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
+use crate::sink::Claim;
 use crate::topology::BrokerChoice;
 
 /// Options of `check`.
@@ -48,7 +49,19 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     schema.close().await;
     refuse(&problems)?;
     eprintln!("schema: fits");
+    let sink = application.sink("check").await?;
+    let claims = sink.claims(&application.rules_hashes()).await?;
+    refuse_taken(&claims, &topology.name)?;
+    for warning in claims.iter().filter_map(Claim::warning) {
+        eprintln!("warning: {warning}");
+    }
     held(failed)
+}
+
+/// Refuses tables that belong to other topologies.
+pub(super) fn refuse_taken(claims: &[Claim], topology: &str) -> Result<(), Failure> {
+    let refusals: Vec<_> = claims.iter().filter_map(|claim| claim.refusal(topology)).collect();
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::configuration(&refusals)) }
 }
 
 fn held(failed_cases: usize) -> Result<(), Failure> {

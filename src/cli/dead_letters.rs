@@ -169,6 +169,8 @@ async fn replay_letters(
     }
     let sink = application.sink(&broker.cluster_id().await?).await?;
     check::refuse(&sink.check_schema().await?)?;
+    let claims = sink.claims(&application.rules_hashes()).await?;
+    check::refuse_taken(&claims, &application.topology().name)?;
     let decoder = application.decoder();
     let stages =
         ReplayStages { decoder: &decoder, transformer: &**application.transform(), sink: &sink };

@@ -132,6 +132,7 @@ impl From<ApplicationError> for Failure {
             ApplicationError::Broker(error) => error.into(),
             ApplicationError::Sink(error) => error.into(),
             ApplicationError::Schema(problems) => check::refusal(&problems),
+            ApplicationError::Claimed(refusals) => Self::configuration(&refusals),
             error @ (ApplicationError::Http { .. }
             | ApplicationError::SingleThreaded
             | ApplicationError::Run(_)) => Self::failed(messages(&error).join(": ")),

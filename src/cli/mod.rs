@@ -19,6 +19,7 @@ mod failure;
 mod feed;
 mod offsets;
 mod produce;
+mod rebuild;
 mod run;
 mod schema;
 mod table;
@@ -38,9 +39,10 @@ Examples:
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
   rowcast dead-letters list --topology clinical.yaml      what was refused, and why
+  rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
 
 Exit codes:
-  0 ok   1 failure   2 usage   3 some letters failed again   4 nothing matched
+  0 ok   1 failure   2 usage   3 some letters or records were refused again   4 nothing matched
   69 a dependency is unavailable   78 configuration (every problem is listed)";
 
 /// How long calls that hang may hold up the end of the process.
@@ -69,6 +71,8 @@ enum Command {
     /// Find out what was refused and why, and replay it.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Fill tables anew after their rules changed: beside live traffic, or cleared.
+    Rebuild(rebuild::Arguments),
     /// What is remembered about the topic's offsets.
     #[command(subcommand)]
     Offsets(offsets::Command),
@@ -143,6 +147,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Schema(arguments) => schema::schema(arguments).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
+        Command::Rebuild(arguments) => rebuild::rebuild(arguments).await,
         Command::Offsets(command) => offsets::offsets(command).await,
         Command::Topology(arguments) => topology::topology(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,

@@ -4,7 +4,7 @@
 //! statements.
 
 use super::dialect::Dialect;
-use super::live::LiveSchema;
+use super::live::{LiveSchema, LiveTable};
 use super::schema::{Mending, ProblemKind, SchemaProblem, Severity};
 use crate::model::TableName;
 
@@ -61,10 +61,13 @@ static TOMBSTONE: OwnTable = OwnTable {
         ("refused_partition", OwnType::Number),
         ("refused_offset", OwnType::Number),
         ("refused_index", OwnType::Number),
+        // 1: no delete, the version was left out by a `where`, which a rebuild may let in again
+        ("left_out", OwnType::Number),
     ],
 };
 
-/// Rule 3 for tables without root rows: the version that guards a resource's rows.
+/// Rule 3 for tables without root rows: the version that guards a resource's rows. A rebuild under
+/// way keeps here, under a name of its own, which versions it has come to.
 static RESOURCE: OwnTable = OwnTable {
     name: "rowcast_resource",
     key: &[("table_name", OwnType::Text), ("source_resource_id", OwnType::Id)],
@@ -72,32 +75,46 @@ static RESOURCE: OwnTable = OwnTable {
     optional: &[],
 };
 
-/// Rule 7 where the database has no other lock for it: a row stands for a table.
+/// Rule 8: whose a table is, and under which rules it was filled. Also rule 7 where the database has
+/// no other lock for it: a row stands for a table, claimed or not.
 static TABLE: OwnTable = OwnTable {
     name: "rowcast_table",
     key: &[("table_name", OwnType::Text)],
     needed: &[],
-    optional: &[],
+    optional: &[("topology", OwnType::Text), ("rules_hash", OwnType::Text)],
 };
 
-/// What every database has.
-pub(super) static USUAL: [&OwnTable; 3] = [&TASK, &TOMBSTONE, &RESOURCE];
-
-/// What a database has that locks tables by rows.
-pub(super) static WITH_LOCKS: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &TABLE];
+/// All of them.
+static ALL: [&OwnTable; 4] = [&TASK, &TOMBSTONE, &RESOURCE, &TABLE];
 
 /// The DDL of the tables, with their names.
 #[must_use]
 pub fn bookkeeping_ddl(dialect: &dyn Dialect) -> Vec<(&'static str, String)> {
-    let tables = dialect.own_tables().iter();
-    tables.map(|table| (table.name, create(dialect, table))).collect()
+    ALL.iter().map(|table| (table.name, create(dialect, table))).collect()
 }
 
-/// What is missing of the tables: whole ones are made at start too, columns never.
+/// The DDL of the columns that a bookkeeping table lacks because an older rowcast made it.
+#[must_use]
+pub fn missing_bookkeeping(dialect: &dyn Dialect, live: &LiveTable) -> Vec<String> {
+    let Some(table) = ALL.iter().find(|table| table.name == live.name) else { return Vec::new() };
+    let missing = table.optional.iter().filter(|(name, _)| live.column(name).is_none());
+    missing.map(|column| add_column(dialect, table, column)).collect()
+}
+
+fn add_column(
+    dialect: &dyn Dialect,
+    table: &OwnTable,
+    (name, own_type): &(&str, OwnType),
+) -> String {
+    let (name, own_type) = (dialect.quote(name), dialect.own_type(*own_type));
+    format!("ALTER TABLE {} ADD COLUMN {name} {own_type}", table.name)
+}
+
+/// What is missing of the tables. What an older rowcast did not have is made at start too.
 #[must_use]
 pub fn compare_bookkeeping(dialect: &dyn Dialect, live: &LiveSchema) -> Vec<SchemaProblem> {
     let mut problems = Vec::new();
-    for table in dialect.own_tables() {
+    for table in ALL {
         let problem = |severity, kind, column: Option<&str>, message: &str, ddl| SchemaProblem {
             severity,
             kind,
@@ -119,15 +136,21 @@ pub fn compare_bookkeeping(dialect: &dyn Dialect, live: &LiveSchema) -> Vec<Sche
             ));
             continue;
         };
-        let columns = table.key.iter().chain(table.needed).chain(table.optional);
-        for (column, own_type) in columns.filter(|(name, _)| found.column(name).is_none()) {
-            let (quoted, own_type) = (dialect.quote(column), dialect.own_type(*own_type));
+        let (error, information) = (Severity::Error, Severity::Information);
+        let needed = table.key.iter().chain(table.needed).map(|column| (column, error));
+        let columns = needed.chain(table.optional.iter().map(|column| (column, information)));
+        for (column, severity) in columns.filter(|((name, _), _)| found.column(name).is_none()) {
+            let message = match severity {
+                Severity::Error => "the column of rowcast's own is missing",
+                _ => "rowcast's own column is missing; `run` adds it too, if it may",
+            };
+            let ddl = add_column(dialect, table, column);
             problems.push(problem(
-                Severity::Error,
+                severity,
                 ProblemKind::MissingColumn,
-                Some(column),
-                "the column of rowcast's own is missing",
-                format!("ALTER TABLE {} ADD COLUMN {quoted} {own_type}", table.name),
+                Some(column.0),
+                message,
+                ddl,
             ));
         }
     }

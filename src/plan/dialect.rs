@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::bookkeeping::{self, OwnTable, OwnType};
+use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::comment::Comments;
 use super::found_by::FoundBy;
@@ -48,6 +48,38 @@ pub enum Access {
     Exclusive,
 }
 
+/// Rows deleted at once where a whole table is: a second or two of work.
+pub(super) const SOME: usize = 50_000;
+
+/// Which versions a guarded upsert lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Those above what is stored and what is remembered as gone.
+    Newer,
+    /// What is stored as well, and what is remembered as left out by a `where`: a rebuild's.
+    Equal,
+}
+
+impl Admission {
+    /// How the stored version compares with one that is let in.
+    pub(super) const fn stored(self) -> &'static str {
+        match self {
+            Self::Newer => "<",
+            Self::Equal => "<=",
+        }
+    }
+
+    /// When the version that a tombstone `d` remembers keeps this one out.
+    pub(super) fn remembered(self, version: &str) -> String {
+        match self {
+            Self::Newer => format!("d.version >= {version}"),
+            Self::Equal => format!(
+                "d.version > {version} OR (d.version = {version} AND COALESCE(d.left_out, 0) = 0)"
+            ),
+        }
+    }
+}
+
 /// How one database writes it.
 pub trait Dialect: Send + Sync {
     /// Quotes an identifier.
@@ -74,12 +106,7 @@ pub trait Dialect: Send + Sync {
     /// The type that our DDL gives a column.
     fn column_type(&self, column: &Column) -> String;
 
-    /// The tables that rowcast keeps for itself.
-    fn own_tables(&self) -> &'static [&'static OwnTable] {
-        &bookkeeping::USUAL
-    }
-
-    /// The type of a column of those tables.
+    /// The type of a column of the tables that rowcast keeps for itself.
     fn own_type(&self, own_type: OwnType) -> &'static str;
 
     /// What follows the columns of a table in our DDL.
@@ -139,6 +166,13 @@ pub trait Dialect: Send + Sync {
     /// everything already.
     fn lock_root(&self, access: Access) -> Option<Statement>;
 
+    /// Deletes rows of a table, so many that it may be repeated until none is left and no server gives
+    /// it up for its length.
+    fn delete_some(&self, quoted: &str, condition: Option<&str>) -> String {
+        let condition = condition.map(|condition| format!(" WHERE {condition}"));
+        format!("DELETE FROM {quoted}{}", condition.unwrap_or_default())
+    }
+
     /// What an INSERT does instead where a row with this key is there: the assignment, which knows
     /// the row by the table's name, or nothing at all.
     fn on_conflict(&self, key: &str, assignment: Option<&str>) -> String {
@@ -180,14 +214,15 @@ pub trait Dialect: Send + Sync {
         self.table(table)
     }
 
-    /// Writes root rows where they are newer than what is stored, unless a tombstone says that
-    /// the resource is gone. Rows: the table's columns, then the resource and its change's origin
+    /// Writes root rows where they are newer than what is stored (or as `admission` says), unless a
+    /// tombstone says that the resource is gone. Rows: the table's columns, then the resource and its change's origin
     /// (topic, partition, offset, index). Returns the resources really written.
     fn guarded_upsert(
         &self,
         target: &Target,
         found_by: FoundBy<'_>,
         table_name: &Arc<str>,
+        admission: Admission,
     ) -> Statement {
         let width = target.columns.len();
         let version = target.place("version").map_or(2, |place| place + 1);
@@ -216,11 +251,11 @@ pub trait Dialect: Send + Sync {
             "INSERT INTO {table} AS r ({names}) SELECT {cells} FROM {rows} \
              WHERE NOT EXISTS (SELECT 1 FROM rowcast_tombstone d \
              WHERE d.source_resource_id = s.c{resource} AND d.table_name = {name} \
-             AND (d.version >= s.c{version} \
+             AND ({remembered} \
              OR (d.origin_topic = s.c{topic} AND d.origin_partition = s.c{partition} \
              AND (d.origin_offset, d.origin_index) > (s.c{offset}, s.c{index})))) \
              ON CONFLICT ({unique}) DO UPDATE SET {updates} \
-             WHERE r.{stored} < excluded.{stored} \
+             WHERE r.{stored} {admitted} excluded.{stored} \
              RETURNING CAST({key} AS text)",
             table = target.quoted,
             resource = width + 1,
@@ -230,6 +265,8 @@ pub trait Dialect: Send + Sync {
             index = width + 5,
             unique = self.list(unique),
             updates = updates.join(", "),
+            remembered = admission.remembered(&format!("s.c{version}")),
+            admitted = admission.stored(),
             stored = self.quote("version"),
             key = self.quote(found_by.column()),
         );
@@ -300,12 +337,12 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Reads what is remembered of deletes without version. Rows: resource. Returns resource, the four
-    /// parts of the origin, the four parts of the refused origin.
+    /// parts of the origin, the four parts of the refused origin, the version.
     fn memory(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
             "SELECT d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
              d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
-             d.refused_index FROM s JOIN rowcast_tombstone d \
+             d.refused_index, d.version FROM s JOIN rowcast_tombstone d \
              ON d.source_resource_id = s.c1 AND d.table_name = {}",
             self.placeholder(2)
         );
@@ -313,19 +350,21 @@ pub trait Dialect: Send + Sync {
         self.over_rows("reading remembered deletes", columns, 1, &tail).about(table_name)
     }
 
-    /// Remembers resources as gone at a version. Rows: resource, version. Returns the resources for
-    /// which that was news.
+    /// Remembers resources as gone at a version. Rows: resource, version, 1 if a `where` left it out
+    /// and 0 if it was deleted, which wins. Returns the resources for which that was news.
     fn remember_version(&self, table_name: &Arc<str>) -> Statement {
         let tail = format!(
-            "INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version, at) \
-             SELECT {name}, s.c1, s.c2, {now} FROM s WHERE true \
+            "INSERT INTO rowcast_tombstone AS d \
+             (table_name, source_resource_id, version, at, left_out) \
+             SELECT {name}, s.c1, s.c2, {now}, s.c3 FROM s WHERE true \
              ON CONFLICT (table_name, source_resource_id) DO UPDATE \
-             SET version = excluded.version, at = excluded.at \
-             WHERE d.version < excluded.version RETURNING source_resource_id",
-            name = self.placeholder(3),
+             SET version = excluded.version, at = excluded.at, left_out = excluded.left_out \
+             WHERE d.version < excluded.version OR (d.version = excluded.version \
+             AND d.left_out > excluded.left_out) RETURNING source_resource_id",
+            name = self.placeholder(4),
             now = self.now(),
         );
-        let columns = own(&[BindType::Text, BindType::Int8]);
+        let columns = own(&GONE);
         self.over_rows("remembering deletes", columns, 1, &tail).about(table_name)
     }
 
@@ -338,6 +377,7 @@ pub trait Dialect: Send + Sync {
              SELECT {name}, s.c1, s.c2, {now}, s.c3, s.c4, s.c5, s.c6 FROM s WHERE true \
              ON CONFLICT (table_name, source_resource_id) DO UPDATE SET \
              version = CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version END, \
+             left_out = CASE WHEN d.version > excluded.version THEN d.left_out ELSE 0 END, \
              at = excluded.at, origin_topic = excluded.origin_topic, \
              origin_partition = excluded.origin_partition, \
              origin_offset = {offset}, origin_index = {index}, refused_topic = NULL, \
@@ -403,6 +443,9 @@ fn later(what: &str, part: &str) -> String {
          THEN d.{what}_{part} ELSE excluded.{what}_{part} END"
     )
 }
+
+/// A resource, a version, and whether a `where` left it out.
+pub(super) const GONE: [BindType; 3] = [BindType::Text, BindType::Int8, BindType::Int8];
 
 /// A resource and an origin.
 pub(super) const LOCATED: [BindType; 5] =

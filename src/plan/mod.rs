@@ -7,6 +7,7 @@
 
 mod bookkeeping;
 mod cell;
+mod claim;
 mod comment;
 mod ddl;
 mod dialect;
@@ -17,6 +18,7 @@ mod live;
 mod mysql;
 mod names;
 mod postgres;
+mod rebuild;
 #[cfg(test)]
 mod sample;
 mod schema;
@@ -24,18 +26,22 @@ mod sqlite;
 mod statement;
 mod target;
 
-pub use bookkeeping::{OwnTable, OwnType, bookkeeping_ddl, compare_bookkeeping};
+pub use bookkeeping::{
+    OwnTable, OwnType, bookkeeping_ddl, compare_bookkeeping, missing_bookkeeping,
+};
 pub use cell::{BindColumn, BindError, BindType, Cell, Rows};
+pub use claim::ClaimStatements;
 pub use comment::Comments;
 pub use ddl::{ForeignKeys, TableKind, catalog_ddl, schemas, table_ddl, tables_of};
-pub use dialect::{Accepted, Access, Dialect};
+pub use dialect::{Accepted, Access, Admission, Dialect};
 pub use fold::{DeleteWithoutVersion, Folded, Leaves, fold};
 pub use found_by::FoundBy;
 pub use history::{history_cells, history_id};
 pub use live::{LiveColumn, LiveSchema, LiveTable};
 pub use mysql::Mysql;
 pub use postgres::Postgres;
+pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{Mending, ProblemKind, SchemaProblem, Severity, broken, compare, creating};
 pub use sqlite::Sqlite;
 pub use statement::{Statement, Step};
-pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements};
+pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::comment::Comments;
-use super::dialect::{Accepted, Access, Dialect};
+use super::dialect::{Accepted, Access, Dialect, SOME};
 use super::found_by::FoundBy;
 use super::schema::Mending;
 use super::statement::Statement;
@@ -204,6 +204,14 @@ impl Dialect for Postgres {
         Some(Statement::fixed("locking a table", Vec::new(), text))
     }
 
+    fn delete_some(&self, quoted: &str, condition: Option<&str>) -> String {
+        let condition = condition.map(|condition| format!(" WHERE {condition}"));
+        format!(
+            "DELETE FROM {quoted} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {quoted}{} LIMIT {SOME}))",
+            condition.unwrap_or_default()
+        )
+    }
+
     fn locking(&self, table: &str) -> String {
         if table.is_empty() { " FOR UPDATE".to_owned() } else { format!(" FOR UPDATE OF {table}") }
     }
@@ -248,21 +256,25 @@ mod tests {
         "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) SELECT \
          d.source_resource_id, d.origin_topic, d.origin_partition, d.origin_offset, \
          d.origin_index, d.refused_topic, d.refused_partition, d.refused_offset, \
-         d.refused_index FROM s JOIN rowcast_tombstone d ON d.source_resource_id = s.c1 \
+         d.refused_index, \
+         d.version FROM s JOIN rowcast_tombstone d ON d.source_resource_id = s.c1 \
          AND d.table_name = $2",
-        "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS \
-         u(c1, c2)) INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, \
-         version, at) SELECT $3, s.c1, s.c2, now() FROM s WHERE true ON CONFLICT \
+        "WITH s(c1, c2, c3) AS (SELECT u.c1, u.c2, u.c3 FROM UNNEST($1::text[], \
+         $2::int8[], $3::int8[]) AS u(c1, c2, c3)) INSERT INTO rowcast_tombstone AS d \
+         (table_name, source_resource_id, version, at, left_out) SELECT $4, s.c1, s.c2, \
+         now(), s.c3 FROM s WHERE true ON CONFLICT \
          (table_name, source_resource_id) DO UPDATE SET version = excluded.version, at = \
-         excluded.at WHERE d.version < excluded.version RETURNING source_resource_id",
+         excluded.at, left_out = excluded.left_out WHERE d.version < excluded.version OR \
+         (d.version = excluded.version AND d.left_out > excluded.left_out) RETURNING \
+         source_resource_id",
         "WITH s(c1, c2, c3, c4, c5, c6) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5, u.c6 \
          FROM UNNEST($1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], \
          $6::int8[]) AS u(c1, c2, c3, c4, c5, c6)) INSERT INTO rowcast_tombstone AS d \
          (table_name, source_resource_id, version, at, origin_topic, origin_partition, \
          origin_offset, origin_index) SELECT $7, s.c1, s.c2, now(), s.c3, s.c4, s.c5, \
          s.c6 FROM s WHERE true ON CONFLICT (table_name, source_resource_id) DO UPDATE \
-         SET version = CASE WHEN d.version > excluded.version THEN d.version ELSE \
-         excluded.version END, at = excluded.at, origin_topic = excluded.origin_topic, \
+         SET version = CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version END, \
+         left_out = CASE WHEN d.version > excluded.version THEN d.left_out ELSE 0 END, at = excluded.at, origin_topic = excluded.origin_topic, \
          origin_partition = excluded.origin_partition, origin_offset = CASE WHEN \
          d.origin_topic = excluded.origin_topic AND d.origin_partition = \
          excluded.origin_partition AND (d.origin_offset, d.origin_index) > \

@@ -214,20 +214,23 @@ mod tests {
          r.\"source_resource_id\"",
         "WITH s(c1) AS (VALUES (?), (?)) SELECT d.source_resource_id, d.origin_topic, \
          d.origin_partition, d.origin_offset, d.origin_index, d.refused_topic, \
-         d.refused_partition, d.refused_offset, d.refused_index FROM s JOIN \
+         d.refused_partition, d.refused_offset, d.refused_index, \
+         d.version FROM s JOIN \
          rowcast_tombstone d ON d.source_resource_id = s.c1 AND d.table_name = ?",
-        "WITH s(c1, c2) AS (VALUES (?, ?), (?, ?)) INSERT INTO rowcast_tombstone AS d \
-         (table_name, source_resource_id, version, at) SELECT ?, s.c1, s.c2, \
-         strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM s WHERE true ON CONFLICT (table_name,\
-         \x20source_resource_id) DO UPDATE SET version = excluded.version, at = excluded.at \
-         WHERE d.version < excluded.version RETURNING source_resource_id",
+        "WITH s(c1, c2, c3) AS (VALUES (?, ?, ?), (?, ?, ?)) INSERT INTO \
+         rowcast_tombstone AS d (table_name, source_resource_id, version, at, left_out) \
+         SELECT ?, s.c1, s.c2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), s.c3 FROM s WHERE true ON CONFLICT (table_name,\
+         \x20source_resource_id) DO UPDATE SET version = excluded.version, at = \
+         excluded.at, left_out = excluded.left_out WHERE d.version < excluded.version OR \
+         (d.version = excluded.version AND d.left_out > excluded.left_out) RETURNING \
+         source_resource_id",
         "WITH s(c1, c2, c3, c4, c5, c6) AS (VALUES (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, \
          ?)) INSERT INTO rowcast_tombstone AS d (table_name, source_resource_id, version,\
          \x20at, origin_topic, origin_partition, origin_offset, origin_index) SELECT ?, \
          s.c1, s.c2, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), s.c3, s.c4, s.c5, s.c6 FROM s\
          \x20WHERE true ON CONFLICT (table_name, source_resource_id) DO UPDATE SET version =\
-         \x20CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version \
-         END, at = excluded.at, origin_topic = excluded.origin_topic, origin_partition = \
+         \x20CASE WHEN d.version > excluded.version THEN d.version ELSE excluded.version END, \
+         left_out = CASE WHEN d.version > excluded.version THEN d.left_out ELSE 0 END, at = excluded.at, origin_topic = excluded.origin_topic, origin_partition = \
          excluded.origin_partition, origin_offset = CASE WHEN d.origin_topic = \
          excluded.origin_topic AND d.origin_partition = excluded.origin_partition AND \
          (d.origin_offset, d.origin_index) > (excluded.origin_offset, \

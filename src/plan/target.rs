@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::cell::{BindColumn, BindType};
-use super::dialect::{Access, Dialect};
+use super::dialect::{Access, Admission, Dialect};
 use super::found_by::FoundBy;
 use super::live::LiveTable;
 use super::statement::Statement;
@@ -95,6 +95,29 @@ impl Target {
         Self { quoted: dialect.table(name), label: label.to_string().into(), columns, index_names }
     }
 
+    /// `rowcast_resource`, for rows that are no view's; `label` is what they concern.
+    #[must_use]
+    pub fn of_guards(dialect: &dyn Dialect, label: &Arc<str>) -> Self {
+        let column = |name: &str, position, bind, source| TargetColumn {
+            name: name.into(),
+            position,
+            bind,
+            limit: None,
+            source,
+            parent_id_is_managed: false,
+        };
+        let resource = ColumnSource::SourceResourceId;
+        Self {
+            quoted: dialect.quote("rowcast_resource"),
+            label: Arc::clone(label),
+            columns: vec![
+                column("source_resource_id", 0, BindType::Text, resource),
+                column("version", 1, BindType::Int8, ColumnSource::Version),
+            ],
+            index_names: Vec::new(),
+        }
+    }
+
     /// Place of a column among those filled.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<usize> {
@@ -115,6 +138,12 @@ impl Target {
             .and_then(|place| self.columns.get(place))
             .map_or(BindColumn::own(BindType::Text), TargetColumn::bind_column)
     }
+}
+
+/// Under what name rowcast's own tables know a table: with the schema that it resolves to.
+#[must_use]
+pub fn resolved(name: &TableName, live: Option<&LiveTable>) -> String {
+    live.map_or_else(|| name.to_string(), |live| format!("{}.{}", live.schema, live.name))
 }
 
 /// Whether rowcast makes a table's ids.
@@ -171,10 +200,19 @@ impl RootStatements {
         root: &RootTable,
         live: impl Fn(&TableName) -> Option<&'a LiveTable>,
     ) -> Self {
+        Self::admitting(dialect, root, live, Admission::Newer)
+    }
+
+    /// The same for versions that `admission` lets in.
+    #[must_use]
+    pub fn admitting<'a>(
+        dialect: &dyn Dialect,
+        root: &RootTable,
+        live: impl Fn(&TableName) -> Option<&'a LiveTable>,
+        admission: Admission,
+    ) -> Self {
         let named = root.named_table();
-        let table_name: Arc<str> = live(&named.name)
-            .map_or_else(|| named.name.to_string(), |live| format!("{}.{}", live.schema, live.name))
-            .into();
+        let table_name: Arc<str> = resolved(&named.name, live(&named.name)).into();
         let about = |statement: Statement| statement.about(&table_name);
         let guard = FoundBy::of_guard(root);
         let mut tables: Vec<TableStatements> = Vec::with_capacity(root.tables.len());
@@ -182,7 +220,7 @@ impl RootStatements {
         for table in &root.tables {
             let target = Target::new(dialect, root, table, &table.name, live(&table.name));
             let (found_by, write) = if table.parent.is_none() {
-                (guard, dialect.guarded_upsert(&target, guard, &table_name))
+                (guard, dialect.guarded_upsert(&target, guard, &table_name, admission))
             } else {
                 (FoundBy::Column("source_resource_id"), dialect.insert(&target))
             };
@@ -257,6 +295,12 @@ pub struct TaskStatements {
     pub settle: Statement,
     /// Lists what is remembered. Constants: cluster, name. Returns topic, partition, next offset.
     pub offsets: Statement,
+    /// Locks the rows of all partitions, in order. Constants: cluster, name.
+    pub lock_all: Statement,
+    /// Lists the names of tasks. Constant: cluster.
+    pub names: Statement,
+    /// Forgets the tasks of a name. Constants: cluster, name.
+    pub forget_tasks: Statement,
     /// Forgets the next offsets of a topic. Constants: cluster, name, topic.
     pub forget_offsets: Statement,
     /// Forgets the origins that lie in a topic. Constant: the topic's identity.
@@ -331,6 +375,31 @@ impl TaskStatements {
                 format!(
                     "SELECT topic, {partition}, next_offset FROM rowcast_task \
                      WHERE cluster_id = {} AND name = {} ORDER BY topic, {partition}",
+                    bind(1),
+                    bind(2)
+                ),
+            ),
+            lock_all: Statement::fixed(
+                "locking all partitions",
+                Vec::new(),
+                format!(
+                    "SELECT epoch FROM rowcast_task WHERE cluster_id = {} AND name = {} \
+                     ORDER BY topic, {partition}{}",
+                    bind(1),
+                    bind(2),
+                    dialect.locking("")
+                ),
+            ),
+            names: Statement::fixed(
+                "looking for rebuilds",
+                Vec::new(),
+                format!("SELECT DISTINCT name FROM rowcast_task WHERE cluster_id = {}", bind(1)),
+            ),
+            forget_tasks: Statement::fixed(
+                "forgetting a rebuild",
+                Vec::new(),
+                format!(
+                    "DELETE FROM rowcast_task WHERE cluster_id = {} AND name = {}",
                     bind(1),
                     bind(2)
                 ),

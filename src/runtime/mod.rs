@@ -25,11 +25,13 @@ use crate::transform::Transformer;
 mod circuit;
 mod intake;
 mod prepare;
+mod rebuild;
 mod replay;
 mod settle;
 mod task;
 
 pub use intake::BatchLimits;
+pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
 pub use replay::{ReplayError, ReplayStages, Replayed, replay};
 use task::{Lag, Task};
 

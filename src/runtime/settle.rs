@@ -328,7 +328,7 @@ fn letters(records: &[Record], refused: &[(usize, Refusal)]) -> Vec<DeadLetter> 
 }
 
 /// Joins the results of all stages into one outcome per record.
-fn settle(
+pub(super) fn settle(
     batch: &Batch,
     results: Vec<Result<Outcome, Refusal>>,
 ) -> (Vec<RecordOutcome>, Vec<(usize, Refusal)>, Vec<Tried>) {

@@ -13,6 +13,10 @@ use crate::plan::{
     Cell, Folded, Leaves, RootStatements, Rows, TableStatements, fold, history_cells,
 };
 
+mod rebuild;
+
+pub(super) use rebuild::Rebuild;
+
 /// What a change asks of one root table.
 #[derive(Clone, Copy)]
 pub(super) enum Task<'a> {
@@ -50,6 +54,10 @@ pub(super) struct Part<'a> {
     pub(super) topics: HashMap<&'a str, String>,
     /// The changes of its type, in origin order.
     pub(super) entries: Vec<Entry<'a>>,
+    /// The versions at which resources that are deleted without one are remembered as gone.
+    pub(super) gone_at: HashMap<&'a str, i64>,
+    /// Set while the table is rebuilt.
+    pub(super) rebuild: Option<Rebuild<'a>>,
 }
 
 /// One per change of the batch; `None`: refused before.
@@ -85,10 +93,12 @@ impl<'a> Part<'a> {
             found.iter().filter_map(|row| Some((row.first()?.text()?, row))).collect();
         let mut refused = Vec::new();
         let mut done = BTreeSet::new();
+        let mut gone_at = HashMap::new();
         for entry in &self.entries {
             let (Task::DeleteWhatIsThere, Some(row)) = (entry.task, memory.get(entry.id())) else {
                 continue;
             };
+            gone_at.extend(row.get(9).and_then(Reply::int).map(|version| (entry.id(), version)));
             let topic = self.topic(&entry.change.origin);
             if reaches(row.get(1..5), topic, &entry.change.origin) {
                 done.insert(entry.index);
@@ -96,6 +106,7 @@ impl<'a> Part<'a> {
                 refused.push(entry.index);
             }
         }
+        self.gone_at = gone_at;
         for entry in &mut self.entries {
             if done.contains(&entry.index) {
                 entry.task = Task::DoneBefore;
@@ -117,8 +128,13 @@ impl<'a> Part<'a> {
         }
         let folded = self.fold();
         self.delete_what_is_there(transaction, &folded, outcomes).await?;
-        self.delete(transaction, &folded, outcomes).await?;
-        self.write(transaction, &folded, outcomes).await?;
+        let mut newest = self.newest(&folded);
+        self.delete(transaction, &newest, outcomes).await?;
+        if let Some(rebuild) = &self.rebuild {
+            let news = rebuild.see(transaction, &newest).await?;
+            newest.retain(|entry| news.contains(entry.id()));
+        }
+        self.write(transaction, newest, outcomes).await?;
         self.append_history(transaction).await
     }
 
@@ -135,7 +151,8 @@ impl<'a> Part<'a> {
     }
 
     /// Rule 5 for deletes without version: removes what is there, and remembers the highest
-    /// version known and the origin.
+    /// version known and the origin. A rebuild that comes to one which live traffic passed before the
+    /// table was there removes what it has come to itself: the rest was written after the delete.
     async fn delete_what_is_there(
         &self,
         transaction: &mut dyn Transaction,
@@ -153,12 +170,30 @@ impl<'a> Part<'a> {
             return Ok(());
         }
         let ids: Vec<&str> = deletes.iter().map(|(entry, _)| entry.id()).collect();
-        let all = ids.iter().map(|id| (*id, i64::MAX));
+        let come_to = match &self.rebuild {
+            Some(rebuild) => rebuild.recall(transaction, &ids).await?,
+            None => HashMap::new(),
+        };
+        let at_most = |entry: &Entry<'_>, seen: i64| {
+            let behind = self.rebuild.as_ref()?.is_behind(&entry.change.origin);
+            behind.then(|| come_to.get(entry.id()).copied().unwrap_or(-1).max(seen))
+        };
+        let all = deletes
+            .iter()
+            .map(|(entry, seen)| (entry.id(), at_most(entry, *seen).unwrap_or(i64::MAX)));
         let stored = self.doomed(transaction, all).await?;
         let mut rows = Rows::new(6);
+        let mut removed = Vec::with_capacity(deletes.len());
         for (entry, seen) in &deletes {
             let stored = stored.get(&*self.statements.key_text(entry.id())).copied();
-            let version = stored.unwrap_or(-1).max(*seen);
+            let bound = at_most(entry, *seen);
+            if bound.is_none() || stored.is_some() {
+                removed.push(entry.id());
+            }
+            let version = bound.unwrap_or_else(|| {
+                let gone_at = self.gone_at.get(entry.id()).copied();
+                stored.max(gone_at).unwrap_or(-1).max(*seen)
+            });
             let origin = &entry.change.origin;
             rows.push(
                 [Cell::Text(entry.id()), Cell::Int(version)]
@@ -168,22 +203,23 @@ impl<'a> Part<'a> {
             raise(outcomes, entry.index, Outcome::Written);
         }
         transaction.run(&self.statements.remember_origin, &rows, &[]).await?;
-        self.remove(transaction, &ids).await
+        self.remove(transaction, &removed).await
     }
 
     /// Rule 5 for deletes with a version and for versions that `where` filters out.
     async fn delete(
         &self,
         transaction: &mut dyn Transaction,
-        folded: &[Folded],
+        newest: &[Entry<'a>],
         outcomes: &mut Outcomes,
     ) -> Result<(), SinkError> {
         let mut gone = Vec::new();
-        let mut rows = Rows::new(2);
-        for entry in self.newest(folded) {
+        let mut rows = Rows::new(3);
+        for entry in newest {
             if let Task::Delete(version) | Task::LeaveOut(version) = entry.task {
-                rows.push([Cell::Text(entry.id()), Cell::Int(version)]);
-                gone.push((entry, version));
+                let left_out = i64::from(matches!(entry.task, Task::LeaveOut(_)));
+                rows.push([Cell::Text(entry.id()), Cell::Int(version), Cell::Int(left_out)]);
+                gone.push((*entry, version));
             }
         }
         if gone.is_empty() {
@@ -211,11 +247,10 @@ impl<'a> Part<'a> {
     async fn write(
         &self,
         transaction: &mut dyn Transaction,
-        folded: &[Folded],
+        mut newest: Vec<Entry<'a>>,
         outcomes: &mut Outcomes,
     ) -> Result<(), SinkError> {
         let Some((root, children)) = self.statements.tables.split_first() else { return Ok(()) };
-        let mut newest = self.newest(folded);
         let mut rows = Rows::new(root.write.columns.len());
         for entry in &newest {
             let Task::Write(_, sets) = entry.task else { continue };
@@ -302,10 +337,7 @@ impl<'a> Part<'a> {
             rows.push([Cell::Text(id), Cell::Int(version)]);
         }
         let found = transaction.run(&self.statements.doomed, &rows, &[]).await?;
-        Ok(found
-            .iter()
-            .filter_map(|row| Some((row.first()?.text()?.to_owned(), row.get(1)?.int()?)))
-            .collect())
+        Ok(by_resource(&found))
     }
 
     /// Removes all rows of these resources, children before parents.
@@ -342,6 +374,13 @@ fn reaches(remembered: Option<&[Reply]>, topic: &str, origin: &Origin) -> bool {
 
 fn first_texts(rows: &[ReplyRow]) -> impl Iterator<Item = &str> {
     rows.iter().filter_map(|row| row.first()?.text())
+}
+
+/// Resources with their versions.
+fn by_resource(rows: &[ReplyRow]) -> HashMap<String, i64> {
+    rows.iter()
+        .filter_map(|row| Some((row.first()?.text()?.to_owned(), row.get(1)?.int()?)))
+        .collect()
 }
 
 fn single_column<'a>(texts: impl IntoIterator<Item = &'a str>) -> Rows<'a> {

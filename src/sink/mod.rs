@@ -23,7 +23,7 @@ use async_trait::async_trait;
 pub use self::connections::{ConnectionCount, ConnectionSettings};
 pub use self::isolate::write;
 pub use self::schema::{DatabaseSchema, Unfinished};
-pub use self::sql::{DatabaseKind, SqlSink};
+pub use self::sql::{Claim, DatabaseKind, RebuildSource, Rulings, SqlSink, TakenUp};
 pub use self::transaction::{Keying, TaskIdentity};
 use crate::model::{Offset, RowChange, TopicPartition};
 

@@ -12,8 +12,8 @@ use super::database::Database;
 use super::sql::open;
 use crate::model::{Catalog, TableName};
 use crate::plan::{
-    ForeignKeys, LiveSchema, SchemaProblem, bookkeeping_ddl, compare, compare_bookkeeping, schemas,
-    tables_of,
+    ForeignKeys, LiveSchema, SchemaProblem, bookkeeping_ddl, compare, compare_bookkeeping,
+    missing_bookkeeping, schemas, tables_of,
 };
 
 /// A statement that changes the schema is given up after this time: an index over a table that was
@@ -110,14 +110,18 @@ pub(super) async fn execute(
     })
 }
 
-/// Creates rowcast's own tables that are missing. Asked first: a user without the right to create
+/// Creates what is missing of rowcast's own tables. Asked first: a user without the right to create
 /// tables may work on those that are there.
 pub(super) async fn create_bookkeeping(database: &dyn Database) -> Result<(), SinkError> {
     for (name, ddl) in bookkeeping_ddl(database.dialect()) {
         let table = TableName { schema: None, name: name.into() };
-        if database.describe(&table).await?.is_none() {
-            let created = database.change(&[ddl], OWN_LIMIT).await;
-            created.map_err(|unfinished| unfinished.error)?;
+        let ddl = match database.describe(&table).await? {
+            Some(live) => missing_bookkeeping(database.dialect(), &live),
+            None => vec![ddl],
+        };
+        if !ddl.is_empty() {
+            let changed = database.change(&ddl, OWN_LIMIT).await;
+            changed.map_err(|unfinished| unfinished.error)?;
         }
     }
     Ok(())

@@ -14,13 +14,20 @@ use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
 use super::schema::{create_bookkeeping, describe, execute};
 use super::sqlite::SqliteDatabase;
-use super::transaction::{Keying, Layout, RootLayout, Script, TaskIdentity};
+use super::transaction::{Keying, Layout, Rebuilding, RootLayout, Script, TaskIdentity};
 use super::{ConnectionCount, ConnectionSettings, Outcome, Owner, Ownership, Sink, SinkError};
-use crate::model::{Catalog, Offset, RowChange, TopicPartition};
+use crate::model::{Catalog, Offset, RootTable, RowChange, TopicPartition};
 use crate::plan::{
-    Cell, Dialect, ForeignKeys, LiveSchema, RootStatements, Rows, SchemaProblem, Severity,
-    TaskStatements, broken, catalog_ddl, compare,
+    Admission, Cell, ClaimStatements, Dialect, ForeignKeys, LiveSchema, RebuildStatements,
+    RootStatements, Rows, SchemaProblem, Severity, TableKind, TaskStatements, broken, catalog_ddl,
+    compare, resolved,
 };
+
+mod claim;
+mod rebuild;
+
+pub use claim::{Claim, Rulings};
+pub use rebuild::{RebuildSource, TakenUp};
 
 /// How long a refusal is believed to be the data's fault without reading the live schema again:
 /// someone may have widened the column meanwhile.
@@ -86,6 +93,8 @@ pub struct SqlSink {
     catalog: Arc<Catalog>,
     identity: TaskIdentity,
     keying: Keying,
+    /// What is rebuilt through this sink; live traffic's has nothing of it.
+    rebuilding: Option<Rebuilding>,
     /// `None` after a fatal error: to be read again.
     layout: RwLock<Option<Arc<Layout>>>,
 }
@@ -122,7 +131,7 @@ impl SqlSink {
         let (kind, database) = open(url, settings)?;
         create_bookkeeping(&*database).await?;
         let (keying, layout) = (Keying::default(), RwLock::new(None));
-        let sink = Self { kind, database, catalog, identity, keying, layout };
+        let sink = Self { kind, database, catalog, identity, keying, rebuilding: None, layout };
         sink.layout().await?;
         Ok(sink)
     }
@@ -240,17 +249,32 @@ impl SqlSink {
             layout,
             identity: &self.identity,
             keying: self.keying,
+            rebuilding: self.rebuilding.as_ref(),
         }
     }
 
     fn lay_out(&self, live: &LiveSchema) -> Layout {
         let dialect = self.database.dialect();
-        let lay_out = |root| RootLayout {
-            statements: RootStatements::new(dialect, root, |name| live.table(name)),
-            broken: broken(dialect, root, live).map(|problem| problem.to_string()),
+        let lay_out = |(index, root)| {
+            let chosen = self.rebuilding.as_ref().map(|all| all.roots.contains(&index));
+            let admission = match chosen {
+                Some(true) => Admission::Equal,
+                Some(false) | None => Admission::Newer,
+            };
+            let find = |name: &_| live.table(name);
+            let statements = RootStatements::admitting(dialect, root, find, admission);
+            let rebuild = RebuildStatements::new(dialect, &statements.table_name);
+            RootLayout {
+                rebuild: chosen.unwrap_or(false).then_some(rebuild),
+                is_written: chosen.unwrap_or(true),
+                claimed: claimed_names(root, live),
+                statements,
+                broken: broken(dialect, root, live).map(|problem| problem.to_string()),
+            }
         };
-        let roots = self.catalog.roots.iter().map(lay_out).collect();
-        Layout { tasks: TaskStatements::new(dialect), read_at: Instant::now(), roots }
+        let roots = self.catalog.roots.iter().enumerate().map(lay_out).collect();
+        let (tasks, claims) = (TaskStatements::new(dialect), ClaimStatements::new(dialect));
+        Layout { tasks, claims, read_at: Instant::now(), roots }
     }
 
     /// Commits, or rolls back; after an error that says nothing about the data the connection is
@@ -289,6 +313,16 @@ impl SqlSink {
         drop(layout);
         Err(error)
     }
+}
+
+/// The resolved names of a root's tables, the named one first, and of their histories.
+fn claimed_names(root: &RootTable, live: &LiveSchema) -> Vec<String> {
+    let kinds: &[TableKind] =
+        if root.history { &[TableKind::Live, TableKind::History] } else { &[TableKind::Live] };
+    let tables = kinds
+        .iter()
+        .flat_map(|kind| root.declared_tables().iter().map(move |table| kind.name(table)));
+    tables.map(|name| resolved(&name, live.table(&name))).collect()
 }
 
 #[async_trait]

@@ -4,14 +4,14 @@
 //! In: an open transaction, the statements of the tables, changes in origin order. Out: one
 //! outcome per change; the caller commits. Written once for all databases.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::database::{Reply, Transaction};
-use super::guard::{Entry, Part, Task, origin_cells};
-use super::{Outcome, Owner, Ownership, SinkError};
+use super::guard::{Entry, Part, Rebuild, Task, origin_cells};
+use super::{Outcome, Owner, Ownership, RebuildSource, SinkError};
 use crate::model::{Catalog, Offset, RowChange, RowOperation, TopicPartition};
-use crate::plan::{Cell, RootStatements, Rows, TaskStatements};
+use crate::plan::{Cell, ClaimStatements, RebuildStatements, RootStatements, Rows, TaskStatements};
 
 /// Under what name this topology's offsets are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +40,20 @@ pub enum Keying {
     Unkeyed,
 }
 
+/// What a sink rebuilds, beside live traffic.
+pub(super) struct Rebuilding {
+    /// The topology's own tasks: their partitions are locked, and else left alone.
+    pub(super) live: TaskIdentity,
+    /// Where the changes come from.
+    pub(super) source: RebuildSource,
+    /// Places of the roots in the catalog; no other is written.
+    pub(super) roots: BTreeSet<usize>,
+}
+
 /// The tables as they really are.
 pub(super) struct Layout {
     pub(super) tasks: TaskStatements,
+    pub(super) claims: ClaimStatements,
     /// When the live schema was read.
     pub(super) read_at: Instant,
     /// One per root of the catalog.
@@ -52,6 +63,12 @@ pub(super) struct Layout {
 /// A root table as it really is.
 pub(super) struct RootLayout {
     pub(super) statements: RootStatements,
+    /// Whether this sink writes to it at all.
+    pub(super) is_written: bool,
+    /// What a rebuild needs, if it is being rebuilt.
+    pub(super) rebuild: Option<RebuildStatements>,
+    /// The names under which its tables and their histories are claimed; the root's first.
+    pub(super) claimed: Vec<String>,
     /// The first thing that makes writing impossible.
     pub(super) broken: Option<String>,
 }
@@ -63,6 +80,7 @@ pub(super) struct Script<'a> {
     pub(super) layout: &'a Layout,
     pub(super) identity: &'a TaskIdentity,
     pub(super) keying: Keying,
+    pub(super) rebuilding: Option<&'a Rebuilding>,
 }
 
 impl Script<'_> {
@@ -89,13 +107,15 @@ impl Script<'_> {
     }
 
     /// Rule 1: locks the partition's row before anything else is read, and stops a writer that no
-    /// longer owns it.
-    async fn own(&mut self, owner: &Owner) -> Result<(), SinkError> {
+    /// longer owns it. A rebuild locks live traffic's row first. Gives how far live traffic has
+    /// settled the partition, to a rebuild.
+    async fn own(&mut self, owner: &Owner) -> Result<Option<Offset>, SinkError> {
         let tasks = &self.layout.tasks;
         let (partition, expected) = match owner {
             Owner::Task { partition, epoch } => (partition, Some(*epoch)),
             Owner::Replay { partition, .. } => (partition, None),
         };
+        let settled = self.lock_live(partition).await?;
         let key = task_key(self.identity, partition);
         let nothing = Rows::new(0);
         if expected.is_none() {
@@ -103,7 +123,30 @@ impl Script<'_> {
         }
         let rows = self.transaction.run(&tasks.lock, &nothing, &key).await?;
         let epoch = rows.first().and_then(|row| row.first()).and_then(Reply::int);
-        if expected.is_some() && epoch != expected { Err(SinkError::Fenced) } else { Ok(()) }
+        if expected.is_some() && epoch != expected { Err(SinkError::Fenced) } else { Ok(settled) }
+    }
+
+    /// Locks what live traffic locks, so that a rebuild and it take turns; epoch and next offset
+    /// stay as they are.
+    async fn lock_live(&mut self, partition: &TopicPartition) -> Result<Option<Offset>, SinkError> {
+        let Some(rebuilding) = self.rebuilding else { return Ok(None) };
+        let (tasks, nothing) = (&self.layout.tasks, Rows::new(0));
+        match rebuilding.source {
+            RebuildSource::Topic => {
+                let key = task_key(&rebuilding.live, partition);
+                self.transaction.run(&tasks.ensure, &nothing, &key).await?;
+                let rows = self.transaction.run(&tasks.lock, &nothing, &key).await?;
+                let settled = rows.first().and_then(|row| row.get(1)).and_then(Reply::int);
+                Ok(settled.map(Offset))
+            }
+            // which partition holds a resource is not known
+            RebuildSource::File => {
+                let TaskIdentity { cluster_id, name } = &rebuilding.live;
+                let key = [Cell::Text(cluster_id), Cell::Text(name)];
+                self.transaction.run(&tasks.lock_all, &nothing, &key).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Applies changes.
@@ -113,10 +156,17 @@ impl Script<'_> {
         changes: &[&RowChange],
         next: Option<Offset>,
     ) -> Result<Vec<Option<Outcome>>, SinkError> {
-        self.own(owner).await?;
+        let settled = self.own(owner).await?;
         let mut parts = Vec::new();
         for (root, layout) in self.layout.roots.iter().enumerate() {
-            let part = self.part(root, layout, changes);
+            if !layout.is_written {
+                continue;
+            }
+            let mut part = self.part(root, layout, changes);
+            part.rebuild = layout.rebuild.as_ref().map(|statements| {
+                let (Owner::Task { partition, .. } | Owner::Replay { partition, .. }) = owner;
+                Rebuild { statements, partition, settled }
+            });
             if part.entries.is_empty() {
                 continue;
             }
@@ -221,7 +271,13 @@ impl Script<'_> {
                 .or_insert_with(|| self.identity.topic(&change.origin.source.topic));
             entries.push(Entry { index, change, task });
         }
-        Part { statements: &layout.statements, topics, entries }
+        Part {
+            statements: &layout.statements,
+            topics,
+            entries,
+            gone_at: HashMap::new(),
+            rebuild: None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::{Serialize, Serializer};
 
 use super::Topology;
+use crate::sink::Keying;
 use crate::source::{Format, VersionFrom};
 
 /// What a topology does, stage by stage, in the order a record travels.
@@ -78,7 +79,11 @@ impl Topology {
             stage(
                 "source",
                 StageKind::Source,
-                vec![("topics", format!("[{}]", self.topic)), ("broker", self.broker.shown())],
+                vec![
+                    ("topics", format!("[{}]", self.topic)),
+                    ("broker", self.broker.shown()),
+                    ("keyed", (self.keying == Keying::Keyed).to_string()),
+                ],
                 vec!["decode"],
             ),
             stage(

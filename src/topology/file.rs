@@ -59,6 +59,11 @@ pub(super) struct SourceFile {
     /// Topic with the changes, or a regular expression that begins with `^`.
     #[schemars(length(min = 1, max = 249))]
     pub topic: String,
+    /// Whether records are keyed by resource, so that one partition holds all changes of a resource.
+    /// Default true. False for topics that are keyed otherwise or not at all: writers then lock whole
+    /// tables while they write deletes, and deletes without version are not right.
+    #[serde(default = "default_keyed")]
+    pub keyed: bool,
     /// What the records look like. `auto` decides for each record by its shape, so
     /// that a topic may change its producer.
     #[serde(default)]
@@ -340,6 +345,10 @@ pub fn json_schema() -> serde_json::Value {
 
 fn default_record_bytes() -> Size {
     Size::Text("16MiB".into())
+}
+
+const fn default_keyed() -> bool {
+    true
 }
 
 const fn default_depth() -> u16 {

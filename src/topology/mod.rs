@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::DocumentLimits;
-use crate::sink::ConnectionSettings;
+use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
 
 pub use describe::{DescribedStage, Description, StageKind};
@@ -41,6 +41,8 @@ pub struct Topology {
     pub broker: BrokerChoice,
     /// Topic, or a regular expression that begins with `^`.
     pub topic: String,
+    /// Whether one partition holds all changes of a resource.
+    pub keying: Keying,
     /// What records look like.
     pub format: Format,
     /// What orders the changes of one resource.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::model::DocumentLimits;
 use crate::problem::{Problem, pointer};
-use crate::sink::ConnectionSettings;
+use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
 
 /// Largest document and largest batch that can be configured, in bytes.
@@ -103,6 +103,7 @@ pub(super) fn resolve(
 
     let broker = broker(&written.source, folder, typed, &mut found);
     check_topic(&written.source.topic, &mut found);
+    let keying = keying(&written, &mut found);
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
     let rules = rules(&written.transform.rules, folder, &mut found);
@@ -136,6 +137,7 @@ pub(super) fn resolve(
         name: written.name,
         broker,
         topic: written.source.topic,
+        keying,
         format: written.source.format.into(),
         version_from: written.transform.version.from.into(),
         limits: DocumentLimits {
@@ -211,6 +213,20 @@ fn check_topic(topic: &str, found: &mut Findings<'_>) {
     } else if !is_topic(topic) {
         found.problem("/source/topic", NO_TOPIC);
     }
+}
+
+fn keying(written: &TopologyFile, found: &mut Findings<'_>) -> Keying {
+    if written.source.keyed {
+        return Keying::Keyed;
+    }
+    if matches!(written.transform.version.from, VersionFromFile::Offset) {
+        found.problem(
+            "/source/keyed",
+            "must be true with `transform.version.from: offset`: offsets of several partitions say \
+             nothing about which change is newer",
+        );
+    }
+    Keying::Unkeyed
 }
 
 const NO_TOPIC: &str =

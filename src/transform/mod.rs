@@ -12,6 +12,7 @@ mod error;
 mod explain;
 mod expression;
 pub mod fhirpath;
+mod fingerprint;
 mod identity;
 mod names;
 mod row;
@@ -39,6 +40,13 @@ pub trait Transformer: Send + Sync {
     /// # Errors
     /// A [`Refusal`] of stage `transform`; the same document will always be refused again.
     fn transform(&self, change: &Change) -> Result<Vec<ResourceRows>, Box<Refusal>>;
+
+    /// A hash of what decides the rows of the root at this place of the catalog: where it changes, rows
+    /// that were written before are of the old rules until they are rebuilt. Of a transformer that does
+    /// not say more, that of its tables; return another text when your code makes other rows.
+    fn rules_hash(&self, root: usize) -> String {
+        self.catalog().roots.get(root).map(fingerprint::of_tables).unwrap_or_default()
+    }
 
     /// The same rows with reasons, for people: one [`RootExplanation`] for each root of the
     /// change's resource type. Of a transformer that does not say more, the rows alone.

@@ -15,7 +15,7 @@ use super::fhirpath::Environment;
 use super::names::TableNames;
 use super::rules::{self, RootProgram, RulesDocument};
 use super::view::{self, ViewDefinition, ViewProgram};
-use super::{RootExplanation, Transformer, explain, row};
+use super::{RootExplanation, Transformer, explain, fingerprint, row};
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, Operation, ResourceRows, RootTable};
 use crate::problem::{self, Problem, Schema, pointer};
@@ -25,6 +25,8 @@ pub struct RuleSet {
     catalog: Catalog,
     /// One for each root of the catalog.
     programs: Vec<Program>,
+    /// What decides the rows of each.
+    hashes: Vec<String>,
     /// Places in `programs` by resource type.
     by_type: HashMap<Arc<str>, Vec<usize>>,
 }
@@ -56,6 +58,7 @@ impl RuleSet {
         let mut names = TableNames::default();
         let mut problems = Vec::new();
         let mut roots: Vec<(RootTable, Program)> = Vec::new();
+        let mut hashes = Vec::new();
         for (file, text) in files {
             let value = match problem::parse(file, text) {
                 Ok(value) => value,
@@ -65,14 +68,18 @@ impl RuleSet {
                 }
             };
             if view::is_view(&value) {
+                hashes.push(fingerprint::of_view(&value));
                 let view = judge(&view_schema, file, value, &mut problems, |document, problems| {
                     view::compile(file, document, &mut names, problems)
                 });
                 roots.extend(view.map(|(root, program)| (root, Program::View(program))));
             } else {
-                let rules = judge(&rules_schema, file, value, &mut problems, |rules, problems| {
+                let compile = |rules: &RulesDocument, problems: &mut Vec<Problem>| {
+                    let places = 0..rules.transformers.len();
+                    hashes.extend(places.map(|place| fingerprint::of_rules(rules, place)));
                     rules::compile(file, rules, &mut names, problems)
-                });
+                };
+                let rules = judge(&rules_schema, file, value, &mut problems, compile);
                 let rules = rules.into_iter().flatten();
                 roots.extend(rules.map(|(root, program)| (root, Program::Rules(program))));
             }
@@ -85,7 +92,7 @@ impl RuleSet {
         for (index, root) in roots.iter().enumerate() {
             by_type.entry(root.resource_type.clone()).or_default().push(index);
         }
-        Ok(Self { catalog: Catalog { roots }, programs, by_type })
+        Ok(Self { catalog: Catalog { roots }, programs, hashes, by_type })
     }
 
     /// The shape of a rules document, as JSON Schema for editors.
@@ -143,6 +150,10 @@ impl Transformer for RuleSet {
             rows.push(ResourceRows { root, row_sets });
         }
         Ok(rows)
+    }
+
+    fn rules_hash(&self, root: usize) -> String {
+        self.hashes.get(root).cloned().unwrap_or_default()
     }
 
     fn explain(&self, change: &Change) -> Vec<RootExplanation> {

@@ -51,6 +51,11 @@ impl Transformer for Transformers {
         Ok(all)
     }
 
+    fn rules_hash(&self, root: usize) -> String {
+        let part = self.parts.iter().rev().find(|(first, _)| *first <= root);
+        part.map(|(first, part)| part.rules_hash(root - first)).unwrap_or_default()
+    }
+
     fn explain(&self, change: &Change) -> Vec<RootExplanation> {
         let mut all = Vec::new();
         for (first, part) in &self.parts {

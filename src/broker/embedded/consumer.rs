@@ -264,7 +264,7 @@ impl Group for EmbeddedGroup {
 }
 
 /// The lock that makes a group's member the only one, on this machine.
-fn lock(file: &Path, group: &str) -> Result<File, BrokerError> {
+pub(super) fn lock(file: &Path, group: &str) -> Result<File, BrokerError> {
     let attempted = "joining the consumer group";
     let path = lock_path(file, group);
     let mut options = File::options();

@@ -5,6 +5,7 @@
 //! works while `run` runs), but a consumer group has one member. What is acknowledged survives a
 //! crash of the process and of the machine (WAL, `synchronous=FULL`). It never deletes a record.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,11 +74,29 @@ impl Broker for EmbeddedBroker {
         Ok(Arc::new(EmbeddedProducer { writer: self.writer.clone() }))
     }
 
-    async fn reader(&self, topic: &str) -> Result<Box<dyn LogReader>, BrokerError> {
+    async fn reader_from(
+        &self,
+        topic: &str,
+        from: &HashMap<i32, Offset>,
+    ) -> Result<Box<dyn LogReader>, BrokerError> {
         let mut partitions = self.store.partitions().await?;
         partitions.retain(|partition| *partition.source.topic == *topic);
-        let unread = partitions.into_iter().map(|partition| (partition, 0)).collect();
-        Ok(Box::new(EmbeddedReader { store: self.store.clone(), unread }))
+        let unread = partitions.into_iter().map(|partition| {
+            let first = from.get(&partition.source.partition).map_or(0, |offset| offset.0);
+            (partition, first)
+        });
+        Ok(Box::new(EmbeddedReader { store: self.store.clone(), unread: unread.collect() }))
+    }
+
+    async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {
+        let _alone = consumer::lock(&self.path, group)?;
+        for partition in self.store.partitions().await? {
+            if *partition.source.topic == *topic {
+                let first = Offset(self.store.first(&partition).await?);
+                self.writer.commit(group, &partition.source, first).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<i32>, BrokerError> {

@@ -5,7 +5,7 @@
 //!
 //! Not built in: GSSAPI (Kerberos) and OAUTHBEARER with OIDC; TLS, SASL PLAIN and SCRAM are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use self::classify::{classify, classify_code};
 use self::context::LogContext;
 use self::properties::Properties;
 use super::{Broker, BrokerError, ConsumerSettings, Joined, LogReader, Producer, TopicSettings};
+use crate::model::Offset;
 
 mod classify;
 mod consumer;
@@ -28,6 +29,7 @@ mod lanes;
 mod producer;
 mod properties;
 mod reader;
+mod rewind;
 
 /// How long a question to the cluster may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -94,12 +96,17 @@ impl Broker for KafkaBroker {
         Ok(Arc::new(producer::KafkaProducer::new(self.properties.clone())?))
     }
 
-    async fn reader(&self, topic: &str) -> Result<Box<dyn LogReader>, BrokerError> {
+    async fn reader_from(
+        &self,
+        topic: &str,
+        from: &HashMap<i32, Offset>,
+    ) -> Result<Box<dyn LogReader>, BrokerError> {
         let partitions = self.partitions(topic).await?.unwrap_or(0);
         let properties = self.properties.clone();
-        let topic = topic.to_owned();
-        let opened =
-            tokio::task::spawn_blocking(move || reader::open(&topic, partitions, &properties));
+        let (topic, from) = (topic.to_owned(), from.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            reader::open(&topic, partitions, &from, &properties)
+        });
         match opened.await {
             Ok(reader) => Ok(Box::new(reader?)),
             Err(_) => Err(BrokerError::Unavailable {
@@ -107,6 +114,19 @@ impl Broker for KafkaBroker {
                 reason: "shutting down".to_owned(),
             }),
         }
+    }
+
+    async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {
+        let partitions = self.partitions(topic).await?.unwrap_or(0);
+        let properties = self.properties.clone();
+        let (group, topic) = (group.to_owned(), topic.to_owned());
+        let rewound = tokio::task::spawn_blocking(move || {
+            rewind::rewind(&group, &topic, partitions, &properties)
+        });
+        rewound.await.unwrap_or_else(|_| {
+            let attempted = rewind::ATTEMPTED;
+            Err(BrokerError::Unavailable { attempted, reason: "shutting down".to_owned() })
+        })
     }
 
     async fn partitions(&self, topic: &str) -> Result<Option<i32>, BrokerError> {

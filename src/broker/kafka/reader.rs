@@ -15,7 +15,7 @@ use super::context::LogContext;
 use super::convert;
 use super::properties::Properties;
 use crate::broker::{BrokerError, LogReader};
-use crate::model::Record;
+use crate::model::{Offset, Record};
 
 const ATTEMPTED: &str = "reading a topic";
 /// Batches read ahead of the caller.
@@ -51,6 +51,7 @@ impl LogReader for KafkaReader {
 pub(super) fn open(
     topic: &str,
     partitions: i32,
+    from: &HashMap<i32, Offset>,
     properties: &Properties,
 ) -> Result<KafkaReader, BrokerError> {
     let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
@@ -63,10 +64,12 @@ pub(super) fn open(
     for partition in 0..partitions {
         let (low, high) =
             client.fetch_watermarks(topic, partition, ANSWER).map_err(|error| failed(&error))?;
-        if low < high {
+        let first = from.get(&partition).map_or(low, |offset| offset.0.max(low));
+        if first < high {
             ends.insert(partition, high);
-            list.add_partition_offset(topic, partition, KafkaOffset::Beginning)
-                .map_err(|error| failed(&error))?;
+            let first =
+                if first > low { KafkaOffset::Offset(first) } else { KafkaOffset::Beginning };
+            list.add_partition_offset(topic, partition, first).map_err(|error| failed(&error))?;
         }
     }
     let (sender, batches) = mpsc::channel(BATCHES);

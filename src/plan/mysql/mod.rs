@@ -13,10 +13,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::bookkeeping::{self, OwnTable, OwnType};
+use super::bookkeeping::OwnType;
 use super::cell::BindColumn;
 use super::comment::Comments;
-use super::dialect::{Accepted, Access, Dialect};
+use super::dialect::{Accepted, Access, Admission, Dialect, SOME};
 use super::found_by::FoundBy;
 use super::names::{self, Named};
 use super::schema::Mending;
@@ -87,10 +87,6 @@ impl Dialect for Mysql {
         name.to_owned()
     }
 
-    fn own_tables(&self) -> &'static [&'static OwnTable] {
-        &bookkeeping::WITH_LOCKS
-    }
-
     /// Binary: collations have ideas about case and trailing spaces.
     fn own_type(&self, own_type: OwnType) -> &'static str {
         match own_type {
@@ -153,6 +149,11 @@ impl Dialect for Mysql {
         Some(Statement::fixed("locking a table", Vec::new(), text))
     }
 
+    fn delete_some(&self, quoted: &str, condition: Option<&str>) -> String {
+        let condition = condition.map(|condition| format!(" WHERE {condition}"));
+        format!("DELETE FROM {quoted}{} LIMIT {SOME}", condition.unwrap_or_default())
+    }
+
     fn on_conflict(&self, key: &str, assignment: Option<&str>) -> String {
         let nothing = || {
             let first = key.split(',').next().unwrap_or(key);
@@ -167,8 +168,9 @@ impl Dialect for Mysql {
         target: &Target,
         found_by: FoundBy<'_>,
         table_name: &Arc<str>,
+        admission: Admission,
     ) -> Statement {
-        statements::guarded_upsert(target, found_by, table_name)
+        statements::guarded_upsert(target, found_by, table_name, admission)
     }
 
     fn insert(&self, target: &Target) -> Statement {

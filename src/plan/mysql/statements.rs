@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Mysql;
 use crate::plan::cell::{BindColumn, BindType};
-use crate::plan::dialect::{Dialect, LOCATED, REMEMBERED, bind_columns, own};
+use crate::plan::dialect::{Admission, Dialect, GONE, LOCATED, REMEMBERED, bind_columns, own};
 use crate::plan::found_by::FoundBy;
 use crate::plan::statement::{Statement, Step};
 use crate::plan::target::Target;
@@ -73,6 +73,7 @@ pub(super) fn guarded_upsert(
     target: &Target,
     found_by: FoundBy<'_>,
     table_name: &Arc<str>,
+    admission: Admission,
 ) -> Statement {
     let attempted = "writing rows";
     let width = target.columns.len();
@@ -82,13 +83,15 @@ pub(super) fn guarded_upsert(
     asked.extend(own(&LOCATED));
     let question = format!(
         "SELECT s.o, CAST(s.c1 AS char) FROM {rows} {NAMED} LEFT JOIN {joined} \
-         WHERE (r.{key} IS NULL OR r.{version} < s.c2) \
+         WHERE (r.{key} IS NULL OR r.{version} {admitted} s.c2) \
          AND NOT EXISTS (SELECT 1 FROM rowcast_tombstone d \
-         WHERE d.source_resource_id = s.c3 AND d.table_name = t.name AND (d.version >= s.c2 \
+         WHERE d.source_resource_id = s.c3 AND d.table_name = t.name AND ({remembered} \
          OR (d.origin_topic = s.c4 AND d.origin_partition = s.c5 \
          AND (d.origin_offset, d.origin_index) > (s.c6, s.c7)))) FOR UPDATE",
         rows = rows(&asked),
         joined = joined(target, found_by, "t.name"),
+        admitted = admission.stored(),
+        remembered = admission.remembered("s.c2"),
         key = Mysql.quote(found_by.column()),
         version = Mysql.quote("version"),
     );
@@ -184,21 +187,23 @@ pub(super) fn doomed(target: &Target, found_by: FoundBy<'_>, table_name: &Arc<st
 
 pub(super) fn remember_version(table_name: &Arc<str>) -> Statement {
     let attempted = "remembering deletes";
-    let columns = own(&[BindType::Text, BindType::Int8]);
+    let columns = own(&GONE);
     let rows = rows(&columns);
     let question = format!(
         "SELECT s.o, s.c1 FROM {rows} LEFT JOIN rowcast_tombstone d FORCE INDEX (`PRIMARY`) \
          ON d.source_resource_id = s.c1 AND d.table_name = ? \
-         WHERE d.version IS NULL OR d.version < s.c2 FOR UPDATE"
+         WHERE d.version IS NULL OR d.version < s.c2 \
+         OR (d.version = s.c2 AND d.left_out > s.c3) FOR UPDATE"
     );
     let write = format!(
-        "INSERT INTO rowcast_tombstone (table_name, source_resource_id, version, at) \
-         SELECT t.name, s.c1, s.c2, UTC_TIMESTAMP(6) FROM {rows} {NAMED} WHERE true \
-         ON DUPLICATE KEY UPDATE version = VALUES(version), at = VALUES(at)"
+        "INSERT INTO rowcast_tombstone (table_name, source_resource_id, version, at, left_out) \
+         SELECT t.name, s.c1, s.c2, UTC_TIMESTAMP(6), s.c3 FROM {rows} {NAMED} WHERE true \
+         ON DUPLICATE KEY UPDATE version = VALUES(version), at = VALUES(at), \
+         left_out = VALUES(left_out)"
     );
     let step = |text| Step {
         statement: Statement::fixed(attempted, columns.clone(), text).about(table_name),
-        places: vec![0, 1],
+        places: vec![0, 1, 2],
     };
     Statement::asked(columns.clone(), step(question), step(write))
 }
@@ -210,6 +215,8 @@ pub(super) fn remember_origin(table_name: &Arc<str>) -> Statement {
          origin_topic, origin_partition, origin_offset, origin_index) \
          SELECT t.name, s.c1, s.c2, UTC_TIMESTAMP(6), s.c3, s.c4, s.c5, s.c6 \
          FROM {rows} {NAMED} WHERE true ON DUPLICATE KEY UPDATE \
+         left_out = CASE WHEN rowcast_tombstone.version > VALUES(version) \
+         THEN rowcast_tombstone.left_out ELSE 0 END, \
          version = GREATEST(rowcast_tombstone.version, VALUES(version)), at = VALUES(at), \
          {origin}, refused_topic = NULL, refused_partition = NULL, refused_offset = NULL, \
          refused_index = NULL",

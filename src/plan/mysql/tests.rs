@@ -20,17 +20,19 @@ const STATEMENTS: [&str; 9] = [
          UPDATE",
     "WITH s(c1) AS (SELECT c1 FROM <T> s) SELECT d.source_resource_id, d.origin_topic, \
          d.origin_partition, d.origin_offset, d.origin_index, d.refused_topic, \
-         d.refused_partition, d.refused_offset, d.refused_index FROM s JOIN rowcast_tombstone \
+         d.refused_partition, d.refused_offset, d.refused_index, \
+         d.version FROM s JOIN rowcast_tombstone \
          d ON d.source_resource_id = s.c1 AND d.table_name = ?",
-    "INSERT INTO rowcast_tombstone (table_name, source_resource_id, version, at) SELECT \
-         t.name, s.c1, s.c2, UTC_TIMESTAMP(6) FROM <TN> s CROSS JOIN (SELECT CAST(? AS \
-         binary) AS name) t WHERE true ON DUPLICATE KEY UPDATE version = VALUES(version), at \
-         = VALUES(at)",
+    "INSERT INTO rowcast_tombstone (table_name, source_resource_id, version, at, left_out) \
+         SELECT t.name, s.c1, s.c2, UTC_TIMESTAMP(6), s.c3 FROM <TNN> s CROSS JOIN \
+         (SELECT CAST(? AS binary) AS name) t WHERE true ON DUPLICATE KEY UPDATE version = \
+         VALUES(version), at = VALUES(at), left_out = VALUES(left_out)",
     "INSERT INTO rowcast_tombstone (table_name, source_resource_id, version, at, \
          origin_topic, origin_partition, origin_offset, origin_index) SELECT t.name, s.c1, \
          s.c2, UTC_TIMESTAMP(6), s.c3, s.c4, s.c5, s.c6 FROM <TNTNNN> s CROSS JOIN (SELECT \
-         CAST(? AS binary) AS name) t WHERE true ON DUPLICATE KEY UPDATE version = \
-         GREATEST(rowcast_tombstone.version, VALUES(version)), at = VALUES(at), origin_index \
+         CAST(? AS binary) AS name) t WHERE true ON DUPLICATE KEY UPDATE \
+         left_out = CASE WHEN rowcast_tombstone.version > VALUES(version) THEN \
+         rowcast_tombstone.left_out ELSE 0 END, version = GREATEST(rowcast_tombstone.version, VALUES(version)), at = VALUES(at), origin_index \
          = CASE WHEN rowcast_tombstone.origin_topic = VALUES(origin_topic) AND \
          rowcast_tombstone.origin_partition = VALUES(origin_partition) AND \
          (rowcast_tombstone.origin_offset, rowcast_tombstone.origin_index) > \
@@ -94,8 +96,9 @@ const QUESTIONS: [&str; 4] = [
          FOR UPDATE",
     "SELECT s.o, CAST(s.c1 AS char), s.c2 FROM <TN> s LEFT JOIN `fhir`.`patient_history` \
          r ON r.`source_resource_id` = s.c1 AND r.`version` = s.c2 WHERE r.`version` IS NULL",
-    "SELECT s.o, s.c1 FROM <TN> s LEFT JOIN rowcast_tombstone d FORCE INDEX (`PRIMARY`) ON d.source_resource_id = \
-         s.c1 AND d.table_name = ? WHERE d.version IS NULL OR d.version < s.c2 FOR UPDATE",
+    "SELECT s.o, s.c1 FROM <TNN> s LEFT JOIN rowcast_tombstone d FORCE INDEX (`PRIMARY`) ON d.source_resource_id = \
+         s.c1 AND d.table_name = ? WHERE d.version IS NULL OR d.version < s.c2 OR \
+         (d.version = s.c2 AND d.left_out > s.c3) FOR UPDATE",
 ];
 
 const TOMBSTONES: &str = "CREATE TABLE IF NOT EXISTS rowcast_tombstone (\n\
@@ -111,6 +114,7 @@ const TOMBSTONES: &str = "CREATE TABLE IF NOT EXISTS rowcast_tombstone (\n\
      \x20\x20`refused_partition` bigint,\n\
      \x20\x20`refused_offset` bigint,\n\
      \x20\x20`refused_index` bigint,\n\
+     \x20\x20`left_out` bigint,\n\
      \x20\x20PRIMARY KEY (`table_name`, `source_resource_id`)\n\
      ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
