@@ -106,7 +106,7 @@ equal_versions() {
 }
 equal_left_out() {
     told="rule 2: in a batch the first of equals wins, left out or not"
-    edit src/plan/fold.rs 'RowOperation::Upsert { version, .. } => (version.get(), leaves),' 'RowOperation::Upsert { version, .. } => (version.get(), leaves.min(Leaves::Rows)),'
+    edit src/plan/fold.rs 'RowOperation::Upsert { version, .. } => (version.get(), *leaves),' 'RowOperation::Upsert { version, .. } => (version.get(), (*leaves).min(Leaves::Rows)),'
     tests "$databases" sink::counterexamples::of_equal_versions_the_one_that_is_deleted_or_left_out_wins
 }
 gone_at() {

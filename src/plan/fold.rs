@@ -9,13 +9,16 @@
 
 use crate::model::{RowChange, RowOperation};
 
-/// What a change leaves of its resource in the table.
+/// What a change leaves of its resource in the table. Ordered: of changes of one version the last of
+/// these wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leaves {
     /// Rows.
     Rows,
-    /// Nothing: it deletes, or `where` leaves this version out.
-    Nothing,
+    /// Nothing, because `where` leaves this version out; a rebuild under other rules may let it in.
+    LeftOut,
+    /// Nothing, because it deletes.
+    Gone,
 }
 
 /// A delete without version that is left of a batch.
@@ -59,7 +62,7 @@ fn fold_one(changes: &[(usize, &RowChange, Leaves)]) -> Folded {
     for (index, change, leaves) in changes {
         let of_change = match &change.operation {
             RowOperation::Upsert { version, .. } => (version.get(), *leaves),
-            RowOperation::Delete { version: Some(version) } => (version.get(), Leaves::Nothing),
+            RowOperation::Delete { version: Some(version) } => (version.get(), Leaves::Gone),
             RowOperation::Delete { version: None } => {
                 let seen = highest.unwrap_or(-1);
                 let delete = DeleteWithoutVersion { index: *index, seen };
@@ -112,7 +115,11 @@ mod tests {
     }
 
     const fn leaves(step: Step) -> Leaves {
-        if matches!(step, Step::Upsert(_)) { Leaves::Rows } else { Leaves::Nothing }
+        match step {
+            Step::Upsert(_) => Leaves::Rows,
+            Step::LeaveOut(_) => Leaves::LeftOut,
+            Step::Delete(_) | Step::DeleteWithoutVersion => Leaves::Gone,
+        }
     }
 
     fn folded(steps: &[Step]) -> Folded {
@@ -140,6 +147,12 @@ mod tests {
     fn a_version_left_out_beats_an_upsert_of_the_same_version() {
         assert_eq!(folded(&[Step::LeaveOut(2), Step::Upsert(2)]).newest, Some(0));
         assert_eq!(folded(&[Step::Upsert(2), Step::LeaveOut(2)]).newest, Some(1));
+    }
+
+    #[test]
+    fn a_delete_beats_a_version_left_out_of_the_same_version() {
+        assert_eq!(folded(&[Step::Delete(2), Step::LeaveOut(2)]).newest, Some(0));
+        assert_eq!(folded(&[Step::LeaveOut(2), Step::Delete(2)]).newest, Some(1));
     }
 
     #[test]
@@ -173,7 +186,8 @@ mod tests {
             mine.iter().rposition(|(_, (_, step))| *step == Step::DeleteWithoutVersion);
         let rank = |step: &Step| match step {
             Step::Upsert(version) => (*version, 0),
-            Step::LeaveOut(version) | Step::Delete(version) => (*version, 1),
+            Step::LeaveOut(version) => (*version, 1),
+            Step::Delete(version) => (*version, 2),
             Step::DeleteWithoutVersion => (-1, -1),
         };
         let delete_without_version = last_delete.map(|at| DeleteWithoutVersion {

@@ -43,7 +43,11 @@ impl<'a> Entry<'a> {
     }
 
     const fn leaves(&self) -> Leaves {
-        if matches!(self.task, Task::Write(..)) { Leaves::Rows } else { Leaves::Nothing }
+        match self.task {
+            Task::Write(..) => Leaves::Rows,
+            Task::LeaveOut(_) => Leaves::LeftOut,
+            Task::Delete(_) | Task::DeleteWhatIsThere | Task::DoneBefore => Leaves::Gone,
+        }
     }
 }
 
