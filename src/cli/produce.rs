@@ -1,6 +1,7 @@
 //! `rowcast produce`: lines become records of the ingest topic.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
@@ -8,9 +9,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use super::feed::{FeedFormat, record};
 use super::{Failure, TopologyArguments};
 use crate::application::Feed;
+use crate::broker::OutgoingRecord;
 
 /// Records sent together: one group commit of the embedded broker, a few requests of Kafka.
 const TOGETHER: usize = 1000;
+/// How long a record waits for the next line: what comes slowly is sent as it comes.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Options of `produce`.
 #[derive(Debug, clap::Args)]
@@ -49,38 +53,52 @@ pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
 
 async fn send_lines(
     feed: &Feed,
-    mut lines: impl AsyncBufRead + Unpin,
+    lines: impl AsyncBufRead + Unpin,
     format: FeedFormat,
     progress: &Progress,
 ) -> Result<u64, Failure> {
     let mut sent = 0;
     let mut number = 0;
     let mut batch = Vec::with_capacity(TOGETHER);
-    let mut line = String::new();
+    let mut lines = lines.lines();
     loop {
-        line.clear();
-        let read = lines.read_line(&mut line).await.map_err(|error| {
-            Failure::failed(format!("after line {number}, {sent} records appended: {error}"))
-        })?;
-        if read > 0 {
-            number += 1;
-            progress.read(read);
-            let text = line.trim();
-            if !text.is_empty() {
-                batch.push(record(format, feed.topic(), number, text).map_err(|error| {
-                    Failure::failed(format!("{error}; {sent} records were appended before"))
-                })?);
+        let patience = if batch.is_empty() { Duration::MAX } else { PATIENCE };
+        let line = match tokio::time::timeout(patience, lines.next_line()).await {
+            Ok(read) => read.map_err(|error| {
+                Failure::failed(format!("after line {number}, {sent} records appended: {error}"))
+            })?,
+            Err(_) => {
+                sent += send(feed, &mut batch).await?;
+                progress.sent(sent);
+                continue;
             }
+        };
+        let Some(line) = line else { break };
+        number += 1;
+        progress.read(line.len() + 1);
+        let text = line.trim();
+        if !text.is_empty() {
+            batch.push(record(format, feed.topic(), number, text).map_err(|error| {
+                Failure::failed(format!("{error}; {sent} records were appended before"))
+            })?);
         }
-        if batch.len() == TOGETHER || (read == 0 && !batch.is_empty()) {
-            sent += batch.len() as u64;
-            feed.send(std::mem::take(&mut batch)).await?;
+        if batch.len() == TOGETHER {
+            sent += send(feed, &mut batch).await?;
             progress.sent(sent);
         }
-        if read == 0 {
-            return Ok(sent);
-        }
     }
+    sent += send(feed, &mut batch).await?;
+    Ok(sent)
+}
+
+/// Empties the batch into the topic. Returns how many it held.
+async fn send(feed: &Feed, batch: &mut Vec<OutgoingRecord>) -> Result<u64, Failure> {
+    let records = std::mem::take(batch);
+    let count = records.len() as u64;
+    if count > 0 {
+        feed.send(records).await?;
+    }
+    Ok(count)
 }
 
 /// A bar on a terminal, silence otherwise.
