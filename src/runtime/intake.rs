@@ -24,9 +24,6 @@ pub struct BatchLimits {
     pub linger: Duration,
 }
 
-/// Batches that may wait before delivery is paused: one to be taken while the next fills.
-const QUEUED_BATCHES: usize = 2;
-
 /// What is to happen to the partition's delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
@@ -71,6 +68,11 @@ impl Intake {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a whole batch waits.
+    fn is_full(&self, queue: &Queue) -> bool {
+        queue.records.len() >= self.limits.rows || queue.bytes >= self.limits.bytes
+    }
+
     /// Adds records. Returns how many were not taken because the intake is closed.
     pub(super) fn push(&self, records: Vec<Record>) -> usize {
         let mut queue = self.locked();
@@ -82,9 +84,8 @@ impl Intake {
         }
         queue.bytes += records.iter().map(Record::size).sum::<usize>();
         queue.records.extend(records);
-        let full = queue.records.len() >= self.limits.rows * QUEUED_BATCHES
-            || queue.bytes >= self.limits.bytes * QUEUED_BATCHES;
-        if full && !queue.paused {
+        // more is fetched ahead by the client, and here as soon as this batch is taken
+        if self.is_full(&queue) && !queue.paused {
             queue.paused = true;
             (self.control)(Flow::Pause);
         }
@@ -103,8 +104,7 @@ impl Intake {
                 if queue.closed {
                     return None;
                 }
-                let complete =
-                    queue.records.len() >= self.limits.rows || queue.bytes >= self.limits.bytes;
+                let complete = self.is_full(&queue);
                 match queue.first_at.map(|first| first + linger) {
                     Some(deadline) if complete || Instant::now() >= deadline => {
                         return Some(self.take(&mut queue));
@@ -140,8 +140,7 @@ impl Intake {
         // what is left has waited since before now; its linger starts over, which only delays a
         // batch that was not full by one linger
         queue.first_at = (!queue.records.is_empty()).then(Instant::now);
-        let room = queue.records.len() <= self.limits.rows && queue.bytes <= self.limits.bytes;
-        if queue.paused && room {
+        if queue.paused && !self.is_full(queue) {
             queue.paused = false;
             (self.control)(Flow::Resume);
         }
@@ -209,12 +208,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn two_waiting_batches_pause_delivery_and_one_resumes_it() {
+    async fn a_waiting_batch_pauses_delivery_and_taking_it_resumes_it() {
         let (intake, asked) = intake(2, 1000);
-        intake.push((0..3).map(|n| record(n, 1)).collect());
+        intake.push(vec![record(0, 1)]);
         assert_eq!(*asked.lock().unwrap(), []);
-        intake.push(vec![record(3, 1)]);
-        intake.push(vec![record(4, 1)]);
+        intake.push((1..5).map(|n| record(n, 1)).collect());
         assert_eq!(*asked.lock().unwrap(), [Flow::Pause]);
         assert_eq!(batch_of(&intake).await, [0, 1]);
         assert_eq!(*asked.lock().unwrap(), [Flow::Pause]);

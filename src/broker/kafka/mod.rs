@@ -46,7 +46,7 @@ impl KafkaBroker {
     /// reported in one [`BrokerError::Refused`], by name and without values.
     ///
     /// Preset, yours to override: `client.id=rowcast`, `auto.offset.reset=earliest`,
-    /// `partition.assignment.strategy=cooperative-sticky`, `queued.max.messages.kbytes=8192`
+    /// `partition.assignment.strategy=cooperative-sticky`, `queued.max.messages.kbytes=4096`
     /// (of each partition), `fetch.queue.backoff.ms=5`,
     /// `topic.metadata.refresh.interval.ms=30000`, `partitioner=murmur2_random`, `linger.ms=5`,
     /// `delivery.timeout.ms=30000`, `queue.buffering.max.kbytes=65536`, `message.max.bytes=16777216` (producing only).

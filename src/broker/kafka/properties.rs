@@ -151,7 +151,7 @@ impl Properties {
             self.preset(&mut config, &[name], "cooperative-sticky");
         }
         // prefetched for each partition: what a few fetches bring
-        self.preset(&mut config, &["queued.max.messages.kbytes"], "8192");
+        self.preset(&mut config, &["queued.max.messages.kbytes"], "4096");
         // and looked at again soon, or it would run empty meanwhile
         self.preset(&mut config, &["fetch.queue.backoff.ms"], "5");
         config
