@@ -15,6 +15,8 @@ fi
 if [[ -z "${ROWCAST_TEST_KAFKA:-}" || -z "${ROWCAST_TEST_POSTGRES:-}" ]]; then
     # Durability stays as PostgreSQL has it.
     export ROWCAST_TEST_POSTGRES_OPTIONS="-c shared_buffers=1GB -c max_wal_size=4GB"
+    # Asked for the moments of commits; only then, for keeping them costs a little.
+    [[ " $* " != *" --latency"* ]] || ROWCAST_TEST_POSTGRES_OPTIONS+=" -c track_commit_timestamp=on"
     build=()
     [[ -n "${ROWCAST:-}" ]] || build=(--meanwhile 'cargo build --locked --release')
     exec tests/services/with-services.sh "${build[@]}" "${BASH_SOURCE[0]}" "$@"

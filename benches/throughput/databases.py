@@ -13,7 +13,7 @@ import postgres
 import processes
 from workload import CHILDREN, COLUMNS
 
-BOOKKEEPING = ["rowcast_task", "rowcast_tombstone", "rowcast_resource"]
+BOOKKEEPING = ["rowcast_task", "rowcast_tombstone", "rowcast_resource", "rowcast_table"]
 
 
 def instant(text):

@@ -21,6 +21,7 @@ import time
 
 import check
 import kafka
+import latency
 import limit
 import peer
 import processes
@@ -54,6 +55,7 @@ QUICK_KEYS = 25_000
 LIMIT_BATCH = 1000
 # Fewer rows than this take too short a time to tell a rate.
 LIMIT_LEAST = 20_000
+LATENCY_SECONDS = 30
 LIMIT_BATCHES = [100, 500, 1000, 2000, 5000, 20_000]
 
 
@@ -91,6 +93,7 @@ def arguments():
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to rowcast run; may be repeated")
     parser.add_argument("--database", metavar="URL", help="the server to write to (default: the PostgreSQL of tests/services)")
     parser.add_argument("--limits", action="store_true", help="PostgreSQL's own limit by batch size, and nothing else")
+    parser.add_argument("--latency", metavar="RATE", type=int, nargs="?", const=100, help="from ingest to the committed row at so many changes a second (100), and nothing else")
     parser.add_argument("--perf", metavar="DIR", help="profile each run into DIR/NAME.data (needs perf)")
     parser.add_argument("--peer", metavar="DIR", default=os.environ.get("ROWCAST_PEER", os.path.join(TREE, "..", "shared", "peer")),
                         help="folder of the workload of other sinks: its records are compared with ours, "
@@ -121,7 +124,7 @@ class Bench:
         # Only on a server that is ours alone: the other workload's check wants a database and a role
         # of certain names.
         self.peer = None
-        if "patient-p1" in options.names and processes.service("postgres") and not options.limits:
+        if "patient-p1" in options.names and processes.service("postgres") and not options.limits and not options.latency:
             if peer.at_hand(options.peer):
                 self.peer = peer.copy(options.peer, folder)
             else:
@@ -141,6 +144,9 @@ class Bench:
         }
         if options.limits:
             return {**report, "runs": [], "limits": self.limits()}
+        if options.latency:
+            measured = [self.latency() for _ in range(options.runs)]
+            return {**report, "runs": [], "latencies": measured}
         report["runs"] = []
         # In turns, so that what else the machine does meets all alike.
         for number in range(options.runs):
@@ -232,6 +238,12 @@ class Bench:
             self.rendered[key] = limit.render(rows, batch, binary)
         return database.limit(self.rendered[key], len(rows))
 
+    def latency(self):
+        measured = latency.measure(
+            self.rowcast, self.servers, self.database("server"), self.folder, self.options.latency, LATENCY_SECONDS, self.options.set)
+        say(f"latency: median {measured['median']:.1f} ms, p99 {measured['p99']:.1f} ms")
+        return measured
+
     def limits(self):
         variant = VARIANTS["patient-p1"]
         database = self.database("server")
@@ -270,6 +282,11 @@ def as_text(report):
     if report["settings"]:
         lines.append("settings: " + ", ".join(report["settings"]))
     lines.append("")
+    if "latencies" in report:
+        rows = [["changes/s", "median ms", "p90 ms", "p99 ms", "most ms", "changes"]]
+        for one in report["latencies"]:
+            rows.append([str(one["changes_per_second"]), *(number(one[name]) for name in ("median", "p90", "p99", "most")), str(one["changes"])])
+        return "\n".join(lines + table(rows))
     if "limits" in report:
         rows = [["rows a batch", "arrays", "rows/s", "CPU s/M"]]
         groups = collections.defaultdict(list)
