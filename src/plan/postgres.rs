@@ -1,16 +1,12 @@
-//! The PostgreSQL dialect: one array per column, mostly through UNNEST, so that a statement has one text
+//! The PostgreSQL dialect: one array per column through UNNEST, so that a statement has one text
 //! whatever the number of its rows.
-
-use std::sync::Arc;
 
 use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::comment::Comments;
 use super::dialect::{Accepted, Access, Dialect, SOME};
-use super::found_by::FoundBy;
 use super::schema::Mending;
 use super::statement::Statement;
-use super::target::Target;
 use crate::model::{Column, ColumnType, TableName};
 
 /// PostgreSQL 13 and later.
@@ -110,21 +106,6 @@ impl Dialect for Postgres {
             arrays.join(", ")
         );
         Statement::fixed(attempted, columns, text)
-    }
-
-    /// By ANY: a statement is planned once, mostly over an empty table, and joined with a list of
-    /// unknown length such a table is read whole ever after.
-    fn delete(&self, target: &Target, found_by: FoundBy<'_>, table_name: &Arc<str>) -> Statement {
-        let column = target.bind_column(found_by.column());
-        let text = format!(
-            "DELETE FROM {} WHERE {} = ANY($1::{}[]){}",
-            target.quoted,
-            self.quote(found_by.column()),
-            element(column.bind).0,
-            self.of_one_table(found_by, "", 2),
-        );
-        let statement = Statement::fixed("removing rows", vec![column], text);
-        found_by.bound(statement.on(&target.label), table_name)
     }
 
     fn accepted(&self) -> &'static [Accepted] {
@@ -242,7 +223,8 @@ mod tests {
          \x20$2::text[], $3::uuid[], $4::text[]) AS u(c1, c2, c3, c4)) INSERT INTO \
          \"fhir\".\"name\" (\"id\", \"source_resource_id\", \"parent_reference\", \
          \"order\") SELECT s.c1, s.c2, s.c3, s.c4 FROM s",
-        "DELETE FROM \"fhir\".\"name\" WHERE \"source_resource_id\" = ANY($1::text[])",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"fhir\".\"name\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s)",
         "WITH s(c1, c2, c3, c4, c5) AS (SELECT u.c1, u.c2, u.c3, u.c4, u.c5::jsonb FROM \
          UNNEST($1::uuid[], $2::int8[], $3::text[], $4::date[], $5::text[]) AS u(c1, c2, \
          c3, c4, c5)) INSERT INTO \"fhir\".\"patient_history\" (\"id\", \"version\", \
@@ -319,8 +301,10 @@ mod tests {
         "WITH s(c1, c2, c3) AS (SELECT u.c1, u.c2, u.c3 FROM UNNEST($1::text[], $2::text[], \
          $3::text[]) AS u(c1, c2, c3)) INSERT INTO \"fhir\".\"Patient_View\" \
          (\"source_resource_id\", \"id\", \"given\") SELECT s.c1, s.c2, s.c3 FROM s",
-        "DELETE FROM \"fhir\".\"Patient_View\" WHERE \"source_resource_id\" = ANY($1::text[])",
-        "DELETE FROM \"rowcast_resource\" WHERE \"source_resource_id\" = ANY($1::text[]) AND \
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"fhir\".\"Patient_View\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s)",
+        "WITH s(c1) AS (SELECT u.c1 FROM UNNEST($1::text[]) AS u(c1)) DELETE FROM \
+         \"rowcast_resource\" WHERE \"source_resource_id\" IN (SELECT c1 FROM s) AND \
          \"table_name\" = $2",
         "WITH s(c1, c2) AS (SELECT u.c1, u.c2 FROM UNNEST($1::text[], $2::int8[]) AS u(c1, \
          c2)) SELECT CAST(r.\"source_resource_id\" AS text), CAST(r.\"version\" AS \
