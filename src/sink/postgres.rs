@@ -56,6 +56,9 @@ impl PostgresDatabase {
             ("tcp_keepalives_interval", KEEPALIVE_INTERVAL.as_secs().to_string()),
             ("tcp_keepalives_count", KEEPALIVE_COUNT.to_string()),
             ("tcp_user_timeout", (limits.tcp_keepalive + probes).as_millis().to_string()),
+            // all our statements find rows by their keys; they are planned once, over empty tables
+            // and without statistics, and would read whole tables ever after
+            ("enable_seqscan", "off".to_owned()),
             // a trigger's notice may hold row values, and the driver passes it on to the log
             ("client_min_messages", "error".to_owned()),
         ];
