@@ -63,16 +63,14 @@ async fn send_lines(
     let mut lines = lines.lines();
     loop {
         let patience = if batch.is_empty() { Duration::MAX } else { PATIENCE };
-        let line = match tokio::time::timeout(patience, lines.next_line()).await {
-            Ok(read) => read.map_err(|error| {
-                Failure::failed(format!("after line {number}, {sent} records appended: {error}"))
-            })?,
-            Err(_) => {
-                sent += send(feed, &mut batch).await?;
-                progress.sent(sent);
-                continue;
-            }
+        let Ok(read) = tokio::time::timeout(patience, lines.next_line()).await else {
+            sent += send(feed, &mut batch).await?;
+            progress.sent(sent);
+            continue;
         };
+        let line = read.map_err(|error| {
+            Failure::failed(format!("after line {number}, {sent} records appended: {error}"))
+        })?;
         let Some(line) = line else { break };
         number += 1;
         progress.read(line.len() + 1);

@@ -38,21 +38,21 @@ pub(super) fn prepare(
     let mut refused = Vec::new();
     let mut changes = Vec::with_capacity(records.len());
     let mut record_of = Vec::with_capacity(records.len());
-    let mut decoded: Vec<(usize, Change)> = Vec::with_capacity(DOCUMENTS);
+    let mut entering: Vec<(usize, Change)> = Vec::with_capacity(DOCUMENTS);
     let (mut decoding, mut transforming) = (Duration::ZERO, Duration::ZERO);
-    let mut entering = 0;
+    let mut entered = 0;
     let mut places = 0..;
     for some in records.chunks(DOCUMENTS) {
         let started = Instant::now();
         for (record, place) in some.iter().zip(&mut places) {
             match decoder.decode(record) {
-                Ok(changes) => decoded.extend(changes.into_iter().map(|change| (place, change))),
+                Ok(changes) => entering.extend(changes.into_iter().map(|change| (place, change))),
                 Err(error) => refused.push((place, error.into())),
             }
         }
         let between = Instant::now();
-        entering += decoded.len();
-        for (place, change) in decoded.drain(..) {
+        entered += entering.len();
+        for (place, change) in entering.drain(..) {
             match to_rows(change, transformer) {
                 Ok(change) => {
                     changes.push(change);
@@ -65,7 +65,7 @@ pub(super) fn prepare(
         transforming += between.elapsed();
     }
     metrics.stage(Stage::Decode, records.len(), decoding.as_secs_f64());
-    metrics.stage(Stage::Transform, entering, transforming.as_secs_f64());
+    metrics.stage(Stage::Transform, entered, transforming.as_secs_f64());
     Batch { records, changes, record_of, refused, next }
 }
 

@@ -171,7 +171,9 @@ async fn a_server_that_is_stopped_or_killed_is_waited_for() {
             let error = sink.apply(&owner, &[&change], None).await.unwrap_err();
             let told = format!("{}: {error:?}", server.address());
             assert!(matches!(error, SinkError::Unavailable { .. }), "{told}");
-            assert!(told.contains("connection refused"), "{told}");
+            // A connection of the pool may learn of the end before a new one is refused.
+            let reasons = ["connection refused", "connection reset"];
+            assert!(reasons.iter().any(|reason| told.contains(reason)), "{told}");
             heard.silent_about_data(&error);
             server.start_again();
             assert_eq!(sink.apply(&owner, &[&change], None).await.unwrap(), [WRITTEN], "{told}");
