@@ -173,6 +173,7 @@ async fn diary(troubles: Troubles) -> Vec<String> {
     let letters = Letters { outages: troubles.letter_outages.into(), diary: Arc::clone(&diary) };
     let stages = Arc::new(Stages {
         decoder: Decoder::default(),
+        registry: None,
         transformer: Arc::new(RuleSet::load(&[]).unwrap()),
         sink: Arc::new(Diarist {
             outages: troubles.sink_outages.into(),

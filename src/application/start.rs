@@ -74,6 +74,7 @@ pub(super) async fn run(
     let sink = Arc::new(sink);
     let stages = Arc::new(Stages {
         decoder: application.decoder(),
+        registry: application.registry().cloned(),
         transformer: Arc::clone(application.transform()),
         sink: Arc::clone(&sink) as _,
         dead_letters: Arc::new(DeadLetterQueue::new(

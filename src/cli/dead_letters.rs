@@ -189,6 +189,7 @@ async fn replay_letters(
             let outcome = match letter.record {
                 None => "pointer",
                 Some(record) => {
+                    application.bring_schemas(std::slice::from_ref(&record)).await?;
                     let replayed = replay(&stages, &record, force).await;
                     match replayed.map_err(|error| {
                         Failure::unavailable(crate::error::messages(&error).join(": "))

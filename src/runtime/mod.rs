@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, Group};
 use crate::dead_letter::DeadLetterQueue;
 use crate::model::{Record, TopicPartition};
+use crate::registry::Registry;
 use crate::sink::{ConnectionCount, Sink};
 use crate::source::Decoder;
 use crate::telemetry::health::{Check, Health};
@@ -27,6 +28,7 @@ mod intake;
 mod prepare;
 mod rebuild;
 mod replay;
+mod schemas;
 mod settle;
 mod task;
 
@@ -49,6 +51,8 @@ const CONSUMER: &str = "consumer";
 pub struct Stages {
     /// Records to changes.
     pub decoder: Decoder,
+    /// Who brings the schemas that records name, if the topology names one.
+    pub registry: Option<Arc<Registry>>,
     /// Changes to rows.
     pub transformer: Arc<dyn Transformer>,
     /// Rows to the database.

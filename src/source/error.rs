@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::VersionFrom;
+use super::{AvroFault, SchemaFault, VersionFrom};
 use crate::error::{Cause, Place, Refusal, Stage};
 use crate::model::DocumentError;
 
@@ -22,6 +22,12 @@ pub enum DecodeError {
         what: &'static str,
         /// What is wrong with it.
         source: DocumentError,
+    },
+    /// A value is not what its Avro schema says.
+    #[error("the value cannot be read by its Avro schema")]
+    Avro {
+        /// What is wrong with it.
+        source: AvroFault,
     },
     /// The record has none of the shapes that the format allows.
     #[error("{seen}")]
@@ -104,6 +110,17 @@ impl DecodeError {
                 DocumentError::InvalidUtf8 { .. } => Cause::InvalidUtf8,
                 DocumentError::InvalidJson { .. } => Cause::InvalidJson,
             },
+            Self::Avro { source } => match source {
+                AvroFault::TooLarge { .. } => Cause::TooLarge,
+                AvroFault::TooDeep { .. } => Cause::TooDeep,
+                AvroFault::InvalidUtf8 => Cause::InvalidUtf8,
+                AvroFault::Truncated
+                | AvroFault::LeftOver
+                | AvroFault::OutOfRange
+                | AvroFault::UnknownBranch
+                | AvroFault::NotFinite
+                | AvroFault::LongDecimal => Cause::InvalidAvro,
+            },
             Self::UnknownFormat { .. } => Cause::UnknownFormat,
             Self::UnknownResourceType { .. } => Cause::UnknownResourceType,
             Self::KeyMismatch { .. } => Cause::KeyMismatch,
@@ -127,6 +144,7 @@ impl DecodeError {
             | Self::MissingVersion { resource_type, .. }
             | Self::Subsetted { resource_type } => Some(resource_type.clone()),
             Self::Document { .. }
+            | Self::Avro { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownResourceType { .. }
             | Self::TombstoneWithoutKey
@@ -149,6 +167,24 @@ impl From<DecodeError> for Refusal {
 pub enum Seen {
     /// Confluent's magic byte 0: binary with a schema id.
     SchemaRegistryFrame,
+    /// A schema's name of the wrong length, before the value or in its header.
+    SchemaFrame,
+    /// A value without the name of a schema, where Avro was expected.
+    NoAvro,
+    /// A value that names a schema of a registry, and no registry to ask.
+    NoRegistry,
+    /// A schema that the registry does not know.
+    UnknownSchema,
+    /// A schema that no file holds.
+    UnknownFingerprint,
+    /// A schema that cannot be used.
+    UnusableSchema(SchemaFault),
+    /// A record without a field that the settings name.
+    NoAvroField,
+    /// A field that the settings name, of a type that says nothing.
+    AvroFieldType,
+    /// A field for the operation that names none.
+    AvroOperation,
     /// XML.
     Xml,
     /// JSON, but no object.
@@ -170,6 +206,37 @@ impl fmt::Display for Seen {
         match self {
             Self::SchemaRegistryFrame => f.write_str(
                 "the value begins with the magic byte 0 of a schema registry; JSON was expected",
+            ),
+            Self::SchemaFrame => f.write_str(
+                "the value or its header `__value_schema_id` begins as one with a schema does, but \
+                 the schema's id is cut off",
+            ),
+            Self::NoAvro => f.write_str(
+                "the value names no Avro schema: neither a magic byte 0, nor the header \
+                 `__value_schema_id`, nor the marker of single-object encoding",
+            ),
+            Self::NoRegistry => f.write_str(
+                "the value is framed with the id of a schema, and the topology names no \
+                 `source.schema_registry` to ask for it",
+            ),
+            Self::UnknownSchema => {
+                f.write_str("the schema registry has no schema with the id that the value names")
+            }
+            Self::UnknownFingerprint => f.write_str(
+                "none of the files in `source.avro.schemas` has the fingerprint that the value names",
+            ),
+            Self::UnusableSchema(fault) => {
+                write!(f, "the schema that the value names cannot be used: {fault}")
+            }
+            Self::NoAvroField => f.write_str(
+                "the value is no Avro record with all fields that `source.avro` names",
+            ),
+            Self::AvroFieldType => f.write_str(
+                "a field that `source.avro` names is neither text, nor an enum, nor a whole number",
+            ),
+            Self::AvroOperation => f.write_str(
+                "the field that `source.avro.operation` names says none of create, update, upsert, \
+                 insert, delete",
             ),
             Self::Xml => f.write_str("the value looks like XML; JSON was expected"),
             Self::NoObject(kind) => {

@@ -20,6 +20,7 @@ use crate::model::{
     Change, Document, DocumentLimits, Offset, Operation, Origin, Record, ResourceKey, Version,
 };
 
+mod avro;
 mod detect;
 mod error;
 mod fhir;
@@ -27,12 +28,16 @@ mod hapi;
 mod headers;
 mod identity;
 
+pub use avro::{
+    AvroFault, AvroFields, AvroSchema, AvroSettings, SchemaFault, SchemaId, Schemas,
+};
 pub use error::{DecodeError, Seen, VersionFault};
 pub use headers::{
     HEADER_OPERATION, HEADER_ORIGIN_INDEX, HEADER_ORIGIN_OFFSET, HEADER_ORIGIN_PARTITION,
     HEADER_ORIGIN_TOPIC, HEADER_VERSION,
 };
 
+use avro::Opened;
 use detect::Shape;
 use headers::{Overrides, RequestedOperation};
 
@@ -48,6 +53,8 @@ pub enum Format {
     /// HAPI FHIR's and Smile CDR's `ResourceModifiedMessage` and `ResourceOperationMessage`,
     /// wrapped or bare.
     Hapi,
+    /// Avro with the name of its schema; what it holds is told from its shape.
+    Avro,
 }
 
 /// Where a change's version comes from. Larger must mean newer.
@@ -88,16 +95,23 @@ pub struct DecodeSettings {
 }
 
 /// Reads records. Stateless: the same record always says the same changes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Decoder {
     settings: DecodeSettings,
+    avro: Option<AvroSettings>,
 }
 
 impl Decoder {
     /// A decoder with these settings.
     #[must_use]
     pub const fn new(settings: DecodeSettings) -> Self {
-        Self { settings }
+        Self { settings, avro: None }
+    }
+
+    /// The same, which reads Avro too.
+    #[must_use]
+    pub fn with_avro(self, avro: AvroSettings) -> Self {
+        Self { avro: Some(avro), ..self }
     }
 
     /// The changes of a record; the formats known so far have exactly one.
@@ -163,32 +177,30 @@ impl Decoder {
                 // not used: it is the last state's, not the one that the deletion created.
                 let resource = match identity::of_key(record) {
                     Some(key) if key.has_known_type() => key.resource()?,
-                    _ => self.read(value)?.resource,
+                    _ => self.read(record, value)?.resource,
                 };
                 Ok(Statement::deleted(resource))
             }
             (Some(value), Some(RequestedOperation::Upsert)) => {
-                let statement = self.read(value)?;
+                let statement = self.read(record, value)?;
                 match statement.content {
                     Content::Document(_) => Ok(statement),
                     Content::Deleted { .. } => Err(DecodeError::UpsertWithoutDocument),
                 }
             }
-            (Some(value), None) => self.read(value),
+            (Some(value), None) => self.read(record, value),
         }
     }
 
     /// What the value says, by its format.
-    fn read(&self, value: &[u8]) -> Result<Statement, DecodeError> {
-        if self.settings.format == Format::Auto
-            && let Some(seen) = detect::foreign_encoding(value)
-        {
-            return Err(DecodeError::UnknownFormat { seen });
-        }
-        let document = Document::parse(value, self.settings.limits)
-            .map_err(|source| DecodeError::Document { what: "the value", source })?;
+    fn read(&self, record: &Record, value: &[u8]) -> Result<Statement, DecodeError> {
+        let document = match self.avro(record, value)? {
+            Some(Opened::Statement(statement)) => return Ok(statement),
+            Some(Opened::Document(document)) => document,
+            None => self.json(value)?,
+        };
         let shape = match self.settings.format {
-            Format::Auto => detect::shape(&document)?,
+            Format::Auto | Format::Avro => detect::shape(&document)?,
             Format::Fhir => Shape::Fhir,
             Format::Hapi => Shape::Hapi,
         };
@@ -196,6 +208,26 @@ impl Decoder {
             Shape::Fhir => fhir::read(document),
             Shape::Hapi => hapi::read(&document, self.settings.limits),
         }
+    }
+
+    /// A value that is framed as Avro, whatever the format: no JSON begins so.
+    fn avro(&self, record: &Record, value: &[u8]) -> Result<Option<Opened>, DecodeError> {
+        let Some(avro) = &self.avro else { return Ok(None) };
+        let opened = avro.open(record, value, self.settings.limits)?;
+        if opened.is_none() && self.settings.format == Format::Avro {
+            return Err(DecodeError::UnknownFormat { seen: Seen::NoAvro });
+        }
+        Ok(opened)
+    }
+
+    fn json(&self, value: &[u8]) -> Result<Document, DecodeError> {
+        if self.settings.format == Format::Auto
+            && let Some(seen) = detect::foreign_encoding(value)
+        {
+            return Err(DecodeError::UnknownFormat { seen });
+        }
+        Document::parse(value, self.settings.limits)
+            .map_err(|source| DecodeError::Document { what: "the value", source })
     }
 
     /// The change's version, from where the settings say.

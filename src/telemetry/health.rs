@@ -26,11 +26,27 @@ pub enum Check {
     DeadLetterTopic,
     /// No circuit is open.
     Circuit,
+    /// No batch waits for a schema of the schema registry.
+    SchemaRegistry,
 }
 
 impl Check {
-    const ALL: [Self; 5] =
-        [Self::Broker, Self::Assignment, Self::Database, Self::DeadLetterTopic, Self::Circuit];
+    const ALL: [Self; 6] = [
+        Self::Broker,
+        Self::Assignment,
+        Self::Database,
+        Self::DeadLetterTopic,
+        Self::Circuit,
+        Self::SchemaRegistry,
+    ];
+
+    /// Whether it must be reached before anything can be done.
+    const fn is_needed_at_start(self) -> bool {
+        match self {
+            Self::Broker | Self::Assignment | Self::Database | Self::DeadLetterTopic => true,
+            Self::Circuit | Self::SchemaRegistry => false,
+        }
+    }
 }
 
 /// State of one check.
@@ -78,7 +94,7 @@ impl Health {
         let mut wrong: BTreeMap<Check, BTreeMap<String, String>> = BTreeMap::new();
         for check in Check::ALL {
             let scopes = wrong.entry(check).or_default();
-            if check != Check::Circuit {
+            if check.is_needed_at_start() {
                 scopes.insert(START.to_owned(), "not reached yet".to_owned());
             }
         }

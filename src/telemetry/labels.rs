@@ -40,11 +40,19 @@ pub enum Component {
     DeadLetterTopic,
     /// Rules and schema: they refuse too many changes alike.
     Rules,
+    /// The schema registry.
+    SchemaRegistry,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 4] = [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::Rules];
+    pub const ALL: [Self; 5] = [
+        Self::Broker,
+        Self::Database,
+        Self::DeadLetterTopic,
+        Self::Rules,
+        Self::SchemaRegistry,
+    ];
 
     /// Label value.
     #[must_use]
@@ -54,6 +62,7 @@ impl Component {
             Self::Database => "database",
             Self::DeadLetterTopic => "dead_letter_topic",
             Self::Rules => "rules",
+            Self::SchemaRegistry => "schema_registry",
         }
     }
 }

@@ -199,6 +199,7 @@ const fn format_name(format: Format) -> &'static str {
         Format::Auto => "auto",
         Format::Fhir => "fhir",
         Format::Hapi => "hapi",
+        Format::Avro => "avro",
     }
 }
 

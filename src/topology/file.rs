@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema as schema};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::avro::{AvroFile, SchemaRegistryFile};
 use super::secret::Secret;
 use crate::problem;
 
@@ -68,6 +69,12 @@ pub(super) struct SourceFile {
     /// that a topic may change its producer.
     #[serde(default)]
     pub format: FormatFile,
+    /// The schema registry that knows the schemas of Avro records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<SchemaRegistryFile>,
+    /// What Avro records hold, and schemas from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avro: Option<AvroFile>,
     /// Largest record value, in bytes or with a unit. Default 16MiB: far above any resource seen
     /// (2.1 MB), far below what harms memory. Larger ones are dead-lettered as `too_large`.
     #[serde(default = "default_record_bytes")]
@@ -106,6 +113,8 @@ pub(super) enum FormatFile {
     Fhir,
     /// HAPI and Smile CDR `ResourceModifiedMessage`, wrapped or bare.
     Hapi,
+    /// Avro only; what it holds is decided by its shape. The other formats read Avro too.
+    Avro,
 }
 
 /// What becomes of a change.

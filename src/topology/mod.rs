@@ -5,6 +5,7 @@
 //! connects to anything, never compiles rules, and never lets a secret into a message: values that
 //! may be secret are [`Secret`]s, and problems name paths and kinds only.
 
+mod avro;
 mod database_url;
 mod describe;
 mod file;
@@ -24,8 +25,9 @@ use std::time::Duration;
 
 use crate::model::DocumentLimits;
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::{Format, VersionFrom};
+use crate::source::{AvroFields, Format, VersionFrom};
 
+pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
@@ -45,6 +47,12 @@ pub struct Topology {
     pub keying: Keying,
     /// What records look like.
     pub format: Format,
+    /// Who knows the schemas of Avro records.
+    pub schema_registry: Option<SchemaRegistrySettings>,
+    /// Where an Avro record has its document, if it is not the document itself.
+    pub avro_fields: Option<AvroFields>,
+    /// Files with Avro schemas: the name to show and the text, not yet compiled.
+    pub avro_schemas: Vec<(String, String)>,
     /// What orders the changes of one resource.
     pub version_from: VersionFrom,
     /// Bounds of a document.
