@@ -28,7 +28,9 @@ use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
 use crate::registry::{Registry, RegistryError};
 use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
-use crate::source::{AvroSchema, AvroSettings, DecodeSettings, Decoder, Schemas, VersionFrom};
+use crate::source::{
+    AvroSchema, AvroSettings, DecodeSettings, Decoder, FileFault, Schemas, VersionFrom,
+};
 use crate::topology::{self, BrokerChoice, Setting, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
 
@@ -328,8 +330,9 @@ const MAPPED_VERSION: &str = "`version` may be mapped only with transform.versio
 fn schemas(topology: &Topology) -> Result<Schemas, Vec<Problem>> {
     let files = &topology.avro_schemas;
     let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
-    let compiled = AvroSchema::parse_all(&texts).map_err(|(place, fault)| {
-        let name = files.get(place).map_or("", |(name, _)| name.as_str());
+    let compiled = AvroSchema::parse_all(&texts).map_err(|FileFault { place, fault }| {
+        let named = place.and_then(|place| files.get(place));
+        let name = named.map_or("source.avro.schemas", |(name, _)| name.as_str());
         vec![Problem::new(name, "", format!("cannot be used: {fault}"))]
     })?;
     let schemas = Schemas::new(compiled);

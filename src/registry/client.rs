@@ -200,7 +200,10 @@ mod tests {
     fn only_a_registry_says_that_a_schema_is_unknown() {
         assert_eq!(class(404, r#"{"error_code":40403,"message":"Schema 7 not found"}"#), "unknown");
         assert_eq!(class(404, "<html>"), "no registry");
-        assert_eq!(class(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#), "no registry");
+        assert_eq!(
+            class(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#),
+            "no registry"
+        );
         assert_eq!(class(301, ""), "no registry");
         assert_eq!(class(200, "welcome"), "no registry");
         assert_eq!(class(200, r#"{"schema":"\"string\""}"#), "schema");

@@ -29,7 +29,7 @@ mod headers;
 mod identity;
 
 pub use avro::{
-    AvroFault, AvroFields, AvroSchema, AvroSettings, SchemaFault, SchemaId, Schemas,
+    AvroFault, AvroFields, AvroSchema, AvroSettings, FileFault, SchemaFault, SchemaId, Schemas,
 };
 pub use error::{DecodeError, Seen, VersionFault};
 pub use headers::{

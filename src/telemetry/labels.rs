@@ -46,13 +46,8 @@ pub enum Component {
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 5] = [
-        Self::Broker,
-        Self::Database,
-        Self::DeadLetterTopic,
-        Self::Rules,
-        Self::SchemaRegistry,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::Rules, Self::SchemaRegistry];
 
     /// Label value.
     #[must_use]

@@ -208,7 +208,8 @@ fn credentials(
             Some(RegistryCredentials::Bearer(token.clone()))
         }
         (Some(_), Some(_)) | (None, None) => {
-            found.problem(&format!("{REGISTRY}/auth"), "needs `basic` or `bearer`, and one of them");
+            found
+                .problem(&format!("{REGISTRY}/auth"), "needs `basic` or `bearer`, and one of them");
             None
         }
     }
@@ -222,28 +223,25 @@ pub(super) fn contents(
 ) -> (Option<AvroFields>, Vec<(String, String)>) {
     let Some(written) = &source.avro else { return (None, Vec::new()) };
     let schemas = files("/source/avro/schemas", &written.schemas, folder, found);
-    let fields = match &written.document {
-        Some(document) => Some(AvroFields {
-            document: document.clone(),
-            operation: written.operation.clone(),
-            resource_type: written.resource_type.clone(),
-            id: written.id.clone(),
-            version: written.version.clone(),
-        }),
-        None => {
-            let others = [
-                ("operation", &written.operation),
-                ("type", &written.resource_type),
-                ("id", &written.id),
-                ("version", &written.version),
-            ];
-            for (name, _) in others.iter().filter(|(_, field)| field.is_some()) {
-                let path = format!("/source/avro/{name}");
-                found.problem(&path, "says nothing without `document`, the field with the resource");
-            }
-            None
+    let fields = written.document.as_ref().map(|document| AvroFields {
+        document: document.clone(),
+        operation: written.operation.clone(),
+        resource_type: written.resource_type.clone(),
+        id: written.id.clone(),
+        version: written.version.clone(),
+    });
+    if fields.is_none() {
+        let others = [
+            ("operation", &written.operation),
+            ("type", &written.resource_type),
+            ("id", &written.id),
+            ("version", &written.version),
+        ];
+        for (name, _) in others.iter().filter(|(_, field)| field.is_some()) {
+            let path = format!("/source/avro/{name}");
+            found.problem(&path, "says nothing without `document`, the field with the resource");
         }
-    };
+    }
     if written.id.is_some() && written.resource_type.is_none() {
         // an id may be a reference, with the type in it
         found.warning("/source/avro/id", "deletes need a `type` too, unless the id is `Type/id`");

@@ -386,11 +386,8 @@ fn matching(pattern: &str, folder: &Path) -> Result<Vec<std::path::PathBuf>, Str
     let absolute = Path::new(&glob::Pattern::escape(folder)).join(pattern);
     let matches = glob::glob(absolute.to_str().expect("joined of UTF-8"))
         .map_err(|_| "is no path and no glob pattern")?;
-    let files: Vec<_> = matches
-        .filter_map(Result::ok)
-        .filter(|path| path.is_file())
-        .take(MAX_FILES + 1)
-        .collect();
+    let files: Vec<_> =
+        matches.filter_map(Result::ok).filter(|path| path.is_file()).take(MAX_FILES + 1).collect();
     if files.is_empty() {
         return Err("matches no file".into());
     }

@@ -137,8 +137,10 @@ fn document(
 ) -> Result<Option<Document>, DecodeError> {
     let of = reader.branch(of)?;
     let parse = |text: &[u8]| {
-        Document::parse(text, limits)
-            .map_err(|source| DecodeError::Document { what: "the document in the Avro record", source })
+        Document::parse(text, limits).map_err(|source| DecodeError::Document {
+            what: "the document in the Avro record",
+            source,
+        })
     };
     if matches!(of, Type::Null) {
         return Ok(None);

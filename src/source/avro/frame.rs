@@ -45,7 +45,10 @@ impl Frame<'_> {
 }
 
 /// The frame of a record's value; `None` if it has none.
-pub(super) fn frame<'r>(record: &Record, value: &'r [u8]) -> Result<Option<Frame<'r>>, DecodeError> {
+pub(super) fn frame<'r>(
+    record: &Record,
+    value: &'r [u8],
+) -> Result<Option<Frame<'r>>, DecodeError> {
     let broken = DecodeError::UnknownFormat { seen: Seen::SchemaFrame };
     let of = |id, body| Some(Frame { schema: NamedSchema::Registered(id), body });
     // the last header of a name counts, as everywhere

@@ -20,7 +20,7 @@ mod text;
 
 pub use fields::AvroFields;
 pub use read::AvroFault;
-pub use schema::{AvroSchema, SchemaFault};
+pub use schema::{AvroSchema, FileFault, SchemaFault};
 pub use schemas::{SchemaId, Schemas};
 
 use frame::{NamedSchema, frame};
@@ -64,7 +64,10 @@ impl AvroSettings {
         };
         let schema = schema.map_err(|absent| absent.seen(frame.schema))?;
         if let Some(fields) = &self.fields {
-            return fields.read(record, &schema, frame.body, limits).map(Opened::Statement).map(Some);
+            return fields
+                .read(record, &schema, frame.body, limits)
+                .map(Opened::Statement)
+                .map(Some);
         }
         document(&schema, frame.body, limits).map(Opened::Document).map(Some)
     }

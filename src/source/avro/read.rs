@@ -240,13 +240,19 @@ impl<'v> Reader<'v> {
         match self.branch(of)? {
             Type::Null => {}
             Type::Boolean => drop(self.take(1)?),
-            Type::Int | Type::Date | Type::Enum(_) | Type::Long => drop(self.long()?),
-            Type::Time(_) | Type::Timestamp(..) => drop(self.long()?),
+            Type::Int
+            | Type::Date
+            | Type::Enum(_)
+            | Type::Long
+            | Type::Time(_)
+            | Type::Timestamp(..) => drop(self.long()?),
             Type::Float => drop(self.take(4)?),
             Type::Double => drop(self.take(8)?),
-            Type::String | Type::Bytes | Type::BigDecimal => drop(self.told()?),
-            Type::Uuid(UuidAs::Text | UuidAs::Bytes) => drop(self.told()?),
-            Type::Decimal { size: Size::Told, .. } => drop(self.told()?),
+            Type::String
+            | Type::Bytes
+            | Type::BigDecimal
+            | Type::Uuid(UuidAs::Text | UuidAs::Bytes)
+            | Type::Decimal { size: Size::Told, .. } => drop(self.told()?),
             Type::Decimal { size: Size::Fixed(size), .. } | Type::Fixed(size) => {
                 self.take(*size)?;
             }

@@ -38,6 +38,15 @@ pub enum SchemaFault {
     TooLarge,
 }
 
+/// Why schemas of files cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFault {
+    /// The place of the file in the list, if it is the fault of one.
+    pub place: Option<usize>,
+    /// What is wrong with it.
+    pub fault: SchemaFault,
+}
+
 /// A schema by which values are read.
 #[derive(Debug)]
 pub struct AvroSchema {
@@ -132,23 +141,19 @@ impl AvroSchema {
     /// fingerprint that single-object encoding knows it by, CRC-64-AVRO in its little-endian form.
     ///
     /// # Errors
-    /// The place of the file in the list and what is wrong with it.
-    pub fn parse_all(
-        files: &[impl AsRef<str>],
-    ) -> Result<Vec<([u8; 8], Self)>, (usize, SchemaFault)> {
-        let mut compiled = Vec::with_capacity(files.len());
-        for (place, file) in files.iter().enumerate() {
-            let others = files.iter().enumerate().filter(|(other, _)| *other != place);
-            let others: Vec<&str> = others.map(|(_, text)| text.as_ref()).collect();
-            let fault = |_| (place, SchemaFault::Invalid);
-            let (mut schema, others) =
-                Schema::parse_str_with_list(file.as_ref(), others).map_err(fault)?;
+    /// [`FileFault`].
+    pub fn parse_all(files: &[impl AsRef<str>]) -> Result<Vec<([u8; 8], Self)>, FileFault> {
+        let schemas = Schema::parse_list(files.iter().map(AsRef::as_ref))
+            .map_err(|_| FileFault { place: culprit(files), fault: SchemaFault::Invalid })?;
+        let mut compiled = Vec::with_capacity(schemas.len());
+        for (place, schema) in schemas.iter().enumerate() {
+            let fault = |fault| FileFault { place: Some(place), fault };
             // the fingerprint is of a schema that stands alone
-            schema.denormalize(&others).map_err(fault)?;
-            let fingerprint = schema.fingerprint::<Rabin>().bytes;
-            let fingerprint = fingerprint.try_into().map_err(|_| (place, SchemaFault::Invalid))?;
-            let schema = Self::compile(&schema, &[]).map_err(|fault| (place, fault))?;
-            compiled.push((fingerprint, schema));
+            let mut alone = schema.clone();
+            alone.denormalize(&schemas).map_err(|_| fault(SchemaFault::Invalid))?;
+            let fingerprint = alone.fingerprint::<Rabin>().bytes;
+            let fingerprint = fingerprint.try_into().map_err(|_| fault(SchemaFault::Invalid))?;
+            compiled.push((fingerprint, Self::compile(&alone, &[]).map_err(fault)?));
         }
         Ok(compiled)
     }
@@ -158,12 +163,12 @@ impl AvroSchema {
         let mut compiler =
             Compiler { types: Vec::new(), named: HashMap::new(), others: others.collect() };
         let root = compiler.compile(schema, None)?;
-        let mut compiled = Self { types: compiler.types, root, keeps_nulls: false };
+        let mut schema = Self { types: compiler.types, root, keeps_nulls: false };
         let has = |name: &&str| {
-            compiled.root_fields().is_some_and(|fields| fields.iter().any(|f| &*f.name == *name))
+            schema.root_fields().is_some_and(|fields| fields.iter().any(|f| &*f.name == *name))
         };
-        compiled.keeps_nulls = ENVELOPE.iter().all(has);
-        Ok(compiled)
+        schema.keeps_nulls = ENVELOPE.iter().all(has);
+        Ok(schema)
     }
 
     /// Whether fields that are null become members that are null.
@@ -186,6 +191,14 @@ impl AvroSchema {
             _ => None,
         }
     }
+}
+
+/// The file without which the others are right.
+fn culprit(files: &[impl AsRef<str>]) -> Option<usize> {
+    (0..files.len()).find(|place| {
+        let others = files.iter().enumerate().filter(|(other, _)| other != place);
+        Schema::parse_list(others.map(|(_, text)| text.as_ref())).is_ok()
+    })
 }
 
 struct Compiler<'s> {

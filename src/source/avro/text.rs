@@ -135,10 +135,8 @@ pub(super) fn timestamp(
 
 /// Months, days and milliseconds, little-endian, as ISO 8601: `P1M2DT3.004S`.
 pub(super) fn duration(out: &mut String, bytes: [u8; 12]) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-    let months = u32::from_le_bytes([a, b, c, d]);
-    let days = u32::from_le_bytes([e, f, g, h]);
-    let millis = u32::from_le_bytes([i, j, k, l]);
+    let mut numbers = bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
+    let [months, days, millis] = std::array::from_fn(|_| numbers.next().unwrap_or_default());
     let (seconds, millis) = (millis / 1000, millis % 1000);
     let _ = write!(out, "\"P{months}M{days}DT{seconds}.{millis:03}S\"");
 }
@@ -191,9 +189,8 @@ mod tests {
         let noon = written(|out| time(out, 43_200_001, Unit::Millis).expect("a time"));
         assert_eq!(noon, "\"12:00:00.001\"");
         assert_eq!(time(&mut String::new(), -1, Unit::Micros), Err(AvroFault::OutOfRange));
-        let instant = |at, unit, zone| {
-            written(|out| timestamp(out, at, unit, zone).expect("an instant"))
-        };
+        let instant =
+            |at, unit, zone| written(|out| timestamp(out, at, unit, zone).expect("an instant"));
         let at = 1_764_000_000_000;
         assert_eq!(instant(at, Unit::Millis, Zone::Utc), "\"2025-11-24T16:00:00.000Z\"");
         assert_eq!(instant(-1, Unit::Micros, Zone::Local), "\"1969-12-31T23:59:59.999999\"");
