@@ -43,6 +43,8 @@ pub struct Registry {
     schemas: Arc<Schemas>,
     /// Ids that the registry did not know, and when it said so.
     unknown: Mutex<HashMap<SchemaId, Instant>>,
+    /// Held while schemas are asked for: partitions that miss the same one ask once.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
@@ -54,7 +56,12 @@ impl Registry {
         settings: &SchemaRegistrySettings,
         schemas: Arc<Schemas>,
     ) -> Result<Self, RegistryError> {
-        Ok(Self { client: Client::new(settings)?, schemas, unknown: Mutex::default() })
+        Ok(Self {
+            client: Client::new(settings)?,
+            schemas,
+            unknown: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Brings the schemas that these records name. Once it is done, they can be decoded: what is not
@@ -63,10 +70,12 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]; what came before it is kept.
     pub async fn bring(&self, records: &[Record]) -> Result<(), RegistryError> {
-        let mut missing = self.schemas.missing(records);
-        if missing.is_empty() {
+        if self.schemas.missing(records).is_empty() {
             return Ok(());
         }
+        let _turn = self.turn.lock().await;
+        // somebody else may have brought them meanwhile
+        let mut missing = self.schemas.missing(records);
         {
             let mut unknown = self.unknown();
             unknown.retain(|_, since| since.elapsed() < UNKNOWN_FOR);

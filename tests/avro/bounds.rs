@@ -46,7 +46,7 @@ fn items_that_take_no_bytes_are_counted() {
 fn nesting_is_bounded_in_types_that_hold_themselves() {
     let list = json!({ "type": "record", "name": "List", "fields": [
         { "name": "next", "type": ["null", "List"] } ] });
-    assert_eq!(refused(&list, &[2; 100_000]), Cause::TooDeep);
+    assert_eq!(refused(&list, &vec![2; 100_000]), Cause::TooDeep);
     // without an end in its schema
     let endless =
         json!({ "type": "record", "name": "E", "fields": [{ "name": "e", "type": "E" }] });

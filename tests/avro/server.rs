@@ -133,11 +133,9 @@ fn respond(contents: &Mutex<Contents>, path: &str, headers: &HeaderMap, code: u3
         return (StatusCode::UNAUTHORIZED, Json(refused)).into_response();
     }
     let media_type = [(CONTENT_TYPE, "application/vnd.schemaregistry.v1+json")];
-    match contents.schemas.get(path) {
-        Some(schema) => (media_type, schema.to_string()).into_response(),
-        None => {
-            let refused = json!({ "error_code": code, "message": "Schema not found" }).to_string();
-            (StatusCode::NOT_FOUND, media_type, refused).into_response()
-        }
+    if let Some(schema) = contents.schemas.get(path) {
+        return (media_type, schema.to_string()).into_response();
     }
+    let refused = json!({ "error_code": code, "message": "Schema not found" }).to_string();
+    (StatusCode::NOT_FOUND, media_type, refused).into_response()
 }

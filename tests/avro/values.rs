@@ -68,7 +68,7 @@ fn the_bytes_of_confluents_own_serialiser_are_read_in_both_framings() {
         schemas.bring(id, AvroSchema::parse(&schema, &none));
     }
     let decoder = reading(schemas, Some(fields()));
-    let decoded: Vec<_> = samples["records"]
+    let changes: Vec<_> = samples["records"]
         .as_array()
         .expect("records")
         .iter()
@@ -83,7 +83,7 @@ fn the_bytes_of_confluents_own_serialiser_are_read_in_both_framings() {
             decoder.decode(&record)
         })
         .collect();
-    let [created, deleted, without_document] = decoded.try_into().expect("three samples");
+    let [created, deleted, without_document] = changes.try_into().expect("three samples");
     let created = one(created);
     assert_eq!((&*created.resource.resource_type, &*created.resource.id), ("Patient", "123"));
     assert_eq!(created.version(), Version::new(1));
