@@ -69,8 +69,11 @@ fn a_schema_is_asked_for_once() {
     let (registry, decoder) = client(&settings(&server.url()));
     let guid = std::array::from_fn(|at| u8::try_from(at).expect("small"));
     let records = [patient(7), patient(7), patient_by_guid(guid)];
-    for _ in 0..3 {
-        support::block_on(registry.bring(&records)).expect("they are there");
+    // two partitions at a time, and again
+    for _ in 0..2 {
+        let both = async { tokio::join!(registry.bring(&records), registry.bring(&records)) };
+        let (one, other) = support::block_on(both);
+        one.and(other).expect("they are there");
     }
     let mut asked = server.asked();
     asked.sort();
@@ -125,8 +128,10 @@ fn schemas_of_other_kinds_refuse_their_records() {
     server.put("/schemas/ids/2", &json!("no schema"));
     let (registry, decoder) = client(&settings(&server.url()));
     support::block_on(registry.bring(&[patient(1), patient(2)])).expect("it answers");
-    for id in [1, 2] {
-        assert_eq!(cause(decoder.decode(&patient(id))), Cause::UnknownFormat);
+    for (id, why) in [(1, "Protobuf"), (2, "no valid Avro schema")] {
+        let error = decoder.decode(&patient(id)).expect_err("it is refused");
+        assert_eq!(error.cause(), Cause::UnknownFormat);
+        assert!(error.to_string().contains(why), "{error}");
     }
 }
 
