@@ -78,12 +78,17 @@ impl Client {
         let authorities = settings.authorities.as_deref().unwrap_or_default();
         let authorities =
             Certificate::from_pem_bundle(authorities.as_bytes()).map_err(RegistryError::Client)?;
-        let http = reqwest::Client::builder()
+        let client = reqwest::Client::builder();
+        let client = match settings.url.scheme() {
+            // a machine may have no certificates at all, which is a fault only where they are needed
+            "http" => client.tls_certs_only([]),
+            _ => client.tls_certs_merge(authorities),
+        };
+        let http = client
             .timeout(settings.timeout)
             .connect_timeout(settings.timeout)
             .redirect(Policy::none())
             .no_proxy()
-            .tls_certs_merge(authorities)
             .user_agent(concat!("rowcast/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(RegistryError::Client)?;

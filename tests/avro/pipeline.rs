@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::server::Server;
 use super::{encoded, framed};
 use crate::support::pipeline::{Pipeline, RULES, Ready};
-use crate::support::{self, wait_for};
+use crate::support::{self, Rowcast, wait_for};
 
 fn on_both(behaves: impl Fn(&Pipeline)) {
     behaves(&Pipeline::embedded(RULES, ""));
@@ -159,4 +159,21 @@ fn schemas_of_files_are_looked_at_before_anything_starts() {
     assert!(said.contains("patient.avsc") && said.contains("no valid Avro schema"), "{said}");
     std::fs::write(pipeline.path("patient.avsc"), schema().to_string()).expect("written");
     assert!(pipeline.command(&["check", "--offline"]).status.success());
+}
+
+#[test]
+fn a_machine_without_certificates_is_told_so_where_they_are_needed() {
+    let checked = |url: &str| {
+        let pipeline = Pipeline::embedded(RULES, "");
+        source(&pipeline, &format!("schema_registry: {{ url: '{url}' }}"));
+        let topology = pipeline.path("topology.yaml");
+        let mut check = Rowcast::command(&["check", "--offline", "--topology", &topology]);
+        check.env("SSL_CERT_FILE", "/nowhere").env("SSL_CERT_DIR", "/nowhere");
+        check.output().expect("rowcast runs")
+    };
+    assert!(checked("http://registry:8081").status.success());
+    let refused = checked("https://registry:8081");
+    assert_eq!(refused.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("/source/schema_registry/ca: the connection"), "{said}");
 }
