@@ -116,6 +116,24 @@ impl Broker for KafkaBroker {
         }
     }
 
+    async fn record(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Record>, BrokerError> {
+        let partitions = self.partitions(&partition.topic).await?.unwrap_or(0);
+        if !(0..partitions).contains(&partition.partition) {
+            return Ok(None);
+        }
+        let (partition, properties) = (partition.clone(), self.properties.clone());
+        let read =
+            tokio::task::spawn_blocking(move || reader::record(&partition, offset, &properties));
+        read.await.unwrap_or_else(|_| {
+            let attempted = "reading a record";
+            Err(BrokerError::Unavailable { attempted, reason: "shutting down".to_owned() })
+        })
+    }
+
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {
         let partitions = self.partitions(topic).await?.unwrap_or(0);
         let properties = self.properties.clone();
