@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::table::table;
 use super::{Failure, Filter, Output, letters};
 use crate::application::Application;
-use crate::dead_letter::LetterSummary;
+use crate::dead_letter::Letter;
 
 pub(super) async fn list(
     application: &Application,
@@ -17,10 +17,11 @@ pub(super) async fn list(
     output: Output,
 ) -> Result<(), Failure> {
     let broker = application.broker().await?;
-    let letters = letters(application, &*broker, filter).await?;
+    let ledger = letters(application, &*broker, filter).await?;
+    let letters = ledger.letters();
     match output {
         Output::Json => letters.iter().for_each(|letter| println!("{}", to_json(letter))),
-        Output::Table => println!("{}", listing(&letters)),
+        Output::Table => println!("{}", listing(letters)),
     }
     Ok(())
 }
@@ -28,9 +29,9 @@ pub(super) async fn list(
 /// Letters counted by stage, cause, table and column, as a table.
 pub(in crate::cli) async fn by_cause(application: &Application) -> Result<Table, Failure> {
     let broker = application.broker().await?;
-    let letters = letters(application, &*broker, &Filter::default()).await?;
+    let ledger = letters(application, &*broker, &Filter::default()).await?;
     let mut counts: BTreeMap<[String; 4], usize> = BTreeMap::new();
-    for letter in &letters {
+    for Letter { summary: letter, .. } in ledger.letters() {
         let text = |name: &Option<Arc<str>>| name.as_deref().unwrap_or("-").to_owned();
         let key = [
             letter.stage.to_string(),
@@ -47,7 +48,8 @@ pub(in crate::cli) async fn by_cause(application: &Application) -> Result<Table,
 }
 
 /// Fields named like the headers without their prefix.
-fn to_json(letter: &LetterSummary) -> serde_json::Value {
+fn to_json(letter: &Letter) -> serde_json::Value {
+    let letter = &letter.summary;
     json!({
         "id": letter.id,
         "stage": letter.stage.as_str(),
@@ -75,8 +77,8 @@ fn instant(millis: i64) -> Option<String> {
     Some(instant.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
 }
 
-fn listing(letters: &[LetterSummary]) -> Table {
-    let rows = letters.iter().map(|letter| {
+fn listing(letters: &[Letter]) -> Table {
+    let rows = letters.iter().map(|Letter { summary: letter, .. }| {
         let place = [&letter.place.table, &letter.place.column];
         let place: Vec<&str> = place.into_iter().flatten().map(|name| &**name).collect();
         [

@@ -10,7 +10,7 @@ pub(super) use list::by_cause;
 use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::Broker;
-use crate::dead_letter::{LetterSummary, browse};
+use crate::dead_letter::{Ledger, LetterSummary};
 use crate::error::{Cause, Stage};
 
 /// Letters of one listing or replay: far above what anybody reads, and still only some hundred
@@ -111,14 +111,16 @@ async fn letters(
     application: &Application,
     broker: &dyn Broker,
     filter: &Filter,
-) -> Result<Vec<LetterSummary>, Failure> {
-    let topic = &application.topology().dead_letter.topic;
-    let listing = browse::list(broker, topic, MOST_LETTERS, |letter| filter.wants(letter)).await?;
-    if listing.foreign > 0 {
-        eprintln!("warning: {} records of {topic} are no letters of rowcast", listing.foreign);
+) -> Result<Ledger, Failure> {
+    let topics = application.ledger_topics();
+    let ledger =
+        Ledger::open(broker, &topics, MOST_LETTERS, |letter, _| filter.wants(letter)).await?;
+    if ledger.foreign() > 0 {
+        let topic = &topics.letters;
+        eprintln!("warning: {} records of {topic} are no letters of rowcast", ledger.foreign());
     }
-    if listing.beyond > 0 {
-        eprintln!("warning: {} more letters are not listed; narrow the filter", listing.beyond);
+    if ledger.beyond() > 0 {
+        eprintln!("warning: {} more letters are not listed; narrow the filter", ledger.beyond());
     }
-    Ok(listing.letters)
+    Ok(ledger)
 }

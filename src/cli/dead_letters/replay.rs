@@ -1,6 +1,6 @@
 //! `rowcast dead-letters replay`: letters through the same stages again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -19,12 +19,8 @@ pub(super) async fn replay_letters(
     output: Output,
 ) -> Result<(), Failure> {
     let broker = application.broker().await?;
-    let latest: HashMap<String, i64> = letters(application, &*broker, filter)
-        .await?
-        .into_iter()
-        .map(|letter| (letter.id, letter.last_failed_at))
-        .collect();
-    if latest.is_empty() {
+    let ledger = letters(application, &*broker, filter).await?;
+    if ledger.letters().is_empty() {
         return Err(Failure::nothing_matched("no letter matches"));
     }
     let sink = application.sink(&broker.cluster_id().await?).await?;
@@ -36,32 +32,24 @@ pub(super) async fn replay_letters(
         ReplayStages { decoder: &decoder, transformer: &**application.transform(), sink: &sink };
 
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut waiting = latest;
-    let mut reader = broker.reader(&application.topology().dead_letter.topic).await?;
-    while let Some(records) = reader.next().await? {
-        for record in &records {
-            let Some(letter) = original(record) else { continue };
-            // each letter once: the latest of its copies
-            if waiting.get(&letter.summary.id) != Some(&letter.summary.last_failed_at) {
-                continue;
-            }
-            waiting.remove(&letter.summary.id);
-            let outcome = match letter.record {
-                None => "pointer",
-                Some(record) => {
-                    let replayed = replay(&stages, &record, force).await;
-                    match replayed.map_err(|error| {
-                        Failure::unavailable(crate::error::messages(&error).join(": "))
-                    })? {
-                        Replayed::Settled(Outcome::Written) => "written",
-                        Replayed::Settled(Outcome::Stale) => "stale",
-                        Replayed::Settled(Outcome::Filtered) => "filtered",
-                        Replayed::Refused(_) => "refused",
-                    }
+    let mut records = ledger.records(&*broker).await?;
+    while let Some((_, record)) = records.next().await? {
+        let Some(letter) = original(&record) else { continue };
+        let outcome = match letter.record {
+            None => "pointer",
+            Some(record) => {
+                let replayed = replay(&stages, &record, force).await;
+                match replayed.map_err(|error| {
+                    Failure::unavailable(crate::error::messages(&error).join(": "))
+                })? {
+                    Replayed::Settled(Outcome::Written) => "written",
+                    Replayed::Settled(Outcome::Stale) => "stale",
+                    Replayed::Settled(Outcome::Filtered) => "filtered",
+                    Replayed::Refused(_) => "refused",
                 }
-            };
-            *counts.entry(outcome).or_default() += 1;
-        }
+            }
+        };
+        *counts.entry(outcome).or_default() += 1;
     }
     match output {
         Output::Json => println!("{}", json!(counts)),
