@@ -18,7 +18,7 @@ use self::classify::{classify, classify_code};
 use self::context::LogContext;
 use self::properties::Properties;
 use super::{Broker, BrokerError, ConsumerSettings, Joined, LogReader, Producer, TopicSettings};
-use crate::model::Offset;
+use crate::model::{Offset, Record, TopicPartition};
 
 mod classify;
 mod consumer;

@@ -2,6 +2,8 @@
 
 mod list;
 mod replay;
+mod test;
+mod walk;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ pub(super) use list::by_cause;
 use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::Broker;
-use crate::dead_letter::{Ledger, LetterSummary};
+use crate::dead_letter::{Ledger, LetterSummary, Status};
 use crate::error::{Cause, Stage};
 
 /// Letters of one listing or replay: far above what anybody reads, and still only some hundred
@@ -30,22 +32,17 @@ pub(super) enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Run letters through the same stages again, straight to the database.
+    /// Tell which letters would pass now, with the rules and tables as they are; changes nothing.
     ///
-    /// The ingest topic is untouched and letters stay in their topic; the version guard makes a
-    /// letter that was overtaken stale. Exit code 3 if some were refused again, 4 if none matched.
-    Replay {
-        #[command(flatten)]
-        topology: TopologyArguments,
-        #[command(flatten)]
-        filter: Filter,
-        /// Also apply deletes without version that were refused before, over anything newer.
-        #[arg(long)]
-        force: bool,
-        /// How to print the result.
-        #[arg(long, value_enum, default_value = "table")]
-        output: Output,
-    },
+    /// Their batches run against the live tables and are rolled back. Exit code 3 if some would be
+    /// refused, 4 if none matched.
+    Test(test::Arguments),
+    /// Run letters through the same stages again, or give them back to their topic.
+    ///
+    /// Letters stay in their topic, and a status says what became of each; the version guard makes a
+    /// letter that was overtaken stale. Killed at any moment, run it again. Exit code 3 if some were
+    /// refused again, 4 if none matched.
+    Replay(replay::Arguments),
 }
 
 /// Which letters.
@@ -66,14 +63,28 @@ pub(super) struct Filter {
     /// Only this letter. May be repeated.
     #[arg(long)]
     id: Vec<String>,
+    /// Only with this status. May be repeated.
+    #[arg(long, value_parser = parse_status)]
+    status: Vec<Status>,
+}
+
+/// Statuses of letters that still are to be dealt with.
+const UNSETTLED: &[Status] = &[Status::Open, Status::FailedAgain, Status::Quarantined];
+/// Statuses of letters that commands deal with unless told otherwise.
+const WORKABLE: &[Status] = &[Status::Open, Status::FailedAgain];
+
+fn parse_status(name: &str) -> Result<Status, String> {
+    Status::parse(name).ok_or_else(|| "no such status".to_owned())
 }
 
 impl Filter {
-    fn wants(&self, letter: &LetterSummary) -> bool {
+    fn wants(&self, letter: &LetterSummary, status: Status, usual: &[Status]) -> bool {
+        let statuses = if self.status.is_empty() { usual } else { &self.status };
         let same = |wanted: &Option<String>, found: &Option<Arc<str>>| {
             wanted.is_none() || wanted.as_deref() == found.as_deref()
         };
-        self.cause.is_none_or(|cause| cause == letter.cause)
+        statuses.contains(&status)
+            && self.cause.is_none_or(|cause| cause == letter.cause)
             && self.stage.is_none_or(|stage| stage == letter.stage)
             && same(&self.resource_type, &letter.place.resource_type)
             && same(&self.table, &letter.place.table)
@@ -99,10 +110,8 @@ pub(super) async fn dead_letters(command: Command) -> Result<(), Failure> {
             let application = super::open(&topology)?;
             list::list(&application, &filter, output).await
         }
-        Command::Replay { topology, filter, force, output } => {
-            let application = super::open(&topology)?;
-            replay::replay_letters(&application, &filter, force, output).await
-        }
+        Command::Test(arguments) => test::test_letters(&arguments).await,
+        Command::Replay(arguments) => replay::replay_letters(&arguments).await,
     }
 }
 
@@ -113,8 +122,10 @@ async fn letters(
     filter: &Filter,
 ) -> Result<Ledger, Failure> {
     let topics = application.ledger_topics();
-    let ledger =
-        Ledger::open(broker, &topics, MOST_LETTERS, |letter, _| filter.wants(letter)).await?;
+    let ledger = Ledger::open(broker, &topics, MOST_LETTERS, |letter, status| {
+        filter.wants(letter, status, UNSETTLED)
+    })
+    .await?;
     if ledger.foreign() > 0 {
         let topic = &topics.letters;
         eprintln!("warning: {} records of {topic} are no letters of rowcast", ledger.foreign());
