@@ -90,7 +90,7 @@ fn replay_and_kill(ground: &Ground, scale: &Scale, way: &[&str]) -> usize {
     let mut killed = 0;
     for _ in 0..scale.kills {
         let mut replaying = ground.pipeline.start(&arguments);
-        std::thread::sleep(Duration::from_millis(fastrand::u64(100..1500)));
+        std::thread::sleep(Duration::from_millis(fastrand::u64(200..2500)));
         if replaying.ended().is_none() {
             replaying.kill();
             killed += 1;
