@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::check;
 use super::super::table::table;
+use super::filter::WORKABLE;
 use super::{Failure, Filter, Output, letters};
 use crate::application::Application;
 use crate::dead_letter::original;
@@ -19,7 +20,7 @@ pub(super) async fn replay_letters(
     output: Output,
 ) -> Result<(), Failure> {
     let broker = application.broker().await?;
-    let ledger = letters(application, &*broker, filter).await?;
+    let ledger = letters(application, &*broker, filter, WORKABLE).await?;
     if ledger.letters().is_empty() {
         return Err(Failure::nothing_matched("no letter matches"));
     }
