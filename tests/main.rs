@@ -16,6 +16,7 @@ mod explain;
 mod fhirpath;
 mod fuzz;
 mod hl7_examples;
+mod letters;
 mod navigation;
 mod ownership;
 mod panics;

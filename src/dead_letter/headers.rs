@@ -308,13 +308,19 @@ pub(super) fn edit_headers(edit: &Edit) -> Vec<Header> {
 /// What takes the place of a value that is too large. A pointer that failed again stays one.
 pub(super) fn pointer_to(record: &Record) -> Option<Pointer> {
     match &record.value {
-        Some(value) => Some(Pointer { sha256: hex(&Sha256::digest(value)), bytes: length(value) }),
+        Some(value) => Some(Pointer { sha256: hash_of(value), bytes: length(value) }),
         None => read(record).and_then(|before| before.pointer),
     }
 }
 
+/// Hex SHA-256 of a value.
+pub(super) fn hash_of(value: &[u8]) -> String {
+    hex(&Sha256::digest(value))
+}
+
 /// Whether a header is one that a letter carries.
-pub(super) fn is_ours(name: &str) -> bool {
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
         || [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET].contains(&name)
 }

@@ -143,9 +143,8 @@ impl Ledger {
         if ledger.beyond > 0 {
             return Ok(Found::Several(ledger.beyond + 1));
         }
-        let record = match ledger.records(broker).await?.next().await? {
-            Some((_, record)) => record,
-            None => return Ok(Found::None),
+        let Some((_, record)) = ledger.records(broker).await?.next().await? else {
+            return Ok(Found::None);
         };
         Ok(match ledger.letters.pop() {
             Some(letter) => Found::One(Box::new(letter), record),

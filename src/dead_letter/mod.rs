@@ -11,11 +11,13 @@ use crate::broker::{BrokerError, OutgoingRecord, Producer};
 use crate::error::Refusal;
 use crate::model::{Offset, Record, TopicPartition};
 
+mod edit;
 pub mod headers;
 mod ledger;
 mod original;
 mod status;
 
+pub use edit::{EditedLetter, edit};
 pub use headers::{Edit, LetterSummary, Pointer, read};
 pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters};
 pub use original::{OpenedLetter, original, own_headers};

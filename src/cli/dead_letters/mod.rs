@@ -1,37 +1,44 @@
 //! `rowcast dead-letters`: what was refused, why, and another try.
+//!
+//! In: the dead-letter topic and its status topic. Out: what is in them, and what an operator
+//! decided appended to them. Keys, values and ids of resources are printed only if asked for.
 
+mod discard;
+mod edit;
+mod export;
+mod filter;
 mod list;
+mod render;
 mod replay;
+mod show;
+mod summary;
 mod test;
 mod walk;
 
-use std::sync::Arc;
-
-pub(super) use list::by_cause;
+pub(super) use summary::by_cause;
 
 use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::Broker;
-use crate::dead_letter::{Ledger, LetterSummary, Status};
-use crate::error::{Cause, Stage};
+use crate::dead_letter::{Found, Ledger, Letter, Status};
+use crate::model::Record;
+use filter::Filter;
 
 /// Letters of one listing or replay: far above what anybody reads, and still only some hundred
 /// megabytes of headers.
 const MOST_LETTERS: usize = 1_000_000;
+/// Longest reason, in characters: a sentence or two, and far below what a header may hold.
+const REASON_LENGTH: usize = 500;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List the letters, each once: its latest refusal.
-    List {
-        #[command(flatten)]
-        topology: TopologyArguments,
-        #[command(flatten)]
-        filter: Filter,
-        /// How to print them.
-        #[arg(long, value_enum, default_value = "table")]
-        output: Output,
-    },
+    /// Count the letters by cause, stage, resource type, table and column; say what to do first.
+    Summary(summary::Arguments),
+    /// List the letters, each once: its latest refusal. Open ones, unless told otherwise.
+    List(list::Arguments),
+    /// Show everything about one letter, and what to do with it.
+    Show(show::Arguments),
     /// Tell which letters would pass now, with the rules and tables as they are; changes nothing.
     ///
     /// Their batches run against the live tables and are rolled back. Exit code 3 if some would be
@@ -43,89 +50,38 @@ pub(super) enum Command {
     /// letter that was overtaken stale. Killed at any moment, run it again. Exit code 3 if some were
     /// refused again, 4 if none matched.
     Replay(replay::Arguments),
-}
-
-/// Which letters.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Filter {
-    /// Only this cause, e.g. type_mismatch.
-    #[arg(long, value_parser = parse_cause)]
-    cause: Option<Cause>,
-    /// Only refused by this stage: decode, transform, plan or sink.
-    #[arg(long, value_parser = parse_stage)]
-    stage: Option<Stage>,
-    /// Only of this resource type.
-    #[arg(long)]
-    resource_type: Option<String>,
-    /// Only for this table.
-    #[arg(long)]
-    table: Option<String>,
-    /// Only this letter. May be repeated.
-    #[arg(long)]
-    id: Vec<String>,
-    /// Only with this status. May be repeated.
-    #[arg(long, value_parser = parse_status)]
-    status: Vec<Status>,
-}
-
-/// Statuses of letters that still are to be dealt with.
-const UNSETTLED: &[Status] = &[Status::Open, Status::FailedAgain, Status::Quarantined];
-/// Statuses of letters that commands deal with unless told otherwise.
-const WORKABLE: &[Status] = &[Status::Open, Status::FailedAgain];
-
-fn parse_status(name: &str) -> Result<Status, String> {
-    Status::parse(name).ok_or_else(|| "no such status".to_owned())
-}
-
-impl Filter {
-    fn wants(&self, letter: &LetterSummary, status: Status, usual: &[Status]) -> bool {
-        let statuses = if self.status.is_empty() { usual } else { &self.status };
-        let same = |wanted: &Option<String>, found: &Option<Arc<str>>| {
-            wanted.is_none() || wanted.as_deref() == found.as_deref()
-        };
-        statuses.contains(&status)
-            && self.cause.is_none_or(|cause| cause == letter.cause)
-            && self.stage.is_none_or(|stage| stage == letter.stage)
-            && same(&self.resource_type, &letter.place.resource_type)
-            && same(&self.table, &letter.place.table)
-            && (self.id.is_empty() || self.id.contains(&letter.id))
-    }
-}
-
-fn parse_cause(name: &str) -> Result<Cause, String> {
-    Cause::parse(name).ok_or_else(|| {
-        let known: Vec<_> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
-        format!("no such cause; there are: {}", known.join(", "))
-    })
-}
-
-fn parse_stage(name: &str) -> Result<Stage, String> {
-    let known = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
-    known.ok_or_else(|| "no such stage; there are: decode, transform, plan, sink".to_owned())
+    /// Append a corrected copy of a letter, to be replayed.
+    Edit(edit::Arguments),
+    /// Give letters up, with a reason. Nothing is deleted.
+    Discard(discard::Arguments),
+    /// Write letters as NDJSON.
+    Export(export::Arguments),
 }
 
 pub(super) async fn dead_letters(command: Command) -> Result<(), Failure> {
     match command {
-        Command::List { topology, filter, output } => {
-            let application = super::open(&topology)?;
-            list::list(&application, &filter, output).await
-        }
+        Command::Summary(arguments) => summary::summary(arguments).await,
+        Command::List(arguments) => list::list(arguments).await,
+        Command::Show(arguments) => show::show(arguments).await,
         Command::Test(arguments) => test::test_letters(&arguments).await,
         Command::Replay(arguments) => replay::replay_letters(&arguments).await,
+        Command::Edit(arguments) => edit::edit_letter(arguments).await,
+        Command::Discard(arguments) => discard::discard(arguments).await,
+        Command::Export(arguments) => export::export(arguments).await,
     }
 }
 
-/// The letters that a filter wants, oldest refusal first.
+/// The letters that a filter wants, oldest refusal first. `usual`: the statuses that are meant if
+/// the filter names none.
 async fn letters(
     application: &Application,
     broker: &dyn Broker,
     filter: &Filter,
+    usual: &[Status],
 ) -> Result<Ledger, Failure> {
     let topics = application.ledger_topics();
-    let ledger = Ledger::open(broker, &topics, MOST_LETTERS, |letter, status| {
-        filter.wants(letter, status, UNSETTLED)
-    })
-    .await?;
+    let wanted = |letter: &_, status| filter.wants(letter, status, usual);
+    let ledger = Ledger::open(broker, &topics, MOST_LETTERS, wanted).await?;
     if ledger.foreign() > 0 {
         let topic = &topics.letters;
         eprintln!("warning: {} records of {topic} are no letters of rowcast", ledger.foreign());
@@ -134,4 +90,36 @@ async fn letters(
         eprintln!("warning: {} more letters are not listed; narrow the filter", ledger.beyond());
     }
     Ok(ledger)
+}
+
+/// The one letter whose id begins so, with its record.
+async fn found(
+    application: &Application,
+    broker: &dyn Broker,
+    id: &str,
+) -> Result<(Letter, Record), Failure> {
+    match Ledger::find(broker, &application.ledger_topics(), id).await? {
+        Found::One(letter, record) => Ok((*letter, record)),
+        Found::None => Err(Failure::nothing_matched("there is no such letter")),
+        Found::Several(count) => {
+            Err(Failure::usage(format!("{count} letters begin so; give more of the id")))
+        }
+    }
+}
+
+/// Sees to it that what a command records can be written.
+async fn ensure_topics(application: &Application, broker: &dyn Broker) -> Result<(), Failure> {
+    for topic in application.ensure_dead_letter_topics(broker).await? {
+        eprintln!("topic {topic} created");
+    }
+    Ok(())
+}
+
+/// An operator's own words: a line that says something.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > REASON_LENGTH || text.contains(char::is_control) {
+        return Err(format!("must be a line of 1 to {REASON_LENGTH} characters"));
+    }
+    Ok(text.to_owned())
 }

@@ -11,8 +11,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::super::table::table;
+use super::filter::{Filter, WORKABLE};
 use super::walk::{Chosen, Opened, Pace, sink};
-use super::{Failure, Filter, Output, TopologyArguments, WORKABLE};
+use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::{Broker, BrokerError, OutgoingRecord, Producer};
 use crate::dead_letter::{

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::super::table::table;
+use super::filter::{Filter, UNSETTLED};
 use super::walk::{Chosen, Opened, Pace, sink};
-use super::{Failure, Filter, Output, TopologyArguments, UNSETTLED};
+use super::{Failure, Output, TopologyArguments};
 use crate::error::{Cause, Refusal, Stage};
 use crate::model::Record;
 use crate::runtime::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};

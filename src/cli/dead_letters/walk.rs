@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::check;
-use super::{Failure, Filter, MOST_LETTERS};
+use super::filter::Filter;
+use super::{Failure, MOST_LETTERS};
 use crate::application::Application;
 use crate::broker::{Broker, BrokerError};
 use crate::dead_letter::{Ledger, Letter, Letters, Status, original};
