@@ -100,7 +100,9 @@ pub async fn replay(
             let (prepared, refused) = prepare_record(record, stages.decoder, stages.transformer);
             record_of.extend(prepared.iter().map(|_| place));
             changes.extend(prepared);
-            refused.into_iter().for_each(|refusal| ending.refused(refusal));
+            for refusal in refused {
+                ending.refused(refusal);
+            }
         }
         if changes.is_empty() {
             continue;

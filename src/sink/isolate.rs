@@ -95,13 +95,19 @@ pub async fn rehearse(
         }
     }
     let mut passed = passing.into_iter().zip(outcomes);
-    let results = refusals.into_iter().map_while(|refusal| match refusal {
-        Some(refusal) => Some(Err(refusal)),
-        None => {
-            passed.next().map(|(change, outcome)| outcome.ok_or_else(|| refused_before(change)))
+    let mut results = Vec::with_capacity(refusals.len());
+    for refusal in refusals {
+        if let Some(refusal) = refusal {
+            results.push(Err(refusal));
+            continue;
         }
-    });
-    Ok(results.collect())
+        match passed.next() {
+            Some((_, Some(outcome))) => results.push(Ok(outcome)),
+            Some((change, None)) => results.push(Err(refused_before(change))),
+            None => break,
+        }
+    }
+    Ok(results)
 }
 
 const fn is_delete_without_version(change: &RowChange) -> bool {

@@ -38,12 +38,8 @@ pub(in crate::cli) struct Arguments {
     filter: Filter,
     #[command(flatten)]
     pace: Pace,
-    /// Straight to the database, the ingest topic untouched: the default.
-    #[arg(long, conflicts_with = "to_topic")]
-    direct: bool,
-    /// Back into the ingest topic, for the running pipeline.
-    #[arg(long)]
-    to_topic: bool,
+    #[command(flatten)]
+    route: Route,
     /// Say what a direct replay would do, and change nothing: no rows, no letters, no statuses.
     #[arg(long)]
     dry_run: bool,
@@ -53,6 +49,24 @@ pub(in crate::cli) struct Arguments {
     /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
+}
+
+/// Which way letters go.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct Route {
+    /// Straight to the database, the ingest topic untouched: the default.
+    #[arg(long, conflicts_with = "to_topic")]
+    direct: bool,
+    /// Back into the ingest topic, for the running pipeline.
+    #[arg(long)]
+    to_topic: bool,
+}
+
+impl Route {
+    const fn how(self) -> How {
+        // clap lets only one of them pass
+        if self.to_topic && !self.direct { How::ToTopic } else { How::Direct }
+    }
 }
 
 /// How a letter ended this time.
@@ -155,7 +169,7 @@ fn tell(counts: &Counts, chosen: &Chosen<'_>, arguments: &Arguments) {
         Output::Json => {
             let mut told = json!({
                 "dry_run": arguments.dry_run,
-                "how": if arguments.to_topic { "to_topic" } else { "direct" },
+                "how": arguments.route.how(),
                 "quarantined": chosen.quarantined(),
                 "letters": counts.values().sum::<usize>(),
             });
@@ -244,7 +258,7 @@ impl<'a> Way<'a> {
             ),
             producer,
         });
-        if arguments.to_topic {
+        if arguments.route.how() == How::ToTopic {
             let broker = Arc::clone(broker);
             return Ok(Self::ToTopic { broker, application, books });
         }
