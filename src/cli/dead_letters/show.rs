@@ -1,9 +1,8 @@
 //! `rowcast dead-letters show`: everything about one letter.
 
 use super::super::table::aligned;
-use super::filter::WORKABLE;
 use super::render::{self, Payload, on_terminal, printable};
-use super::{Failure, Output, TopologyArguments, found};
+use super::{Failure, Output, TopologyArguments, WORKABLE, found};
 use crate::dead_letter::{How, Letter, Recorded, StatusRecord, headers};
 use crate::model::Record;
 
