@@ -3,9 +3,8 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::{
-    Failure, Filter, Output, TopologyArguments, UNSETTLED, WORKABLE, ensure_topics, letters, reason,
-};
+use super::filter::{Filter, UNSETTLED, WORKABLE};
+use super::{Failure, Output, TopologyArguments, ensure_topics, letters, reason};
 use crate::dead_letter::{Letter, Recorded, StatusRecord, StatusWriter};
 
 /// Status records sent together.

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::filter::{Filter, UNSETTLED};
 use super::render::{self, Payload};
-use super::{Failure, Filter, TopologyArguments, UNSETTLED, letters};
+use super::{Failure, TopologyArguments, letters};
 use crate::dead_letter::Status;
 
 const EXAMPLES: &str = "\

@@ -3,7 +3,8 @@
 use comfy_table::Table;
 
 use super::super::table::table;
-use super::{Failure, Filter, Output, TopologyArguments, UNSETTLED, letters, render};
+use super::filter::{Filter, UNSETTLED};
+use super::{Failure, Output, TopologyArguments, letters, render};
 use crate::dead_letter::{Letter, Status};
 
 const EXAMPLES: &str = "\

@@ -20,7 +20,7 @@ use crate::application::Application;
 use crate::broker::Broker;
 use crate::dead_letter::{Found, Ledger, Letter, Status};
 use crate::model::Record;
-use filter::{Filter, UNSETTLED, WORKABLE};
+use filter::Filter;
 
 /// Letters of one listing or replay: far above what anybody reads, and still only some hundred
 /// megabytes of headers.

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::super::check;
 use super::super::table::table;
-use super::{Failure, Filter, Output, WORKABLE, letters};
+use super::filter::WORKABLE;
+use super::{Failure, Filter, Output, letters};
 use crate::application::Application;
 use crate::dead_letter::original;
 use crate::runtime::{ReplayStages, Replayed, replay};

@@ -7,7 +7,8 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::super::table::table;
-use super::{Failure, Filter, Output, TopologyArguments, letters, render};
+use super::filter::Filter;
+use super::{Failure, Output, TopologyArguments, letters, render};
 use crate::application::Application;
 use crate::dead_letter::{Ledger, Letter, LetterSummary, Status};
 use crate::error::{Cause, Stage};
