@@ -92,3 +92,25 @@ pub(super) fn refused(topic: &TopicSettings, source: BrokerError) -> Application
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::messages;
+
+    #[test]
+    fn a_topic_that_may_not_be_created_is_named_with_what_it_needs() {
+        let topic = TopicSettings {
+            name: "letters.status".into(),
+            partitions: None,
+            properties: vec![("cleanup.policy".into(), "compact".into())],
+        };
+        let source = BrokerError::Refused { attempted: "creating a topic", reason: "no".into() };
+        let told = messages(&refused(&topic, source)).join(": ");
+        for expected in ["`letters.status`", "cleanup.policy=compact", "no"] {
+            assert!(told.contains(expected), "{told}");
+        }
+        let away = BrokerError::Unavailable { attempted: "creating a topic", reason: "-".into() };
+        assert!(matches!(refused(&topic, away), ApplicationError::Broker(_)));
+    }
+}

@@ -13,7 +13,7 @@ use crate::model::{Header, Offset, Record, TopicPartition, resource_type_label};
 
 use super::DeadLetter;
 
-/// KIP-1034: name of the error type.
+/// KIP-1034: name of the error.
 pub const EXCEPTION: &str = "__streams.errors.exception";
 /// KIP-1034: the outermost message.
 pub const MESSAGE: &str = "__streams.errors.message";
@@ -28,9 +28,9 @@ pub const OFFSET: &str = "__streams.errors.offset";
 
 /// What all names of ours begin with.
 pub const PREFIX: &str = "rowcast.error.";
-/// [`Stage`] that refused.
+/// Stage that refused: `decode`, `transform`, `plan` or `sink`.
 pub const STAGE: &str = "rowcast.error.stage";
-/// [`Cause`] of the refusal.
+/// Cause of the refusal, one of [causes.md](causes.md).
 pub const CAUSE: &str = "rowcast.error.cause";
 /// The database's own code.
 pub const SQLSTATE: &str = "rowcast.error.sqlstate";
@@ -38,11 +38,11 @@ pub const SQLSTATE: &str = "rowcast.error.sqlstate";
 pub const TABLE: &str = "rowcast.error.table";
 /// Column that was being filled.
 pub const COLUMN: &str = "rowcast.error.column";
-/// Rule: file and JSON path.
+/// Rule that was being followed: file and JSON path.
 pub const RULE: &str = "rowcast.error.rule";
-/// FHIRPath expression.
+/// Its FHIRPath expression.
 pub const PATH: &str = "rowcast.error.path";
-/// A FHIR resource type, or `other`.
+/// An R4 resource type, or `other`.
 pub const RESOURCE_TYPE: &str = "rowcast.error.resource_type";
 /// Version of the change.
 pub const VERSION: &str = "rowcast.error.version";
@@ -50,13 +50,13 @@ pub const VERSION: &str = "rowcast.error.version";
 pub const CHANGES_REFUSED: &str = "rowcast.error.changes_refused";
 /// How often it was tried, the last time it came by.
 pub const ATTEMPTS: &str = "rowcast.error.attempts";
-/// How often it was replayed.
+/// How often a replay was refused.
 pub const REPLAYS: &str = "rowcast.error.replays";
-/// RFC 3339, UTC, milliseconds.
+/// When it was refused first; RFC 3339, UTC, milliseconds.
 pub const FIRST_FAILED_AT: &str = "rowcast.error.first_failed_at";
-/// RFC 3339, UTC, milliseconds.
+/// When it was refused last; RFC 3339, UTC, milliseconds.
 pub const LAST_FAILED_AT: &str = "rowcast.error.last_failed_at";
-/// Identity of the letter: see [`id`].
+/// Identity of the letter: a hash of topology and origin.
 pub const ID: &str = "rowcast.error.id";
 /// Hash of the configuration that refused it.
 pub const CONFIG_HASH: &str = "rowcast.error.config_hash";
@@ -146,7 +146,7 @@ pub struct LetterSummary {
     pub changes_refused: u64,
     /// Attempts the last time it came by.
     pub attempts: u32,
-    /// Replays so far.
+    /// Replays that were refused so far.
     pub replays: u32,
     /// Milliseconds since the epoch.
     pub first_failed_at: i64,

@@ -229,11 +229,11 @@ enum Held {
 }
 
 impl Latest {
-    const fn follows(&self, other: &Self) -> bool {
+    fn follows(&self, other: &Self) -> bool {
         if self.position.partition == other.position.partition {
             self.position.offset > other.position.offset
         } else {
-            self.failed_at >= other.failed_at
+            (self.failed_at, self.position.partition) > (other.failed_at, other.position.partition)
         }
     }
 }

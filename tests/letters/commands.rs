@@ -192,6 +192,20 @@ fn a_quarantined_letter_is_discarded_only_if_it_is_named() {
     assert_eq!(list(&pipeline, &["--status", "quarantined"]).len(), 1);
     let cause = ["discard", "--cause", "type_mismatch", "--reason", "r"];
     assert_eq!(command(&pipeline, &cause).status.code(), Some(4));
+    let patient = ["--set", "dead_letter.max_replays=6"];
+    assert_eq!(list(&pipeline, &[&["--status", "quarantined"], &patient[..]].concat()).len(), 0);
     let named = [&cause[..], &["--status", "quarantined"]].concat();
     assert_eq!(object(&pipeline, &named), json!({ "discarded": 1 }));
+}
+
+#[test]
+fn a_command_that_records_something_makes_the_status_topic() {
+    let pipeline = refused();
+    let id = id_of(&pipeline, "type_mismatch");
+    let other = ["--set", "dead_letter.status_topic=other"];
+    let discard = [&["discard", "--id", &id, "--reason", "r"], &other[..]].concat();
+    let output = command(&pipeline, &discard);
+    assert!(stderr(&output).contains("topic other created"), "{}", stderr(&output));
+    assert_eq!(list(&pipeline, &other).len(), 4);
+    assert_eq!(list(&pipeline, &[]).len(), 5, "the topology's own says nothing of it");
 }

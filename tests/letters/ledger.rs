@@ -242,7 +242,7 @@ async fn plays_out(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
 
     #[test]
     fn whatever_is_appended_each_letter_stands_as_its_latest_copy_and_status_say(

@@ -110,7 +110,7 @@ fn print_letter(letter: &Letter, record: &Record) {
         "pointer",
         summary.pointer.as_ref().map(|pointer| {
             format!(
-                "the value of {} bytes stayed at the origin; replay gives it back only after `edit`",
+                "the value of {} bytes stayed at the origin: replayed from there while it lasts, else after `edit`",
                 pointer.bytes
             )
         }),
@@ -186,14 +186,7 @@ fn next(topology: &TopologyArguments, letter: &Letter) -> Vec<String> {
     // what commands leave alone unless it is named
     let named =
         if WORKABLE.contains(&status) { String::new() } else { format!(" --status {status}") };
-    let mut commands = Vec::new();
-    if letter.summary.pointer.is_some() {
-        commands.push(edit);
-    } else {
-        commands.push(with("test") + &named);
-        commands.push(with("replay") + &named);
-        commands.push(edit);
-    }
+    let mut commands = vec![with("test") + &named, with("replay") + &named, edit];
     if !status.is_settled() {
         commands.push(with("discard") + " --reason TEXT");
     }
