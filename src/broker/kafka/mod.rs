@@ -125,13 +125,7 @@ impl Broker for KafkaBroker {
         if !(0..partitions).contains(&partition.partition) {
             return Ok(None);
         }
-        let (partition, properties) = (partition.clone(), self.properties.clone());
-        let read =
-            tokio::task::spawn_blocking(move || reader::record(&partition, offset, &properties));
-        read.await.unwrap_or_else(|_| {
-            let attempted = "reading a record";
-            Err(BrokerError::Unavailable { attempted, reason: "shutting down".to_owned() })
-        })
+        reader::record(partition.clone(), offset, self.properties.clone()).await
     }
 
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {
