@@ -19,6 +19,7 @@ pub(super) async fn run(broker: &dyn Broker) {
     pausing_and_resuming_at_any_moment_neither_loses_nor_repeats(broker).await;
     a_pattern_reads_all_matching_topics(broker).await;
     a_reader_sees_the_topic_as_it_was_when_opened(broker).await;
+    a_record_is_found_by_its_place_and_only_there(broker).await;
     a_topic_is_created_once(broker).await;
     asking_for_a_topic_does_not_create_it(broker).await;
     the_cluster_id_stays(broker).await;
@@ -216,6 +217,21 @@ async fn a_reader_sees_the_topic_as_it_was_when_opened(broker: &dyn Broker) {
     assert!(reader.next().await.unwrap().is_none());
     assert_eq!(read_all(broker, &topic).await.len(), 3100);
     assert!(read_all(broker, &fresh("missing")).await.is_empty());
+}
+
+async fn a_record_is_found_by_its_place_and_only_there(broker: &dyn Broker) {
+    let topic = topic(broker, "place").await;
+    append(broker, &topic, 0, 20, 5).await;
+    for record in read_all(broker, &topic).await {
+        let found = broker.record(&record.source, record.offset).await.unwrap();
+        assert_eq!(found, Some(record));
+    }
+    for (partition, offset) in [(0, 20), (0, -1), (99, 0)] {
+        let place = TopicPartition::new(topic.as_str(), partition);
+        assert_eq!(broker.record(&place, Offset(offset)).await.unwrap(), None);
+    }
+    let missing = TopicPartition::new(fresh("missing"), 0);
+    assert_eq!(broker.record(&missing, Offset(0)).await.unwrap(), None);
 }
 
 async fn a_topic_is_created_once(broker: &dyn Broker) {

@@ -95,8 +95,11 @@ impl Broker for EmbeddedBroker {
     ) -> Result<Option<Record>, BrokerError> {
         let partitions = self.store.partitions().await?;
         match partitions.iter().find(|found| found.source == *partition) {
-            Some(found) => Ok(self.store.read(found, offset.0, offset.next().0).await?.pop()),
-            None => Ok(None),
+            // an id before the first would be another partition's
+            Some(found) if offset.0 >= 0 => {
+                Ok(self.store.read(found, offset.0, offset.next().0).await?.pop())
+            }
+            Some(_) | None => Ok(None),
         }
     }
 
