@@ -42,6 +42,14 @@ throughput: ## changes a second end to end, what they cost, and the database's o
 proof: ## the long proof: shuffled, repeated, deleted and killed, then every row compared (tests/proof.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/proof.sh $(PROOF)
 
+.PHONY: replay-proof
+LETTERS ?= 1000
+KILLS ?= 20
+replay-proof: ## LETTERS=1000 replayed, straight and through their topic, killed KILLS=20 times each: none lost, none twice
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_REPLAY_LETTERS=$(LETTERS) ROWCAST_REPLAY_KILLS=$(KILLS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- replay::killed --nocapture
+
 .PHONY: proof-examples
 proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-examples.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/hl7-examples.sh $(PROOF)

@@ -38,7 +38,7 @@ Examples:
   rowcast schema --topology clinical.yaml                 the tables, as DDL; no connection needed
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
-  rowcast dead-letters list --topology clinical.yaml      what was refused, and why
+  rowcast dead-letters summary --topology clinical.yaml   what was refused, and what to do
   rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
 
 Exit codes:
@@ -68,7 +68,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Print the DDL for the rules; compare the live schema with them; create what is missing.
     Schema(schema::Arguments),
-    /// Find out what was refused and why, and replay it.
+    /// Find out what was refused and why; mend it, replay it or give it up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Fill tables anew after their rules changed: beside live traffic, or cleared.

@@ -206,3 +206,42 @@ async fn a_pointer_that_fails_again_stays_a_pointer() {
     assert_eq!(read(&again).unwrap().pointer, read(&first).unwrap().pointer);
     assert!(read(&again).unwrap().pointer.is_some());
 }
+
+#[test]
+fn an_edited_pointer_is_none_any_more_and_keeps_the_hash_of_what_stayed() {
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let pointer = as_read(pointer_letter(&head(), &dead(large, 0)), 4);
+    let before = read(&pointer).unwrap();
+    let edited = edit(&pointer, Bytes::from_static(b"{}"), 5_000, None).unwrap();
+    assert_eq!(edited.outgoing.partition, Some(0));
+    let copy = as_read(edited.outgoing, 5);
+    let after = read(&copy).unwrap();
+    assert_eq!(after.pointer, None);
+    let sha256 = before.pointer.clone().unwrap().sha256;
+    assert_eq!(after.edited, Some(Edit { at: 5_000, sha256, reason: None }));
+    assert_eq!(LetterSummary { pointer: before.pointer.clone(), edited: None, ..after }, before);
+    let replayed = original(&copy).and_then(|opened| opened.record).expect("no pointer");
+    assert_eq!(replayed, edited.record);
+    assert_eq!(replayed.value.as_deref(), Some(&b"{}"[..]));
+}
+
+#[test]
+fn an_edited_letter_that_fails_again_still_says_that_it_was_edited() {
+    let first = as_read(letter(&head(), &dead(record(), 0)), 4);
+    let reason = Some("typed wrong".to_owned());
+    let edited = edit(&first, Bytes::from_static(b"{}"), 5_000, reason).unwrap();
+    let copy = as_read(edited.outgoing, 5);
+    let again = as_read(letter(&head(), &dead(copy.clone(), 9_000)), 6);
+    let edit = read(&again).unwrap().edited;
+    assert_eq!(edit, read(&copy).unwrap().edited);
+    assert_eq!(edit.unwrap().reason.as_deref(), Some("typed wrong"));
+    assert_eq!(read(&again).unwrap().replays, 1, "counted from the edit on");
+}
+
+#[test]
+fn a_letter_whose_identity_is_no_hash_is_none() {
+    let mut letter = as_read(letter(&head(), &dead(record(), 0)), 0);
+    assert!(read(&letter).is_some());
+    letter.headers.push(Header::text(headers::ID, "Patient/p1"));
+    assert_eq!(read(&letter), None);
+}

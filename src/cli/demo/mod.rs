@@ -90,7 +90,7 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let file = topology.display();
     println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());
     let rowcast = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
-    println!("  {rowcast} dead-letters list --topology {file}");
+    println!("  {rowcast} dead-letters summary --topology {file}");
     println!("  {rowcast} topology --topology {file} --output mermaid");
     println!("  {rowcast} schema --topology {file}");
     Ok(())
