@@ -17,6 +17,7 @@ use crate::runtime::{self, BatchLimits, Stages};
 use crate::sink::{Claim, SinkError, SqlSink};
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
+use crate::telemetry::logs;
 use crate::telemetry::metrics::{Component, Metrics};
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
@@ -52,6 +53,7 @@ pub(super) async fn run(
         token,
         Arc::clone(&metrics),
         Arc::clone(&health),
+        logs::switch(),
         served.clone(),
     )
     .await
@@ -90,6 +92,7 @@ pub(super) async fn run(
             linger: topology.batch.linger,
         },
         max_ratio: topology.dead_letter.max_ratio,
+        reveal: topology.reveal,
         metrics,
         health,
     });
