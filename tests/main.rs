@@ -4,6 +4,7 @@
 
 mod architecture;
 mod broker;
+mod canary;
 mod cases;
 mod circuits;
 mod dashboards;
@@ -16,12 +17,14 @@ mod explain;
 mod fhirpath;
 mod fuzz;
 mod hl7_examples;
+mod log;
 mod navigation;
 mod ownership;
 mod panics;
 mod pipeline;
 mod proof;
 mod rebuild;
+mod refusals;
 mod rules;
 mod runtime;
 mod schema;
@@ -31,4 +34,5 @@ mod sql_on_fhir;
 mod support;
 mod throughput;
 mod topology;
+mod unwritable;
 mod views;

@@ -56,6 +56,10 @@ impl LogFilter {
                 // a misspelt level would else be a target, at its most talkative
                 None => (None, directive),
             };
+            // an empty level would be read as the most talkative one
+            if level.is_empty() {
+                return Err(BadFilter);
+            }
             let level: LevelFilter = level.parse().map_err(|_| BadFilter)?;
             read = match target {
                 Some("") => return Err(BadFilter),

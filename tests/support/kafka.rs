@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,10 +46,62 @@ impl Kafka {
 
     /// Deletes a topic and makes an empty one of the same name.
     pub(crate) fn re_create(&self, topic: &str, partitions: i32) {
-        let deleted =
-            super::block_on(admin(&self.servers).delete_topics(&[topic], &AdminOptions::new()));
-        assert!(deleted.expect("an answer").iter().all(Result::is_ok), "{topic} is not deleted");
+        self.delete(topic);
         // the name is free a little later
+        self.create_again(topic, partitions);
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete(&self, topic: &str) {
+        let deleted = admin(&self.servers).delete_topics(&[topic], &AdminOptions::new());
+        let deleted = super::block_on(deleted).expect("an answer");
+        assert!(deleted.iter().all(Result::is_ok), "{topic} is not deleted");
+    }
+
+    /// Gives a topic these properties, and the defaults for all others.
+    pub(crate) fn configure(&self, topic: &str, properties: &[(&str, &str)]) {
+        let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (name, value) in properties {
+            config = config.set(name, value);
+        }
+        let altered =
+            super::block_on(admin(&self.servers).alter_configs([&config], &AdminOptions::new()));
+        assert!(altered.expect("an answer").iter().all(Result::is_ok), "{topic} is not configured");
+    }
+
+    /// Appends records, all with this header, byte for byte. Gives their partitions and offsets.
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        records: &[(String, Vec<u8>)],
+        (name, value): (&str, &str),
+    ) -> Vec<(i32, i64)> {
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("partitioner", "murmur2_random")
+            .set("queue.buffering.max.messages", "1000000")
+            .create()
+            .expect("a producer");
+        super::block_on(async {
+            let header = OwnedHeaders::new().insert(Header { key: name, value: Some(value) });
+            let mut sent = Vec::with_capacity(records.len());
+            for (key, value) in records {
+                let record = FutureRecord::to(topic).key(key).payload(value);
+                let record = record.headers(header.clone());
+                sent.push(producer.send_result(record).map_err(|(error, _)| error).expect("room"));
+            }
+            let mut places = Vec::with_capacity(sent.len());
+            for delivery in sent {
+                let delivered = delivery.await.expect("an answer");
+                let delivered = delivered.map_err(|(error, _)| error).expect("it is appended");
+                places.push((delivered.partition, delivered.offset));
+            }
+            places
+        })
+    }
+
+    /// Makes an empty topic of this name.
+    pub(crate) fn create_again(&self, topic: &str, partitions: i32) {
         super::wait_for("the new topic", PATIENCE, || self.create(topic, partitions).then_some(()));
     }
 
