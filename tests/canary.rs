@@ -201,7 +201,10 @@ fn listen_to_commands(pipeline: &Pipeline, heard: &mut Heard) {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("Usage:"), "{line} is no command: {said}");
         heard.add(line, String::from_utf8_lossy(&output.stderr));
-        heard.add(line, String::from_utf8_lossy(&output.stdout));
+        // rows are what `explain` is for
+        if !line.starts_with("explain") {
+            heard.add(line, String::from_utf8_lossy(&output.stdout));
+        }
     }
 }
 
@@ -444,13 +447,16 @@ impl Ground {
 /// Tables with every kind of constraint, and triggers that say what they see.
 fn tables(kind: &str) -> Vec<String> {
     let (date, small) = if kind == "sqlite" { ("text", "integer") } else { ("date", "smallint") };
+    let characters =
+        if kind == "mariadb" { "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" } else { "" };
     let patient = format!(
         "CREATE TABLE patient (id varchar(64) PRIMARY KEY, version bigint NOT NULL, birth_date {date}, \
          gender varchar(64) NOT NULL, city varchar(40), phone varchar(64) UNIQUE, org varchar(64), \
          note varchar(64), doctor varchar(64), births {small}, \
-         CHECK (gender NOT LIKE '%-forbidden'), FOREIGN KEY (org) REFERENCES org (id))"
+         CHECK (gender NOT LIKE '%-forbidden'), FOREIGN KEY (org) REFERENCES org (id)) {characters}"
     );
-    let mut tables = vec!["CREATE TABLE org (id varchar(64) PRIMARY KEY)".to_owned(), patient];
+    let mut tables =
+        vec![format!("CREATE TABLE org (id varchar(64) PRIMARY KEY) {characters}"), patient];
     let triggers: &[&str] = match kind {
         "sqlite" => &[
             "CREATE TRIGGER noted BEFORE INSERT ON patient WHEN NEW.note LIKE '%-trigger' \

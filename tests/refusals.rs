@@ -183,7 +183,7 @@ fn console_consumer_reads(kafka: &Kafka, topic: &str, expected: &BTreeMap<(i32, 
     assert!(kafka.servers().starts_with("127.0.0.1:"), "the node that the script knows as kafka");
     let output = Command::new(script)
         .args(["console-consumer", "kafka", "--topic", topic, "--from-beginning"])
-        .args(["--timeout-ms", "10000"])
+        .args(["--max-messages", &expected.len().to_string(), "--timeout-ms", "30000"])
         .args(properties.iter().flat_map(|property| ["--formatter-property", property]))
         .stdin(Stdio::null())
         .output()

@@ -33,6 +33,13 @@ impl Instance {
         &self.address
     }
 
+    /// What its script, or the server itself, keeps in this file.
+    pub(crate) fn note(&self, file: &str) -> String {
+        let state = std::env::var("ROWCAST_TEST_STATE").expect("the services' state");
+        let path = std::path::Path::new(&state).join(&self.name).join(file);
+        std::fs::read_to_string(path).expect("it is there").trim().to_owned()
+    }
+
     /// Ends it in order.
     pub(crate) fn stop(&self) {
         self.run("stop");

@@ -105,10 +105,20 @@ impl Kafka {
         super::wait_for("the new topic", PATIENCE, || self.create(topic, partitions).then_some(()));
     }
 
+    /// Makes a topic of one partition that takes records only while two brokers have it.
+    pub(crate) fn create_for_two_brokers(&self, topic: &str) {
+        let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(2));
+        let topic = topic.set("min.insync.replicas", "2");
+        super::wait_for("a topic on two brokers", PATIENCE, || self.make(&topic).then_some(()));
+    }
+
     fn create(&self, name: &str, partitions: i32) -> bool {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.make(&NewTopic::new(name, partitions, TopicReplication::Fixed(1)))
+    }
+
+    fn make(&self, topic: &NewTopic<'_>) -> bool {
         let admin = admin(&self.servers);
-        let made = super::block_on(admin.create_topics([&topic], &AdminOptions::new()));
+        let made = super::block_on(admin.create_topics([topic], &AdminOptions::new()));
         made.expect("an answer").iter().all(Result::is_ok)
     }
 
