@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::Stages;
 use super::prepare::Batch;
 use crate::dead_letter::DeadLetter;
-use crate::error::Refusal;
+use crate::error::{Refusal, Stage};
 use crate::model::{
     Catalog, Guard, Record, ResourceKey, Reveal, RowChange, RowOperation, RowSet, Table,
 };
@@ -22,7 +22,9 @@ pub(super) fn prepared(batch: &Batch, stages: &Stages) {
     }
     let (catalog, reveal) = (stages.transformer.catalog(), stages.reveal);
     let mut changes = vec![0; batch.records.len()];
-    for place in batch.record_of.iter().chain(batch.refused.iter().map(|(place, _)| place)) {
+    // what decode refused never was a change
+    let refused = batch.refused.iter().filter(|(_, refusal)| refusal.stage != Stage::Decode);
+    for place in batch.record_of.iter().chain(refused.map(|(place, _)| place)) {
         if let Some(changes) = changes.get_mut(*place) {
             *changes += 1;
         }

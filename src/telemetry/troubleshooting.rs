@@ -52,7 +52,7 @@ impl<'a> Position<'a> {
     }
 }
 
-/// A record became changes; none if it was refused.
+/// A record became so many changes: none if it was refused, or is an empty bundle.
 pub fn decoded(record: &Record, changes: usize, reveal: Reveal) {
     let (position, bytes) = (Position::of(record), record.size());
     tracing::debug!(target: TARGET, %position, bytes, timestamp = record.timestamp, changes, "decoded");
