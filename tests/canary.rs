@@ -2,7 +2,7 @@
 //! on each database, with `RUST_LOG=trace` and without the opt-in to values: the canary is in the values,
 //! keys and own headers of dead letters and nowhere else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -27,8 +27,9 @@ const SETTINGS: [&str; 4] =
 const LOUD: [(&str, &str); 2] = [("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")];
 
 /// The commands that print no data by themselves, in the order in which they are tried; `{id}` is the
-/// id of a letter, `{json}` a file with a resource that is refused.
-const COMMANDS: [&str; 15] = [
+/// id of a letter, `{each}` that of one letter of each cause, `{json}` a file with a resource that is
+/// refused.
+const COMMANDS: &[&str] = &[
     "check",
     "topology",
     "topology --output json",
@@ -41,7 +42,17 @@ const COMMANDS: [&str; 15] = [
     "dead-letters list",
     "dead-letters list --output json",
     "dead-letters list --id {id}",
+    "dead-letters summary",
+    "dead-letters summary --output json",
+    "dead-letters show {each}",
+    "dead-letters show {each} --output json",
+    "dead-letters export",
     "dead-letters replay --cause type_mismatch",
+    "dead-letters edit {id} --with {json}",
+    "dead-letters edit {id} --with {json} --force --output json",
+    "dead-letters discard --id {id} --reason mended --output json",
+    "dead-letters export --all",
+    "dead-letters list --status discarded",
     "dead-letters replay --force --output json",
     "explain {json}",
 ];
@@ -191,11 +202,19 @@ fn listen_to_commands(pipeline: &Pipeline, heard: &mut Heard) {
     let refused = json!({ "resourceType": "Patient", "id": CANARY, "birthDate": CANARY });
     let file = pipeline.path("refused.json");
     std::fs::write(&file, refused.to_string()).expect("it is written");
-    let letters = pipeline.letters();
-    let id = letters.first().and_then(|letter| letter["id"].as_str()).expect("a letter");
-    for line in COMMANDS {
-        let words: Vec<String> =
-            line.split(' ').map(|word| word.replace("{id}", id).replace("{json}", &file)).collect();
+    let mut ids = BTreeMap::new();
+    for letter in pipeline.letters() {
+        let named = letter["cause"].as_str().zip(letter["id"].as_str());
+        ids.extend(named.map(|(cause, id)| (cause.to_owned(), id.to_owned())));
+    }
+    let lines = COMMANDS.iter().flat_map(|line| {
+        let some = if line.contains("{each}") { ids.len() } else { 1 };
+        ids.values().take(some).map(move |id| (*line, id))
+    });
+    for (line, id) in lines {
+        let place =
+            |word: &str| word.replace("{id}", id).replace("{each}", id).replace("{json}", &file);
+        let words: Vec<String> = line.split(' ').map(place).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let output = pipeline.command_with(&[words.as_slice(), &SETTINGS].concat(), &LOUD);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -210,22 +229,15 @@ fn listen_to_commands(pipeline: &Pipeline, heard: &mut Heard) {
 
 /// Reads the dead-letter topic itself.
 fn letters_hold_it_where_they_may(pipeline: &Pipeline) {
-    let records: Vec<Record> = support::block_on(async {
-        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
-        let mut reader = broker.reader("changes.dead-letter").await.expect("a reader");
-        let mut all = Vec::new();
-        while let Some(records) = reader.next().await.expect("records") {
-            all.extend(records);
-        }
-        all
-    });
+    let letters = records(pipeline, "changes.dead-letter");
+    let statuses = records(pipeline, "changes.dead-letter.status");
     let holds = |bytes: Option<&Bytes>| {
         let text = String::from_utf8_lossy(bytes.map_or(&[], |bytes| &**bytes)).to_lowercase();
         text.contains(CANARY)
     };
-    assert!(records.len() > 200);
+    assert!(letters.len() > 200);
     let mut values = 0;
-    for record in &records {
+    for record in &letters {
         assert!(holds(record.key.as_ref()) || holds(record.value.as_ref()), "{record:?}");
         values += usize::from(holds(record.value.as_ref()));
         for Header { name, value } in &record.headers {
@@ -235,6 +247,23 @@ fn letters_hold_it_where_they_may(pipeline: &Pipeline) {
         }
     }
     assert!(values > 200, "values are kept");
+    for status in &statuses {
+        assert!(!holds(status.key.as_ref()) && !holds(status.value.as_ref()));
+        assert!(status.headers.iter().all(|header| !holds(header.value.as_ref())));
+    }
+    assert!(!statuses.is_empty());
+}
+
+fn records(pipeline: &Pipeline, topic: &str) -> Vec<Record> {
+    support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let mut reader = broker.reader(topic).await.expect("a reader");
+        let mut all = Vec::new();
+        while let Some(records) = reader.next().await.expect("records") {
+            all.extend(records);
+        }
+        all
+    })
 }
 
 fn wait_for_letters(pipeline: &Pipeline, run: &mut Rowcast, some: usize) {

@@ -17,6 +17,7 @@ mod explain;
 mod fhirpath;
 mod fuzz;
 mod hl7_examples;
+mod letters;
 mod log;
 mod navigation;
 mod ownership;

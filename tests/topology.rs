@@ -229,6 +229,8 @@ fn a_secret_in_the_wrong_place_is_shown_in_no_problem() {
         "sink.tcp_keepalive",
         "sink",
         "dead_letter.topic",
+        "dead_letter.status_topic",
+        "dead_letter.max_replays",
         "dead_letter.max_ratio",
         "batch.rows",
         "batch.bytes",
@@ -377,6 +379,28 @@ fn a_topic_that_would_read_its_own_dead_letters_is_refused() {
         assert!(problems[0].contains("#/dead_letter/topic: is re"), "{}", problems[0]);
     }
     folder.topology(&["source.topic=^fhir\\.changes$", "dead_letter.topic=fhir.letters"]);
+}
+
+#[test]
+fn the_status_topic_is_neither_read_nor_the_dead_letter_topic() {
+    let folder = Folder::new(MINIMAL);
+    let topology = folder.topology(&["dead_letter.topic=letters"]);
+    assert_eq!(topology.dead_letter.status_topic, "letters.status");
+    assert_eq!(topology.dead_letter.max_replays, 5);
+    for settings in [
+        &["dead_letter.status_topic=fhir.changes"][..],
+        &["dead_letter.status_topic=fhir.changes.dead-letter"],
+        &[
+            "source.topic=^fhir\\..*",
+            "dead_letter.topic=letters",
+            "dead_letter.status_topic=fhir.s",
+        ],
+        &["dead_letter.status_topic=no topic"],
+    ] {
+        let problems = folder.problems(settings);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("#/dead_letter/status_topic: is "), "{}", problems[0]);
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_topic_too_narrow_even_for_a_letters_headers_pauses_the_partition_until_it_i
     let Some(fixture) = Fixture::on(kafka) else { return };
     let most = |bytes| {
         let properties = [("max.message.bytes", bytes), ("retention.ms", "-1")];
-        fixture.kafka.configure(&fixture.letters(), &properties);
+        fixture.kafka.set_properties(&fixture.letters(), &properties);
     };
     fixture.pauses_and_goes_on(|| most("200"), || most("1048588"), &[1, 3, 5]);
 }

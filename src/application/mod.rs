@@ -7,6 +7,7 @@
 mod error;
 mod feed;
 mod start;
+mod topics;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Application, ApplicationError};
-use crate::broker::{Broker, BrokerError, ConsumerSettings, TopicSettings};
+use super::{Application, ApplicationError, topics};
+use crate::broker::{Broker, BrokerError, ConsumerSettings};
 use crate::dead_letter::{DeadLetterQueue, Letterhead};
-use crate::error::ErrorClass;
+use crate::error::{ErrorClass, messages};
 use crate::model::resource_type_label;
 use crate::plan::{SchemaProblem, Severity};
 use crate::retry::Backoff;
@@ -72,6 +72,7 @@ pub(super) async fn run(
     if !starting.dead_letter_topic(&*broker).await? {
         return Ok(());
     }
+    starting.status_topic(&*broker).await;
 
     let sink = Arc::new(sink);
     let stages = Arc::new(Stages {
@@ -188,12 +189,7 @@ impl Starting<'_> {
         let topology = self.application.topology();
         let mut backoff = Backoff::default();
         loop {
-            let partitions = broker.partitions(&topology.topic).await.unwrap_or_default();
-            let topic = TopicSettings {
-                name: topology.dead_letter.topic.clone(),
-                partitions,
-                properties: vec![("retention.ms".to_owned(), "-1".to_owned())],
-            };
+            let topic = topics::dead_letter_topic(topology, broker).await;
             match broker.ensure_topic(&topic).await {
                 Ok(created) => {
                     if created {
@@ -211,6 +207,20 @@ impl Starting<'_> {
             }
             if self.wait(&mut backoff).await {
                 return Ok(false);
+            }
+        }
+    }
+
+    /// Makes the status topic, if it may. A run does without: only commands write to it, and these
+    /// make it too or say what is in the way.
+    async fn status_topic(&self, broker: &dyn Broker) {
+        let topic = topics::status_topic(self.application.topology(), broker).await;
+        match broker.ensure_topic(&topic).await {
+            Ok(true) => tracing::info!(topic = topic.name, "status topic created, compacted"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = messages(&topics::refused(&topic, error)).join(": ");
+                tracing::warn!(error, "replays and discards of dead letters cannot be recorded");
             }
         }
     }

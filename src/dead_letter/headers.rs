@@ -69,6 +69,13 @@ pub const VALUE_SHA256: &str = "rowcast.error.value_sha256";
 /// On a pointer: length of that value.
 pub const VALUE_BYTES: &str = "rowcast.error.value_bytes";
 
+/// On a letter that was edited: when; RFC 3339, UTC, milliseconds.
+pub const EDITED_AT: &str = "rowcast.error.edited_at";
+/// On a letter that was edited: hex SHA-256 of the value that was replaced; empty for none.
+pub const EDITED_SHA256: &str = "rowcast.error.edited_sha256";
+/// On a letter that was edited: why, in the operator's own words.
+pub const EDIT_REASON: &str = "rowcast.error.edit_reason";
+
 /// Characters of [`ID`]: 128 bits, in hex.
 const ID_LENGTH: usize = 32;
 
@@ -87,6 +94,24 @@ pub fn id(topology: &str, origin: &TopicPartition, offset: Offset) -> String {
     let mut id = hex(&hash.finalize());
     id.truncate(ID_LENGTH);
     id
+}
+
+/// Whether a text is the identity of a letter.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// That, when and why a letter's value was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Hex SHA-256 of the value before; empty where there was none.
+    pub sha256: String,
+    /// The operator's own words.
+    pub reason: Option<String>,
 }
 
 /// A value that stayed at its origin.
@@ -133,6 +158,16 @@ pub struct LetterSummary {
     pub config_hash: String,
     /// Set on a letter without its value.
     pub pointer: Option<Pointer>,
+    /// Set on a letter whose value is no more the record's.
+    pub edited: Option<Edit>,
+}
+
+impl LetterSummary {
+    /// What letters are sorted by: the last failure, then the origin.
+    #[must_use]
+    pub const fn order(&self) -> (i64, &TopicPartition, Offset) {
+        (self.last_failed_at, &self.origin, self.offset)
+    }
 }
 
 /// Reads a letter's headers. `None` if the record is no letter, or not one that makes sense.
@@ -151,8 +186,16 @@ pub fn read(record: &Record) -> Option<LetterSummary> {
     } else {
         None
     };
+    let edited = match instant(record, EDITED_AT) {
+        Some(at) => Some(Edit {
+            at,
+            sha256: text(EDITED_SHA256)?.to_owned(),
+            reason: text(EDIT_REASON).map(str::to_owned),
+        }),
+        None => None,
+    };
     Some(LetterSummary {
-        id: text(ID)?.to_owned(),
+        id: text(ID).filter(|id| is_id(id))?.to_owned(),
         origin: TopicPartition::new(text(TOPIC)?, number(record, PARTITION)?),
         offset: Offset(number(record, OFFSET)?),
         stage,
@@ -176,6 +219,7 @@ pub fn read(record: &Record) -> Option<LetterSummary> {
         timestamp: instant(record, TIMESTAMP),
         config_hash: text(CONFIG_HASH)?.to_owned(),
         pointer,
+        edited,
     })
 }
 
@@ -245,19 +289,38 @@ pub(super) fn write(
         put(VALUE_SHA256, pointer.sha256.clone());
         put(VALUE_BYTES, pointer.bytes.to_string());
     }
+    if let Some(edit) = before.and_then(|before| before.edited) {
+        headers.extend(edit_headers(&edit));
+    }
+    headers
+}
+
+/// The headers of a letter whose value was replaced.
+pub(super) fn edit_headers(edit: &Edit) -> Vec<Header> {
+    let mut headers = vec![
+        Header::text(EDITED_AT, rfc3339(edit.at)),
+        Header::text(EDITED_SHA256, edit.sha256.clone()),
+    ];
+    headers.extend(edit.reason.iter().map(|reason| Header::text(EDIT_REASON, one_line(reason))));
     headers
 }
 
 /// What takes the place of a value that is too large. A pointer that failed again stays one.
 pub(super) fn pointer_to(record: &Record) -> Option<Pointer> {
     match &record.value {
-        Some(value) => Some(Pointer { sha256: hex(&Sha256::digest(value)), bytes: length(value) }),
+        Some(value) => Some(Pointer { sha256: hash_of(value), bytes: length(value) }),
         None => read(record).and_then(|before| before.pointer),
     }
 }
 
+/// Hex SHA-256 of a value.
+pub(super) fn hash_of(value: &[u8]) -> String {
+    hex(&Sha256::digest(value))
+}
+
 /// Whether a header is one that a letter carries.
-pub(super) fn is_ours(name: &str) -> bool {
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
         || [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET].contains(&name)
 }

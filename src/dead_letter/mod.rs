@@ -11,12 +11,17 @@ use crate::broker::{BrokerError, OutgoingRecord, Producer};
 use crate::error::Refusal;
 use crate::model::Record;
 
-pub mod browse;
+mod edit;
 pub mod headers;
+mod ledger;
 mod original;
+mod status;
 
-pub use headers::{LetterSummary, Pointer, read};
+pub use edit::{EditedLetter, edit};
+pub use headers::{Edit, LetterSummary, Pointer, read};
+pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters};
 pub use original::{OpenedLetter, original};
+pub use status::{How, Position, Recorded, Status, StatusRecord, StatusWriter, read_status};
 
 /// A record that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

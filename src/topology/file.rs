@@ -189,6 +189,15 @@ pub(super) struct DeadLetterFile {
     /// required if that is a regular expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Compacted topic of what became of each letter: replayed, discarded, refused again. Default:
+    /// the dead-letter topic with `.status` appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_topic: Option<String>,
+    /// Replays after which a letter that is refused every time is quarantined: left out of replays
+    /// unless it is named. Default 5.
+    #[serde(default = "default_replays")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replays: u32,
     /// Share of recent changes, above 0 and up to 1, that may be refused with one cause before
     /// the partition pauses instead: a systemic fault must not drain the topic into the
     /// dead-letter topic. Default 0.5.
@@ -199,7 +208,12 @@ pub(super) struct DeadLetterFile {
 
 impl Default for DeadLetterFile {
     fn default() -> Self {
-        Self { topic: None, max_ratio: default_ratio() }
+        Self {
+            topic: None,
+            status_topic: None,
+            max_replays: default_replays(),
+            max_ratio: default_ratio(),
+        }
     }
 }
 
@@ -381,6 +395,10 @@ fn default_idle_in_transaction_session_timeout() -> String {
 
 fn default_tcp_keepalive() -> String {
     "30s".into()
+}
+
+const fn default_replays() -> u32 {
+    5
 }
 
 const fn default_ratio() -> f64 {

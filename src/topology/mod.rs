@@ -132,6 +132,10 @@ impl SinkSettings {
 pub struct DeadLetterSettings {
     /// Topic; never one that the source reads.
     pub topic: String,
+    /// Compacted topic of what became of each letter; neither of the other two.
+    pub status_topic: String,
+    /// Replays after which a letter that is refused every time is quarantined; at least 1.
+    pub max_replays: u32,
     /// Above 0, up to 1: the share of recent changes that may be refused with one cause.
     pub max_ratio: f64,
 }

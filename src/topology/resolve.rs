@@ -261,13 +261,35 @@ fn dead_letter(
         found.problem(PATH, NO_TOPIC);
         return None;
     }
-    let read_again = topic == source
-        || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(&topic)));
-    if read_again {
+    if is_read_by(source, &topic) {
         found.problem(PATH, "is read by `source.topic`: dead letters would go round for ever");
         return None;
     }
-    Some(DeadLetterSettings { topic, max_ratio: written.max_ratio })
+    let status_topic = status_topic(written.status_topic.as_deref(), source, &topic);
+    let status_topic = found.take("/dead_letter/status_topic", status_topic)?;
+    let DeadLetterFile { max_replays, max_ratio, .. } = *written;
+    Some(DeadLetterSettings { topic, status_topic, max_replays, max_ratio })
+}
+
+/// The topic of the letters' statuses, neither read nor mixed with letters.
+fn status_topic(written: Option<&str>, source: &str, letters: &str) -> Result<String, String> {
+    let topic = written.map_or_else(|| format!("{letters}.status"), str::to_owned);
+    if !is_topic(&topic) {
+        return Err(NO_TOPIC.into());
+    }
+    if topic == letters {
+        return Err("is the dead-letter topic: statuses need a compacted topic of their own".into());
+    }
+    if is_read_by(source, &topic) {
+        return Err("is read by `source.topic`: statuses are no changes".into());
+    }
+    Ok(topic)
+}
+
+/// Whether the source's topic, or pattern, is or matches this topic.
+fn is_read_by(source: &str, topic: &str) -> bool {
+    let pattern = source.starts_with('^');
+    topic == source || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(topic)))
 }
 
 fn bytes(written: &Size) -> Result<usize, String> {
@@ -410,6 +432,7 @@ fn effective(
         serde_json::to_value(written).expect("strings, numbers and maps with string keys");
     shown["sink"]["url"] = json!(database_url::shown(&written.sink.url));
     shown["dead_letter"]["topic"] = json!(dead_letter.topic);
+    shown["dead_letter"]["status_topic"] = json!(dead_letter.status_topic);
     match broker {
         BrokerChoice::Kafka(properties) => {
             shown["source"]["kafka"] = json!(kafka::harmless(properties));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use rowcast::broker::{Broker, BrokerError, OutgoingRecord, TopicSettings};
-use rowcast::dead_letter::{DeadLetter, DeadLetterQueue, Letterhead, browse};
+use rowcast::dead_letter::{DeadLetter, DeadLetterQueue, Found, Ledger, LedgerTopics, Letterhead};
 use rowcast::error::{Cause, Place, Refusal, Stage};
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
@@ -298,16 +298,29 @@ async fn dead_letters_are_listed_once(broker: &dyn Broker) {
     queue.publish(&[letter(7, 1000), letter(8, 2000)]).await.unwrap();
     queue.publish(&[letter(7, 3000)]).await.unwrap();
 
-    let listing = browse::list(broker, &topic, 10, |_| true).await.unwrap();
-    let times: HashMap<i64, i64> =
-        listing.letters.iter().map(|one| (one.offset.0, one.last_failed_at)).collect();
+    let topics = LedgerTopics {
+        letters: topic.clone(),
+        statuses: format!("{topic}.status"),
+        max_replays: 5,
+    };
+    let ledger = Ledger::open(broker, &topics, 10, |_, _| true).await.unwrap();
+    let times: HashMap<i64, i64> = ledger
+        .letters()
+        .iter()
+        .map(|one| (one.summary.offset.0, one.summary.last_failed_at))
+        .collect();
     assert_eq!(times, HashMap::from([(7, 3000), (8, 2000)]));
-    assert_eq!((listing.beyond, listing.foreign), (0, 1));
-    let listing = browse::list(broker, &topic, 1, |_| true).await.unwrap();
-    assert_eq!((listing.letters.len(), listing.beyond), (1, 1));
-    let wanted = listing.letters[0].id.clone();
-    let (found, record) = browse::find(broker, &topic, &wanted).await.unwrap().unwrap();
-    assert_eq!(found.id, wanted);
+    assert_eq!((ledger.beyond(), ledger.foreign()), (0, 1));
+    let few = Ledger::open(broker, &topics, 1, |_, _| true).await.unwrap();
+    assert_eq!(few.letters().len(), 1);
+    assert!(few.beyond() > 0);
+    let wanted = few.letters()[0].summary.id.clone();
+    let found = Ledger::find(broker, &topics, &wanted[..20]).await.unwrap();
+    let Found::One(letter, record) = found else { panic!("found: {found:?}") };
+    assert_eq!(letter.summary.id, wanted);
     assert_eq!(record.value.as_deref(), Some(&b"{"[..]));
-    assert!(browse::find(broker, &topic, "no such").await.unwrap().is_none());
+    let none = Ledger::find(broker, &topics, "no such").await.unwrap();
+    assert!(matches!(none, Found::None), "{none:?}");
+    let both = Ledger::find(broker, &topics, "").await.unwrap();
+    assert!(matches!(both, Found::Several(_)), "{both:?}");
 }

@@ -58,17 +58,6 @@ impl Kafka {
         assert!(deleted.iter().all(Result::is_ok), "{topic} is not deleted");
     }
 
-    /// Gives a topic these properties, and the defaults for all others.
-    pub(crate) fn configure(&self, topic: &str, properties: &[(&str, &str)]) {
-        let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
-        for (name, value) in properties {
-            config = config.set(name, value);
-        }
-        let altered =
-            super::block_on(admin(&self.servers).alter_configs([&config], &AdminOptions::new()));
-        assert!(altered.expect("an answer").iter().all(Result::is_ok), "{topic} is not configured");
-    }
-
     /// Appends records, all with this header, byte for byte. Gives their partitions and offsets.
     pub(crate) fn send(
         &self,
@@ -128,6 +117,26 @@ impl Kafka {
         until.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
         let deleted = admin(&self.servers).delete_records(&until, &AdminOptions::new());
         super::block_on(deleted).expect("records are deleted");
+    }
+
+    /// A property of a topic.
+    pub(crate) fn property(&self, topic: &str, name: &str) -> Option<String> {
+        let topic = [ResourceSpecifier::Topic(topic)];
+        let admin = admin(&self.servers);
+        let described = super::block_on(admin.describe_configs(&topic, &AdminOptions::new()));
+        let resource = described.expect("an answer").pop()?.expect("the topic is there");
+        resource.get(name)?.value.clone()
+    }
+
+    /// Sets properties of a topic; all others are the defaults again.
+    pub(crate) fn set_properties(&self, topic: &str, properties: &[(&str, &str)]) {
+        let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (name, value) in properties {
+            config = config.set(name, value);
+        }
+        let admin = admin(&self.servers);
+        let altered = super::block_on(admin.alter_configs([&config], &AdminOptions::new()));
+        assert!(altered.expect("an answer").iter().all(Result::is_ok), "{topic} is not altered");
     }
 
     /// The consumer group's committed offset of each partition of a topic; -1 where it has none.
