@@ -187,6 +187,11 @@ fn walk(ground: &Ground) {
     for proof_that_it_is_on in ["\"bound\"", "string(", "\"dead letter\"", "\"statement\""] {
         assert!(logged.iter().any(|(_, what)| what.contains(proof_that_it_is_on)));
     }
+    // libraries may tell what they like at these levels: they are not let
+    for line in logged.iter().flat_map(|(_, what)| what.lines()) {
+        let is_detail = line.contains(r#""level":"DEBUG""#) || line.contains(r#""level":"TRACE""#);
+        assert!(!is_detail || line.contains(r#""target":"rowcast::"#), "{line}");
+    }
     listen_to_commands(pipeline, &mut heard);
     heard.is_silent();
     letters_hold_it_where_they_may(pipeline);
