@@ -26,6 +26,7 @@ mod pipeline;
 mod proof;
 mod rebuild;
 mod refusals;
+mod replay;
 mod rules;
 mod runtime;
 mod schema;

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Application, ApplicationError, topics};
 use crate::broker::{Broker, BrokerError, ConsumerSettings};
-use crate::dead_letter::{DeadLetterQueue, Letterhead};
 use crate::error::{ErrorClass, messages};
 use crate::model::resource_type_label;
 use crate::plan::{SchemaProblem, Severity};
@@ -79,14 +78,7 @@ pub(super) async fn run(
         decoder: application.decoder(),
         transformer: Arc::clone(application.transform()),
         sink: Arc::clone(&sink) as _,
-        dead_letters: Arc::new(DeadLetterQueue::new(
-            Letterhead {
-                topic: topology.dead_letter.topic.as_str().into(),
-                topology: topology.name.as_str().into(),
-                config_hash: topology.config_hash.as_str().into(),
-            },
-            broker.producer()?,
-        )),
+        dead_letters: Arc::new(application.dead_letter_queue(broker.producer()?)),
         batch: BatchLimits {
             rows: topology.batch.rows,
             bytes: topology.batch.bytes,

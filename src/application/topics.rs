@@ -1,8 +1,10 @@
 //! The topics of dead letters: made if they are missing and may be made.
 
+use std::sync::Arc;
+
 use super::{Application, ApplicationError};
-use crate::broker::{Broker, BrokerError, TopicSettings};
-use crate::dead_letter::LedgerTopics;
+use crate::broker::{Broker, BrokerError, Producer, TopicSettings};
+use crate::dead_letter::{DeadLetterQueue, LedgerTopics, Letterhead};
 use crate::topology::Topology;
 
 impl Application {
@@ -15,6 +17,18 @@ impl Application {
             statuses: dead_letter.status_topic.clone(),
             max_replays: dead_letter.max_replays,
         }
+    }
+
+    /// Publishes letters of this topology.
+    #[must_use]
+    pub fn dead_letter_queue(&self, producer: Arc<dyn Producer>) -> DeadLetterQueue {
+        let topology = &self.topology;
+        let head = Letterhead {
+            topic: topology.dead_letter.topic.as_str().into(),
+            topology: topology.name.as_str().into(),
+            config_hash: topology.config_hash.as_str().into(),
+        };
+        DeadLetterQueue::new(head, producer)
     }
 
     /// Sees to it that the dead-letter topic and its status topic are there, before something is

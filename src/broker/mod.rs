@@ -207,6 +207,12 @@ pub trait Broker: Send + Sync {
         topic: &str,
         from: &HashMap<i32, Offset>,
     ) -> Result<Box<dyn LogReader>, BrokerError>;
+    /// The record at this place, if it is still there.
+    async fn record(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Record>, BrokerError>;
     /// Sets a group's committed offsets of a topic to the first records that are left. Refused while
     /// the group has a member.
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError>;

@@ -27,13 +27,15 @@ mod intake;
 mod prepare;
 mod rebuild;
 mod replay;
+mod resend;
 mod settle;
 mod task;
 mod trail;
 
 pub use intake::BatchLimits;
 pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
-pub use replay::{ReplayError, ReplayStages, Replayed, replay};
+pub use replay::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
+pub use resend::resend;
 use task::{Lag, Task};
 
 /// How long stopping may take before what is in hand is dropped uncommitted: below the 25 s in

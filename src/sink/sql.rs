@@ -369,6 +369,27 @@ impl Sink for SqlSink {
         self.finish(transaction, result).await
     }
 
+    async fn rehearse(
+        &self,
+        owner: &Owner,
+        changes: &[&RowChange],
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.begin().await?;
+        let played = self.script(&mut *transaction, &layout).apply(owner, changes, None).await;
+        let played = match played {
+            Ok(outcomes) => transaction.check_deferred().await.map(|()| outcomes),
+            Err(error) => Err(error),
+        };
+        match played {
+            Ok(outcomes) => {
+                transaction.rollback().await;
+                Ok(outcomes)
+            }
+            error => self.finish(transaction, error).await,
+        }
+    }
+
     async fn note_refused_delete(
         &self,
         owner: &Owner,

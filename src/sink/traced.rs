@@ -90,6 +90,14 @@ impl Transaction for Traced {
         answer
     }
 
+    async fn check_deferred(&mut self) -> Result<(), SinkError> {
+        let checked = self.transaction.check_deferred().await;
+        tracing::debug!(
+            target: TARGET, transaction = self.number, holds = checked.is_ok(), "deferred constraints"
+        );
+        checked
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), SinkError> {
         let committed = self.transaction.commit().await;
         let is_certain = committed.is_ok();

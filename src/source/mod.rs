@@ -12,6 +12,7 @@
 //! | `rowcast.version` | the change's version, decimal text |
 //! | `rowcast.operation` | `upsert` or `delete` |
 //! | `rowcast.origin.topic`, `.partition`, `.offset`, `.index` | where the change came from first |
+//! | `rowcast.origin.timestamp` | when its first record was written, milliseconds since the epoch |
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,7 +31,7 @@ mod identity;
 pub use error::{DecodeError, Seen, VersionFault};
 pub use headers::{
     HEADER_OPERATION, HEADER_ORIGIN_INDEX, HEADER_ORIGIN_OFFSET, HEADER_ORIGIN_PARTITION,
-    HEADER_ORIGIN_TOPIC, HEADER_VERSION,
+    HEADER_ORIGIN_TIMESTAMP, HEADER_ORIGIN_TOPIC, HEADER_VERSION,
 };
 
 use detect::Shape;
@@ -122,6 +123,7 @@ impl Decoder {
             Some(version) => Ok(version),
             None => self.version(&statement, origin.offset),
         };
+        let timestamp = overrides.timestamp.or(record.timestamp);
         let resource = statement.resource;
         let missing_version = |fault| DecodeError::MissingVersion {
             resource_type: resource.resource_type.clone(),
@@ -143,7 +145,7 @@ impl Decoder {
                 },
             },
         };
-        Ok(vec![Change { resource, operation, origin, timestamp: record.timestamp }])
+        Ok(vec![Change { resource, operation, origin, timestamp }])
     }
 
     /// What the record says, the headers' operation included.

@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::{Serialize, Serializer};
 
 use super::Topology;
+use super::resolve::is_read_by;
 use crate::sink::Keying;
 use crate::source::{Format, VersionFrom};
 
@@ -65,6 +66,12 @@ const STRING: &str = "a string takes whatever is written";
 const DEAD_LETTER: &str = "dead-letter";
 
 impl Topology {
+    /// Whether the source reads this topic.
+    #[must_use]
+    pub fn reads(&self, topic: &str) -> bool {
+        is_read_by(&self.topic, topic)
+    }
+
     /// Describes the topology.
     #[must_use]
     pub fn describe(&self) -> Description {

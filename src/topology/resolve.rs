@@ -287,7 +287,7 @@ fn status_topic(written: Option<&str>, source: &str, letters: &str) -> Result<St
 }
 
 /// Whether the source's topic, or pattern, is or matches this topic.
-fn is_read_by(source: &str, topic: &str) -> bool {
+pub(super) fn is_read_by(source: &str, topic: &str) -> bool {
     let pattern = source.starts_with('^');
     topic == source || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(topic)))
 }

@@ -15,7 +15,7 @@ use super::context::LogContext;
 use super::convert;
 use super::properties::Properties;
 use crate::broker::{BrokerError, LogReader};
-use crate::model::{Offset, Record};
+use crate::model::{Offset, Record, TopicPartition};
 
 const ATTEMPTED: &str = "reading a topic";
 /// Batches read ahead of the caller.
@@ -85,6 +85,34 @@ pub(super) fn open(
             })?;
     }
     Ok(KafkaReader { batches })
+}
+
+/// The record at one place, if it is still there. Blocks; for a blocking thread.
+pub(super) fn record(
+    partition: &TopicPartition,
+    offset: Offset,
+    properties: &Properties,
+) -> Result<Option<Record>, BrokerError> {
+    let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
+    let client: Client = properties
+        .reader()
+        .create_with_context(LogContext::new(properties.clone()))
+        .map_err(|error| failed(&error))?;
+    let TopicPartition { topic, partition } = partition;
+    let (low, high) =
+        client.fetch_watermarks(topic, *partition, ANSWER).map_err(|error| failed(&error))?;
+    if !(low..high).contains(&offset.0) {
+        return Ok(None);
+    }
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, *partition, KafkaOffset::Offset(offset.0))
+        .map_err(|error| failed(&error))?;
+    client.assign(&list).map_err(|error| failed(&error))?;
+    // one batch or one error, which the channel holds
+    let (sender, mut batches) = mpsc::channel(BATCHES);
+    read(&client, HashMap::from([(*partition, offset.next().0)]), &sender, properties);
+    let records = batches.try_recv().ok().transpose()?.unwrap_or_default();
+    Ok(records.into_iter().find(|record| record.offset == offset))
 }
 
 /// Reads until every partition has reached its captured end. The end is found by position or by

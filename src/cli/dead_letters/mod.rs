@@ -12,6 +12,8 @@ mod render;
 mod replay;
 mod show;
 mod summary;
+mod test;
+mod walk;
 
 pub(super) use summary::by_cause;
 
@@ -37,22 +39,17 @@ pub(super) enum Command {
     List(list::Arguments),
     /// Show everything about one letter, and what to do with it.
     Show(show::Arguments),
-    /// Run letters through the same stages again, straight to the database.
+    /// Tell which letters would pass now, with the rules and tables as they are; changes nothing.
     ///
-    /// The ingest topic is untouched and letters stay in their topic; the version guard makes a
-    /// letter that was overtaken stale. Exit code 3 if some were refused again, 4 if none matched.
-    Replay {
-        #[command(flatten)]
-        topology: TopologyArguments,
-        #[command(flatten)]
-        filter: Filter,
-        /// Also apply deletes without version that were refused before, over anything newer.
-        #[arg(long)]
-        force: bool,
-        /// How to print the result.
-        #[arg(long, value_enum, default_value = "table")]
-        output: Output,
-    },
+    /// Their batches run against the live tables and are rolled back. Exit code 3 if some would be
+    /// refused, 4 if none matched.
+    Test(test::Arguments),
+    /// Run letters through the same stages again, or give them back to their topic.
+    ///
+    /// Letters stay in their topic, and a status says what became of each; the version guard makes a
+    /// letter that was overtaken stale. Killed at any moment, run it again. Exit code 3 if some were
+    /// refused again, 4 if none matched.
+    Replay(replay::Arguments),
     /// Append a corrected copy of a letter, to be replayed.
     Edit(edit::Arguments),
     /// Give letters up, with a reason. Nothing is deleted.
@@ -66,10 +63,8 @@ pub(super) async fn dead_letters(command: Command) -> Result<(), Failure> {
         Command::Summary(arguments) => summary::summary(arguments).await,
         Command::List(arguments) => list::list(arguments).await,
         Command::Show(arguments) => show::show(arguments).await,
-        Command::Replay { topology, filter, force, output } => {
-            let application = super::open(&topology)?;
-            replay::replay_letters(&application, &filter, force, output).await
-        }
+        Command::Test(arguments) => test::test_letters(&arguments).await,
+        Command::Replay(arguments) => replay::replay_letters(&arguments).await,
         Command::Edit(arguments) => edit::edit_letter(arguments).await,
         Command::Discard(arguments) => discard::discard(arguments).await,
         Command::Export(arguments) => export::export(arguments).await,
