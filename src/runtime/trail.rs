@@ -69,8 +69,11 @@ pub(super) fn written(batch: &Batch, results: &[Result<Outcome, Refusal>]) {
 
 /// The dead-letter topic has these letters.
 pub(super) fn published(letters: &[DeadLetter]) {
-    if log::is_on() {
-        letters.iter().for_each(|letter| log::dead_lettered(&letter.record, &letter.refusal));
+    if !log::is_on() {
+        return;
+    }
+    for letter in letters {
+        log::dead_lettered(&letter.record, &letter.refusal);
     }
 }
 
@@ -105,7 +108,8 @@ fn tell(record: &Record, change: &RowChange, catalog: &Catalog, reveal: Reveal) 
         let tables = root.tables.iter().enumerate().skip(first);
         match &of_root.row_sets {
             None => {
-                counts.extend(tables.take(1).map(|(_, table)| format!("{} left out", table.name)))
+                let first = tables.take(1);
+                counts.extend(first.map(|(_, table)| format!("{} left out", table.name)));
             }
             Some(sets) => {
                 let count = |index| rows_of(sets, index).count();

@@ -99,7 +99,7 @@ fn capped(read: &Targets) -> Targets {
         capped = capped.with_default(level.min(OTHERS)).with_target(OURS, level);
     }
     // what is said of us in particular wins over the default
-    for (target, level) in read.iter() {
+    for (target, level) in read {
         let level = if is_ours(target) { level } else { level.min(OTHERS) };
         capped = capped.with_target(target, level);
     }
@@ -162,13 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_is_refused_and_not_repeated() {
+    fn what_is_no_filter_is_refused() {
         let long = "a=info,".repeat(1000) + "info";
-        for bad in
-            ["", "inof", "rowcast", "info,,warn", "=trace", "a[{b}]=info", "a=b=c", "a=\n", &long]
-        {
-            let refused = LogFilter::parse(bad, Reveal::Nothing).expect_err(bad);
-            assert!(bad.len() < 3 || !refused.to_string().contains(bad));
+        let bad = ["", "inof", "rowcast", "info,,warn", "=trace", "a[{b}]=info", "a=b=c", "a=\n"];
+        for bad in bad.into_iter().chain([long.as_str()]) {
+            assert_eq!(LogFilter::parse(bad, Reveal::Nothing), Err(BadFilter), "{bad}");
         }
     }
 }

@@ -271,7 +271,7 @@ pub(super) struct LogFile {
     pub format: LogFormat,
     /// Let the troubleshooting log, at TRACE, show the values that are written, with keys and
     /// resource ids: patient data then stands in the log. Default false: kinds and lengths alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub reveal_bind_values: bool,
 }
 

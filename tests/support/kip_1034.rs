@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +40,7 @@ pub(crate) fn failed(servers: &str, topic: &str) -> Vec<Failed> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic is known");
     let mut from = TopicPartitionList::new();
     let mut left: BTreeMap<i32, i64> = BTreeMap::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
         let id = partition.id();
         let (low, high) = consumer.fetch_watermarks(topic, id, PATIENCE).expect("watermarks");
         if high > low {
