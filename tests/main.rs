@@ -4,6 +4,7 @@
 
 mod architecture;
 mod broker;
+mod canary;
 mod cases;
 mod circuits;
 mod dashboards;
@@ -17,12 +18,14 @@ mod fhirpath;
 mod fuzz;
 mod hl7_examples;
 mod letters;
+mod log;
 mod navigation;
 mod ownership;
 mod panics;
 mod pipeline;
 mod proof;
 mod rebuild;
+mod refusals;
 mod replay;
 mod rules;
 mod runtime;
@@ -33,4 +36,5 @@ mod sql_on_fhir;
 mod support;
 mod throughput;
 mod topology;
+mod unwritable;
 mod views;

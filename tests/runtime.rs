@@ -183,6 +183,7 @@ async fn diary(troubles: Troubles) -> Vec<String> {
         dead_letters: Arc::new(DeadLetterQueue::new(head, Arc::new(letters))),
         batch: BatchLimits { rows: 10, bytes: 1 << 20, linger: Duration::from_millis(20) },
         max_ratio: 0.5,
+        reveal: rowcast::model::Reveal::Nothing,
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(Health::new()),
     });

@@ -278,7 +278,7 @@ impl Application {
             Arc::new(self.catalog().clone()),
             identity,
         );
-        Ok(sink.await?.with_keying(self.topology.keying))
+        Ok(sink.await?.with_keying(self.topology.keying).revealing(self.topology.reveal))
     }
 }
 

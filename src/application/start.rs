@@ -16,6 +16,7 @@ use crate::runtime::{self, BatchLimits, Stages};
 use crate::sink::{Claim, SinkError, SqlSink};
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
+use crate::telemetry::logs;
 use crate::telemetry::metrics::{Component, Metrics};
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
@@ -51,6 +52,7 @@ pub(super) async fn run(
         token,
         Arc::clone(&metrics),
         Arc::clone(&health),
+        logs::switch(),
         served.clone(),
     )
     .await
@@ -83,6 +85,7 @@ pub(super) async fn run(
             linger: topology.batch.linger,
         },
         max_ratio: topology.dead_letter.max_ratio,
+        reveal: topology.reveal,
         metrics,
         health,
     });

@@ -21,7 +21,11 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let application = super::load(&arguments.topology)?;
-    logs::start(log_format(application.topology()), std::env::var("RUST_LOG").ok().as_deref());
+    logs::start(
+        log_format(application.topology()),
+        std::env::var("RUST_LOG").ok().as_deref(),
+        application.topology().reveal,
+    );
     for warning in application.warnings() {
         tracing::warn!("{warning}");
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, Group};
 use crate::dead_letter::DeadLetterQueue;
-use crate::model::{Record, TopicPartition};
+use crate::model::{Record, Reveal, TopicPartition};
 use crate::sink::{ConnectionCount, Sink};
 use crate::source::Decoder;
 use crate::telemetry::health::{Check, Health};
@@ -30,6 +30,7 @@ mod replay;
 mod resend;
 mod settle;
 mod task;
+mod trail;
 
 pub use intake::BatchLimits;
 pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
@@ -61,6 +62,8 @@ pub struct Stages {
     pub batch: BatchLimits,
     /// Share of alike refusals that opens the circuit, 0 to 1.
     pub max_ratio: f64,
+    /// What the troubleshooting log may show.
+    pub reveal: Reveal,
     /// Counted here.
     pub metrics: Arc<Metrics>,
     /// Told here.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::circuit::{Circuit, Tried, tried};
 use super::prepare::Batch;
 use super::task::Shared;
-use super::{Stages, broker_cause};
+use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
 use crate::dead_letter::DeadLetter;
 use crate::error::{ErrorClass, Refusal, Stage};
@@ -23,6 +23,7 @@ use crate::retry::Backoff;
 use crate::sink::{Outcome, Owner, SinkError, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
+use crate::telemetry::troubleshooting;
 
 /// Between two commits that a rebalance refused: one takes from tens of milliseconds to seconds.
 const REBALANCE_FIRST: Duration = Duration::from_millis(20);
@@ -71,6 +72,7 @@ impl Settler {
             let seconds = started.elapsed().as_secs_f64();
             match written {
                 Ok(results) => {
+                    trail::written(batch, &results);
                     let (outcomes, refused, results) = settle(batch, results);
                     if self.let_through(results) {
                         self.database_up();
@@ -86,6 +88,7 @@ impl Settler {
                 }
                 Err(error) => {
                     self.shared.stages.metrics.write_failed(seconds);
+                    troubleshooting::waits(&self.shared.partition, &error);
                     self.database_down(&error);
                     if matches!(error, SinkError::Fenced) {
                         self.confirm_assignment(batch).await.ok()?;
@@ -156,6 +159,7 @@ impl Settler {
         let mut backoff = Backoff::default();
         while let Err(error) = dead_letters.publish(&letters).await {
             metrics.dead_letter_write_failed();
+            troubleshooting::waits(&self.shared.partition, &error);
             metrics.retried(Component::DeadLetterTopic, broker_cause(&error));
             if health.down(Check::DeadLetterTopic, &self.shared.scope, &error.to_string()) {
                 tracing::error!(partition = %self.shared.partition, %error, "dead letters cannot be written; the partition waits");
@@ -163,6 +167,7 @@ impl Settler {
             tokio::time::sleep(backoff.next_delay()).await;
         }
         health.up(Check::DeadLetterTopic, &self.shared.scope);
+        trail::published(&letters);
         for letter in &letters {
             let Refusal { stage, cause, place, .. } = &letter.refusal;
             let resource_type = place.resource_type.as_deref().map_or("other", resource_type_label);
@@ -211,12 +216,14 @@ impl Settler {
                 Ok(()) => {
                     shared.committed.store(next.0, Ordering::Release);
                     metrics.committed(&shared.partition, next);
+                    troubleshooting::committed(&shared.partition, next);
                     health.up(Check::Broker, &shared.scope);
                     return Ok(());
                 }
                 Err(error) => error,
             };
             metrics.retried(Component::Broker, broker_cause(&error));
+            troubleshooting::waits(&shared.partition, &error);
             match error {
                 BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
                     tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");

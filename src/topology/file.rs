@@ -269,6 +269,10 @@ pub(super) struct LogFile {
     /// How lines look. Default `auto`.
     #[serde(default)]
     pub format: LogFormat,
+    /// Let the troubleshooting log, at TRACE, show the values that are written, with keys and
+    /// resource ids: patient data then stands in the log. Default false: kinds and lengths alone.
+    #[serde(default)]
+    pub reveal_bind_values: bool,
 }
 
 /// How log lines look.

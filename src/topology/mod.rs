@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::DocumentLimits;
+use crate::model::{DocumentLimits, Reveal};
 use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
 
@@ -62,6 +62,8 @@ pub struct Topology {
     pub http: HttpSettings,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What the troubleshooting log may show.
+    pub reveal: Reveal,
     /// The whole configuration with its defaults, secrets shown as `***`: to be printed.
     pub effective: serde_json::Value,
     /// SHA-256, as 64 hexadecimal digits, of `effective` and the rules: tells which configuration

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{
-    DeadLetterFile, FormatFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile,
+    DeadLetterFile, FormatFile, HttpFile, LogFile, SinkFile, Size, SourceFile, TopologyFile,
     VersionFromFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
@@ -22,7 +22,7 @@ use super::{
     BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology,
     database_url, kafka,
 };
-use crate::model::DocumentLimits;
+use crate::model::{DocumentLimits, Reveal};
 use crate::problem::{Problem, pointer};
 use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
@@ -114,6 +114,7 @@ pub(super) fn resolve(
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
+    let reveal = reveal(&written.log, &mut found);
     warn_of_the_database(&written, typed, &mut found);
 
     let Findings { problems, warnings, .. } = found;
@@ -154,6 +155,7 @@ pub(super) fn resolve(
         },
         http,
         log_format: written.log.format,
+        reveal,
         effective,
         config_hash,
     };
@@ -342,6 +344,19 @@ fn http(
         );
     }
     Some(HttpSettings { listen, token: written.token.clone() })
+}
+
+fn reveal(written: &LogFile, found: &mut Findings<'_>) -> Reveal {
+    if !written.reveal_bind_values {
+        return Reveal::Nothing;
+    }
+    found.warning(
+        "/log/reveal_bind_values",
+        "PATIENT DATA MAY STAND IN THE LOG: the troubleshooting log shows values, keys and resource \
+         ids at TRACE, and libraries may say anything at DEBUG and TRACE; remove this once you have \
+         found what you look for, and erase the log",
+    );
+    Reveal::Values
 }
 
 fn warn_of_the_database(
