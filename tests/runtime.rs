@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rowcast::broker::{BrokerError, Consumer, ConsumerEvent, Group, OutgoingRecord, Producer};
+use rowcast::broker::{
+    BrokerError, Consumer, ConsumerEvent, Group, Joined, OutgoingRecord, Producer,
+};
 use rowcast::dead_letter::{DeadLetterQueue, Letterhead};
 use rowcast::model::{Offset, Record, RowChange, TopicPartition};
 use rowcast::runtime::{BatchLimits, Stages, run};
@@ -182,6 +184,7 @@ async fn diary(troubles: Troubles) -> Vec<String> {
         }),
         dead_letters: Arc::new(DeadLetterQueue::new(head, Arc::new(letters))),
         batch: BatchLimits { rows: 10, bytes: 1 << 20, linger: Duration::from_millis(20) },
+        retry: None,
         max_ratio: 0.5,
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(Health::new()),
@@ -193,7 +196,8 @@ async fn diary(troubles: Troubles) -> Vec<String> {
         Rebalancing { refusals: troubles.commits_refused.into(), diary: Arc::clone(&diary) };
     let stop = CancellationToken::new();
     let idle = Some(Duration::from_millis(100));
-    let running = run(stages, Box::new(Scripted(receiver)), Arc::new(group), idle, stop);
+    let member: Joined = (Box::new(Scripted(receiver)), Arc::new(group));
+    let running = run(stages, member, None, idle, stop);
     tokio::time::timeout(Duration::from_mins(1), running).await.unwrap().unwrap();
     let diary = diary.lock().unwrap();
     diary.clone()

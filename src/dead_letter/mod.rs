@@ -14,9 +14,11 @@ use crate::model::Record;
 pub mod browse;
 pub mod headers;
 mod original;
+mod retry;
 
 pub use headers::{LetterSummary, Pointer, read};
 pub use original::{OpenedLetter, original};
+pub use retry::{DUE, Retry, RetryPolicy, RetryQueue, due};
 
 /// A record that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

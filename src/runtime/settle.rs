@@ -1,10 +1,9 @@
 //! Prepared batches become settled records and committed offsets.
 //!
-//! In: the batches of one partition, in order. Out: rows, then dead letters, then the committed
-//! offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
+//! In: the batches of one partition, in order. Out: rows, then what was refused (letters that wait
+//! to be tried again, dead letters), then the committed offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
 //! revoked partition ends it at any await.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,12 +12,13 @@ use tokio::sync::mpsc;
 
 use super::circuit::{Circuit, Tried, tried};
 use super::prepare::Batch;
+use super::publish::Publishing;
 use super::task::Shared;
 use super::{Stages, broker_cause};
 use crate::broker::BrokerError;
 use crate::dead_letter::DeadLetter;
-use crate::error::{ErrorClass, Refusal, Stage};
-use crate::model::{Offset, Record, resource_type_label};
+use crate::error::{Cause, ErrorClass, Refusal, Stage};
+use crate::model::{Offset, Record, RowOperation};
 use crate::retry::Backoff;
 use crate::sink::{Outcome, Owner, SinkError, write};
 use crate::telemetry::health::Check;
@@ -29,6 +29,9 @@ const REBALANCE_FIRST: Duration = Duration::from_millis(20);
 /// See [`REBALANCE_FIRST`].
 const REBALANCE_MOST: Duration = Duration::from_millis(500);
 
+/// How often a record was tried that comes from the ingest topic.
+const FIRST: u32 = 1;
+
 /// The second half of a task: prepared batches to committed offsets.
 pub(super) struct Settler {
     shared: Arc<Shared>,
@@ -38,16 +41,16 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// The order here is the guarantee: rows first, dead letters next, offset last.
+    /// The order here is the guarantee: rows first, letters next, offset last.
     pub(super) async fn run(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
         let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
         while let Some(batch) = batches.recv().await {
             let started = Instant::now();
-            let Some((outcomes, refused)) = settler.write_rows(&batch).await else { return };
-            settler.publish_dead_letters(&batch, &refused).await;
-            settler.count(&batch, &outcomes);
+            let Some(mut settled) = settler.write_rows(&batch).await else { return };
+            settler.publish_refusals(&batch, &mut settled).await;
+            settler.count(&batch, &settled.outcomes);
             if settler.commit(batch.next).await.is_err() {
                 return;
             }
@@ -58,10 +61,7 @@ impl Settler {
     /// Writes until it is written: retriable errors and an open circuit are waited out. `None` if
     /// the task is to stop while the circuit is open, or the partition is gone: the batch stays
     /// unsettled.
-    async fn write_rows(
-        &mut self,
-        batch: &Batch,
-    ) -> Option<(Vec<RecordOutcome>, Vec<(usize, Refusal)>)> {
+    async fn write_rows(&mut self, batch: &Batch) -> Option<Settled> {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
@@ -71,13 +71,16 @@ impl Settler {
             let seconds = started.elapsed().as_secs_f64();
             match written {
                 Ok(results) => {
-                    let (outcomes, refused, results) = settle(batch, results);
-                    if self.let_through(results) {
+                    let mut settled = settle(batch, results, |_, cause| {
+                        let retry = self.shared.stages.retry.as_ref();
+                        retry.is_some_and(|retry| retry.takes(cause, FIRST))
+                    });
+                    if self.let_through(std::mem::take(&mut settled.tried)) {
                         self.database_up();
                         let Stages { metrics, .. } = &*self.shared.stages;
                         metrics.stage(Stage::Sink, batch.records.len(), seconds);
                         metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
-                        return Some((outcomes, refused));
+                        return Some(settled);
                     }
                     tokio::select! {
                         () = self.shared.stopping.cancelled() => return None,
@@ -110,8 +113,11 @@ impl Settler {
 
     /// Whether the refusals of a batch may become dead letters.
     fn let_through(&mut self, results: Vec<Tried>) -> bool {
-        let Stages { health, metrics, .. } = &*self.shared.stages;
+        let Stages { health, metrics, retry, .. } = &*self.shared.stages;
         let Some(tripped) = self.circuit.trips(&results) else {
+            if let Some(retry) = retry {
+                retry.went_well(results.iter().filter(|result| result.is_none()).count());
+            }
             self.circuit.record(results);
             if health.up(Check::Circuit, &self.shared.scope) {
                 self.open = None;
@@ -141,50 +147,25 @@ impl Settler {
     }
 
     fn database_down(&mut self, error: &SinkError) {
-        database_down(&self.shared, error);
+        database_down(&self.shared.stages, &self.shared.scope, error);
         self.open = (error.class() == ErrorClass::Fatal)
             .then(|| self.shared.stages.metrics.open_circuit(Component::Database));
     }
 
-    /// Publishes until all replicas have the letters.
-    async fn publish_dead_letters(&self, batch: &Batch, refused: &[(usize, Refusal)]) {
-        if refused.is_empty() {
-            return;
+    /// Publishes what was refused: letters that wait first, since one that is too large for the retry
+    /// topic becomes a dead letter.
+    async fn publish_refusals(&self, batch: &Batch, settled: &mut Settled) {
+        let stages = &*self.shared.stages;
+        let publishing =
+            Publishing { stages, partition: &self.shared.partition, scope: &self.shared.scope };
+        let first_time = |place: usize| Some((batch.records.get(place)?.clone(), FIRST));
+        if let Some(retry) = &stages.retry {
+            let letters = letters(&settled.waiting, first_time);
+            settled.give_up(&publishing.retries(retry, letters).await);
         }
-        let Stages { dead_letters, metrics, health, .. } = &*self.shared.stages;
-        let letters = letters(&batch.records, refused);
-        let mut backoff = Backoff::default();
-        while let Err(error) = dead_letters.publish(&letters).await {
-            metrics.dead_letter_write_failed();
-            metrics.retried(Component::DeadLetterTopic, broker_cause(&error));
-            if health.down(Check::DeadLetterTopic, &self.shared.scope, &error.to_string()) {
-                tracing::error!(partition = %self.shared.partition, %error, "dead letters cannot be written; the partition waits");
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-        health.up(Check::DeadLetterTopic, &self.shared.scope);
-        for letter in &letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let resource_type = place.resource_type.as_deref().map_or("other", resource_type_label);
-            metrics.dead_letter(*stage, *cause, resource_type);
-        }
-        self.tell(&letters);
-    }
-
-    /// One line per batch and kind of refusal: a topic full of them must not fill the disk.
-    fn tell(&self, letters: &[DeadLetter]) {
-        let mut alike: BTreeMap<_, (usize, Offset)> = BTreeMap::new();
-        for letter in letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let kind = (*stage, *cause, place.table.as_deref(), place.column.as_deref());
-            alike.entry(kind).or_insert((0, letter.record.offset)).0 += 1;
-        }
-        for ((stage, cause, table, column), (letters, first_offset)) in alike {
-            tracing::warn!(
-                partition = %self.shared.partition, %stage, %cause, table, column, letters,
-                first_offset = first_offset.0, "dead letters"
-            );
-        }
+        let letters = letters(&settled.refused, first_time);
+        let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
+        publishing.dead_letters(&letters).await;
     }
 
     /// Rows and letters are safe: the records are settled.
@@ -258,7 +239,7 @@ async fn take_over(shared: &Shared) -> Owner {
                     }
                 }
             },
-            Err(error) => database_down(shared, &error),
+            Err(error) => database_down(&shared.stages, &shared.scope, &error),
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
@@ -296,49 +277,88 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
     Ok(())
 }
 
-fn database_down(shared: &Shared, error: &SinkError) {
-    let Stages { health, metrics, .. } = &*shared.stages;
+/// The database does not take the writes of this partition.
+pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError) {
+    let Stages { health, metrics, .. } = stages;
     let cause = match error.class() {
         ErrorClass::Fatal => "refused",
         ErrorClass::Retriable if matches!(error, SinkError::Fenced) => "fenced",
         ErrorClass::Retriable | ErrorClass::Poison => "unavailable",
     };
     metrics.retried(Component::Database, cause);
-    if health.down(Check::Database, &shared.scope, &error.to_string()) {
-        tracing::error!(partition = %shared.partition, %error, "the database does not take writes; waiting");
+    if health.down(Check::Database, partition, &error.to_string()) {
+        tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
 }
 
-/// One letter per refused record: the whole record with the first cause and the count.
-fn letters(records: &[Record], refused: &[(usize, Refusal)]) -> Vec<DeadLetter> {
+/// What became of the records of a batch.
+pub(super) struct Settled {
+    /// One per record.
+    pub(super) outcomes: Vec<RecordOutcome>,
+    /// Refused for good, by the record's place.
+    pub(super) refused: Vec<(usize, Refusal)>,
+    /// Refused, and to be tried again, by the record's place.
+    pub(super) waiting: Vec<(usize, Refusal)>,
+    /// How the changes ended, in their order, for the circuit: what is to be tried again has not.
+    pub(super) tried: Vec<Tried>,
+}
+
+impl Settled {
+    /// Records that were to be tried again cannot be: their places, in order.
+    pub(super) fn give_up(&mut self, places: &[usize]) {
+        if places.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let (given_up, waiting) =
+            waiting.into_iter().partition(|(place, _)| places.binary_search(place).is_ok());
+        self.waiting = waiting;
+        self.refused.extend::<Vec<_>>(given_up);
+        self.refused.sort_by_key(|(place, _)| *place);
+        for place in places {
+            if let Some(outcome) = self.outcomes.get_mut(*place) {
+                *outcome = RecordOutcome::DeadLettered;
+            }
+        }
+    }
+}
+
+/// One letter per refused record: the whole record with the first cause and the count, by the
+/// record's place. `of` gives the record and how often it was tried.
+pub(super) fn letters(
+    refused: &[(usize, Refusal)],
+    of: impl Fn(usize) -> Option<(Record, u32)>,
+) -> Vec<(usize, DeadLetter)> {
     let failed_at = now_millis();
     let of_one_record = refused.chunk_by(|(left, _), (right, _)| left == right);
     of_one_record
         .filter_map(|refusals| {
             let (place, first) = refusals.first()?;
-            Some(DeadLetter {
-                record: records.get(*place)?.clone(),
-                refusal: first.clone(),
-                changes_refused: refusals.len(),
-                attempts: 1,
-                failed_at,
-            })
+            let (record, attempts) = of(*place)?;
+            let refusal = first.clone();
+            let changes_refused = refusals.len();
+            Some((*place, DeadLetter { record, refusal, changes_refused, attempts, failed_at }))
         })
         .collect()
 }
 
-/// Joins the results of all stages into one outcome per record.
+/// Joins the results of all stages into one outcome per record. `may_heal` tells whether the record
+/// at a place may be tried again after a refusal for a cause. A record with several refusals is, if
+/// all of them may heal; a delete without version never: applied late, it might remove something
+/// newer.
 pub(super) fn settle(
     batch: &Batch,
     results: Vec<Result<Outcome, Refusal>>,
-) -> (Vec<RecordOutcome>, Vec<(usize, Refusal)>, Vec<Tried>) {
+    may_heal: impl Fn(usize, Cause) -> bool,
+) -> Settled {
     // a record without any change (an empty bundle) has nothing to write
     let mut outcomes = vec![RecordOutcome::Filtered; batch.records.len()];
+    let mut heals = vec![true; batch.records.len()];
     let mut refused = batch.refused.clone();
-    let mut attempts: Vec<Tried> =
-        refused.iter().map(|(_, refusal)| tried(Some(refusal))).collect();
-    for (&place, result) in batch.record_of.iter().zip(results) {
-        attempts.push(tried(result.as_ref().err()));
+    let mut attempts: Vec<(usize, Tried)> =
+        refused.iter().map(|(place, refusal)| (*place, tried(Some(refusal)))).collect();
+    for ((&place, change), result) in batch.record_of.iter().zip(&batch.changes).zip(results) {
+        attempts.push((place, tried(result.as_ref().err())));
         match result {
             Ok(outcome) => {
                 if let Some(record) = outcomes.get_mut(place) {
@@ -349,20 +369,37 @@ pub(super) fn settle(
                     });
                 }
             }
-            Err(refusal) => refused.push((place, refusal)),
+            Err(refusal) => {
+                if matches!(change.operation, RowOperation::Delete { version: None })
+                    && let Some(heals) = heals.get_mut(place)
+                {
+                    *heals = false;
+                }
+                refused.push((place, refusal));
+            }
         }
     }
     refused.sort_by_key(|(place, _)| *place);
-    for (place, _) in &refused {
-        if let Some(record) = outcomes.get_mut(*place) {
-            *record = RecordOutcome::DeadLettered;
+    for (place, refusal) in &refused {
+        if let Some(heals) = heals.get_mut(*place) {
+            *heals &= may_heal(*place, refusal.cause);
         }
     }
-    (outcomes, refused, attempts)
+    let heals = |place: usize| heals.get(place).copied().unwrap_or(false);
+    for (place, _) in &refused {
+        if let Some(outcome) = outcomes.get_mut(*place) {
+            *outcome =
+                if heals(*place) { RecordOutcome::Retried } else { RecordOutcome::DeadLettered };
+        }
+    }
+    attempts.retain(|(place, tried)| tried.is_none() || !heals(*place));
+    let tried = attempts.into_iter().map(|(_, tried)| tried).collect();
+    let (waiting, refused) = refused.into_iter().partition(|(place, _)| heals(*place));
+    Settled { outcomes, refused, waiting, tried }
 }
 
 /// Milliseconds since the epoch.
-fn now_millis() -> i64 {
+pub(super) fn now_millis() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
