@@ -22,6 +22,7 @@ mod panics;
 mod pipeline;
 mod proof;
 mod rebuild;
+mod retry;
 mod rules;
 mod runtime;
 mod schema;

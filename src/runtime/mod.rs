@@ -30,6 +30,7 @@ mod rebuild;
 mod replay;
 mod retry;
 mod settle;
+mod settled;
 mod task;
 
 pub use intake::BatchLimits;

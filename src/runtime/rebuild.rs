@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::prepare::{Batch, prepare};
-use super::settle::settle;
+use super::settled::settle;
 use crate::error::{Cause, ErrorClass, Refusal, Stage};
 use crate::model::{Offset, Record, RowChange, TopicPartition};
 use crate::retry::Backoff;

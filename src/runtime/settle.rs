@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::circuit::{Circuit, Tried, tried};
 use super::prepare::Batch;
 use super::publish::Publishing;
+use super::settled::{Settled, letters, now_millis, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause};
 use crate::broker::BrokerError;
@@ -289,119 +290,6 @@ pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError)
     if health.down(Check::Database, partition, &error.to_string()) {
         tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
-}
-
-/// What became of the records of a batch.
-pub(super) struct Settled {
-    /// One per record.
-    pub(super) outcomes: Vec<RecordOutcome>,
-    /// Refused for good, by the record's place.
-    pub(super) refused: Vec<(usize, Refusal)>,
-    /// Refused, and to be tried again, by the record's place.
-    pub(super) waiting: Vec<(usize, Refusal)>,
-    /// How the changes ended, in their order, for the circuit: what is to be tried again has not.
-    pub(super) tried: Vec<Tried>,
-}
-
-impl Settled {
-    /// Records that were to be tried again cannot be: their places, in order.
-    pub(super) fn give_up(&mut self, places: &[usize]) {
-        if places.is_empty() {
-            return;
-        }
-        let waiting = std::mem::take(&mut self.waiting);
-        let (given_up, waiting) =
-            waiting.into_iter().partition(|(place, _)| places.binary_search(place).is_ok());
-        self.waiting = waiting;
-        self.refused.extend::<Vec<_>>(given_up);
-        self.refused.sort_by_key(|(place, _)| *place);
-        for place in places {
-            if let Some(outcome) = self.outcomes.get_mut(*place) {
-                *outcome = RecordOutcome::DeadLettered;
-            }
-        }
-    }
-}
-
-/// One letter per refused record: the whole record with the first cause and the count, by the
-/// record's place. `of` gives the record and how often it was tried.
-pub(super) fn letters(
-    refused: &[(usize, Refusal)],
-    of: impl Fn(usize) -> Option<(Record, u32)>,
-) -> Vec<(usize, DeadLetter)> {
-    let failed_at = now_millis();
-    let of_one_record = refused.chunk_by(|(left, _), (right, _)| left == right);
-    of_one_record
-        .filter_map(|refusals| {
-            let (place, first) = refusals.first()?;
-            let (record, attempts) = of(*place)?;
-            let refusal = first.clone();
-            let changes_refused = refusals.len();
-            Some((*place, DeadLetter { record, refusal, changes_refused, attempts, failed_at }))
-        })
-        .collect()
-}
-
-/// Joins the results of all stages into one outcome per record. `may_heal` tells whether the record
-/// at a place may be tried again after a refusal for a cause. A record with several refusals is, if
-/// all of them may heal; a delete without version never: applied late, it might remove something
-/// newer.
-pub(super) fn settle(
-    batch: &Batch,
-    results: Vec<Result<Outcome, Refusal>>,
-    may_heal: impl Fn(usize, Cause) -> bool,
-) -> Settled {
-    // a record without any change (an empty bundle) has nothing to write
-    let mut outcomes = vec![RecordOutcome::Filtered; batch.records.len()];
-    let mut heals = vec![true; batch.records.len()];
-    let mut refused = batch.refused.clone();
-    let mut attempts: Vec<(usize, Tried)> =
-        refused.iter().map(|(place, refusal)| (*place, tried(Some(refusal)))).collect();
-    for ((&place, change), result) in batch.record_of.iter().zip(&batch.changes).zip(results) {
-        attempts.push((place, tried(result.as_ref().err())));
-        match result {
-            Ok(outcome) => {
-                if let Some(record) = outcomes.get_mut(place) {
-                    *record = (*record).max(match outcome {
-                        Outcome::Filtered => RecordOutcome::Filtered,
-                        Outcome::Stale => RecordOutcome::Stale,
-                        Outcome::Written => RecordOutcome::Written,
-                    });
-                }
-            }
-            Err(refusal) => {
-                if matches!(change.operation, RowOperation::Delete { version: None })
-                    && let Some(heals) = heals.get_mut(place)
-                {
-                    *heals = false;
-                }
-                refused.push((place, refusal));
-            }
-        }
-    }
-    refused.sort_by_key(|(place, _)| *place);
-    for (place, refusal) in &refused {
-        if let Some(heals) = heals.get_mut(*place) {
-            *heals &= may_heal(*place, refusal.cause);
-        }
-    }
-    let heals = |place: usize| heals.get(place).copied().unwrap_or(false);
-    for (place, _) in &refused {
-        if let Some(outcome) = outcomes.get_mut(*place) {
-            *outcome =
-                if heals(*place) { RecordOutcome::Retried } else { RecordOutcome::DeadLettered };
-        }
-    }
-    attempts.retain(|(place, tried)| tried.is_none() || !heals(*place));
-    let tried = attempts.into_iter().map(|(_, tried)| tried).collect();
-    let (waiting, refused) = refused.into_iter().partition(|(place, _)| heals(*place));
-    Settled { outcomes, refused, waiting, tried }
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn now_millis() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss)] // latencies are far below 2^52 ms
