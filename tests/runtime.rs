@@ -23,6 +23,8 @@ use rowcast::transform::RuleSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod retrying;
+
 /// Gives what is sent to it.
 struct Scripted(mpsc::Receiver<ConsumerEvent>);
 
@@ -175,6 +177,40 @@ struct Troubles {
     retry_outages: usize,
 }
 
+/// Stages that keep a diary.
+fn stages(troubles: &Troubles, retry: Option<RetryPolicy>, diary: &Diary) -> Arc<Stages> {
+    let head =
+        Letterhead { topic: "letters".into(), topology: "t".into(), config_hash: "c".into() };
+    let letters = |letter, outages: usize| {
+        Arc::new(Letters { letter, outages: outages.into(), diary: Arc::clone(diary) })
+    };
+    let retry = retry.map(|policy| {
+        let head = Letterhead { topic: "retries".into(), ..head.clone() };
+        let queue = RetryQueue::new(head, letters("retry", troubles.retry_outages));
+        Arc::new(RetryStage::new(queue, policy, 1, 0.5))
+    });
+    Arc::new(Stages {
+        decoder: Decoder::default(),
+        transformer: Arc::new(RuleSet::load(&[]).unwrap()),
+        sink: Arc::new(Diarist {
+            outages: troubles.sink_outages.into(),
+            fences: troubles.fences.into(),
+            taken: AtomicUsize::new(0),
+            orphans: troubles.orphans,
+            diary: Arc::clone(diary),
+        }),
+        dead_letters: Arc::new(DeadLetterQueue::new(
+            head,
+            letters("letter", troubles.letter_outages),
+        )),
+        retry,
+        batch: BatchLimits { rows: 10, bytes: 1 << 20, linger: Duration::from_millis(20) },
+        max_ratio: 0.5,
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(Health::new()),
+    })
+}
+
 /// One good and one broken record through the runtime; what was done, in order.
 async fn diary(troubles: Troubles) -> Vec<String> {
     let diary = Diary::default();
@@ -188,40 +224,11 @@ async fn diary(troubles: Troubles) -> Vec<String> {
         value: Some(Bytes::from_static(value.as_bytes())),
         headers: Vec::new(),
     };
-    let head =
-        Letterhead { topic: "letters".into(), topology: "t".into(), config_hash: "c".into() };
-    let letters = |letter, outages: usize| {
-        Arc::new(Letters { letter, outages: outages.into(), diary: Arc::clone(&diary) })
-    };
     let second = Duration::from_secs(1);
     let schedule = Schedule { strategy: Strategy::Constant, delay: second, maximum_delay: second };
     let causes = vec![Cause::ConstraintForeignKey];
-    let retry = troubles.orphans.then(|| {
-        let head = Letterhead { topic: "retries".into(), ..head.clone() };
-        let queue = RetryQueue::new(head, letters("retry", troubles.retry_outages));
-        let policy = RetryPolicy { maximum_attempts: 1, schedule, causes };
-        Arc::new(RetryStage::new(queue, policy, 1, 0.5))
-    });
-    let stages = Arc::new(Stages {
-        decoder: Decoder::default(),
-        transformer: Arc::new(RuleSet::load(&[]).unwrap()),
-        sink: Arc::new(Diarist {
-            outages: troubles.sink_outages.into(),
-            fences: troubles.fences.into(),
-            taken: AtomicUsize::new(0),
-            orphans: troubles.orphans,
-            diary: Arc::clone(&diary),
-        }),
-        dead_letters: Arc::new(DeadLetterQueue::new(
-            head,
-            letters("letter", troubles.letter_outages),
-        )),
-        batch: BatchLimits { rows: 10, bytes: 1 << 20, linger: Duration::from_millis(20) },
-        retry,
-        max_ratio: 0.5,
-        metrics: Arc::new(Metrics::new()),
-        health: Arc::new(Health::new()),
-    });
+    let policy = RetryPolicy { maximum_attempts: 1, schedule, causes };
+    let stages = stages(&troubles, troubles.orphans.then_some(policy), &diary);
     events.send(ConsumerEvent::Assigned(vec![partition.clone()])).await.unwrap();
     let good = r#"{"resourceType":"Patient","id":"1","meta":{"versionId":"1"}}"#;
     events.send(ConsumerEvent::Records(vec![record(0, good), record(1, "{")])).await.unwrap();

@@ -6,22 +6,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::circuit::{Circuit, Tried, tried};
+use super::circuit::{Circuit, Tried};
 use super::prepare::Batch;
 use super::publish::Publishing;
 use super::settled::{Settled, letters, now_millis, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause};
 use crate::broker::BrokerError;
-use crate::dead_letter::DeadLetter;
-use crate::error::{Cause, ErrorClass, Refusal, Stage};
-use crate::model::{Offset, Record, RowOperation};
+use crate::error::{ErrorClass, Stage};
+use crate::model::Offset;
 use crate::retry::Backoff;
-use crate::sink::{Outcome, Owner, SinkError, write};
+use crate::sink::{Owner, SinkError, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
 

@@ -44,6 +44,8 @@ pub(super) struct Window {
     /// The latest copy of each letter.
     copies: HashMap<String, Offset>,
     bytes: usize,
+    /// The first offset that was read.
+    begin: Option<Offset>,
     /// The offset after the last that was read.
     read: Option<Offset>,
 }
@@ -58,12 +60,14 @@ impl Window {
             waits_until: HashMap::new(),
             copies: HashMap::new(),
             bytes: 0,
+            begin: None,
             read: None,
         }
     }
 
     /// A record that is no letter was read: there is nothing to wait for.
     pub(super) fn pass(&mut self, offset: Offset) {
+        self.begin.get_or_insert(offset);
         self.read = Some(offset.next());
     }
 
@@ -141,9 +145,10 @@ impl Window {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// The offset below which everything is settled; `None` if nothing was read.
+    /// The offset below which everything is settled; `None` if nothing is.
     pub(super) fn settled(&self) -> Option<Offset> {
-        self.letters.keys().next().copied().or(self.read)
+        let settled = self.letters.keys().next().copied().or(self.read);
+        settled.filter(|_| settled > self.begin)
     }
 
     /// The offset after the last that was read.
@@ -210,9 +215,9 @@ mod tests {
         (5..8).for_each(|offset| window.push(waiting(offset, &offset.to_string(), 1, 0)));
         window.pass(Offset(8));
         assert_eq!(taken(&mut window, 0), [5, 6, 7]);
-        assert_eq!(window.settled(), Some(Offset(5)), "in hand is not settled");
+        assert_eq!(window.settled(), None, "in hand is not settled");
         window.settle(Offset(6));
-        assert_eq!(window.settled(), Some(Offset(5)));
+        assert_eq!(window.settled(), None);
         window.settle(Offset(5));
         assert_eq!(window.settled(), Some(Offset(7)));
         window.settle(Offset(7));
