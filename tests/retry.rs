@@ -82,7 +82,7 @@ fn a_child_that_comes_before_its_parent_is_written_once_the_parent_is_there() {
         pipeline.produce(&[observation("o", 1, "p")]);
         let mut run = pipeline.start(&["run"]);
         wait_for_more("retries", || tried(pipeline, "retried"), 2.0);
-        assert_eq!(settled(pipeline, "retried"), 1.0);
+        assert_eq!(vec![settled(pipeline, "retried")], [1.0], "it is retried from there, not here");
         assert_eq!(observations(pipeline), [""; 0]);
         pipeline.produce(&[some_patient("p")]);
         wait_for_more("the row", || tried(pipeline, "written"), 0.0);

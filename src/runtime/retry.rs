@@ -89,16 +89,12 @@ impl RetryStage {
     /// Remembers how changes ended; of those that trip the circuit only what went well.
     fn ended(&self, results: Vec<Tried>) -> Result<(), Tripped> {
         let mut circuit = self.circuit();
-        match circuit.trips(&results) {
-            Some(tripped) => {
-                circuit.record(results.into_iter().filter(Option::is_none));
-                Err(tripped)
-            }
-            None => {
-                circuit.record(results);
-                Ok(())
-            }
+        if let Some(tripped) = circuit.trips(&results) {
+            circuit.record(results.into_iter().filter(Option::is_none));
+            return Err(tripped);
         }
+        circuit.record(results);
+        Ok(())
     }
 }
 
@@ -223,13 +219,13 @@ impl Routing {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                event = consumer.next() => match event {
-                    Some(event) => self.on(event),
-                    None => {
+                event = consumer.next() => {
+                    let Some(event) = event else {
                         ended.cancel();
                         break;
-                    }
-                },
+                    };
+                    self.on(event);
+                }
             }
         }
         finish(self.tasks.drain().map(|(_, task)| task).collect()).await;
@@ -257,7 +253,7 @@ impl Routing {
                     self.tasks.insert(partition, task);
                 }
             }
-            ConsumerEvent::Records(records) => self.route(records),
+            ConsumerEvent::Records(records) => self.route(&records),
             ConsumerEvent::Revoked { partitions, released } => {
                 let ending = self.take(&partitions);
                 tokio::spawn(async move {
@@ -285,7 +281,7 @@ impl Routing {
         }
     }
 
-    fn route(&self, records: Vec<Record>) {
+    fn route(&self, records: &[Record]) {
         for of_one in records.chunk_by(|left, right| left.source == right.source) {
             let Some(first) = of_one.first() else { continue };
             // records of a partition that has just left are delivered again to its next owner
