@@ -99,10 +99,10 @@ fn a_child_that_comes_before_its_parent_is_written_once_the_parent_is_there() {
 
 #[test]
 fn a_child_whose_parent_never_comes_is_one_letter_after_the_last_attempt() {
-    let more = "retry: { maximum_attempts: 3, delay: 100ms, maximum_delay: 200ms }";
+    let more = "retry: { maximum_attempts: 3, delay: 500ms, maximum_delay: 1s }";
     on_each(more, |pipeline| {
         pipeline.produce(&[observation("o", 1, "p"), some_patient("other")]);
-        // idle only once nothing waits
+        // which takes longer than it must be idle: nothing is idle while a record waits
         pipeline.run_until_idle();
         let letters = pipeline.letters();
         assert_eq!(of_letters(&letters, "cause"), ["constraint_foreign_key"]);
@@ -115,7 +115,7 @@ fn a_child_whose_parent_never_comes_is_one_letter_after_the_last_attempt() {
             chrono::DateTime::parse_from_rfc3339(text).expect("an instant")
         };
         let waited = (at("last_failed_at") - at("first_failed_at")).num_milliseconds();
-        assert!(waited >= 500, "100, 200 and 200 ms, not {waited}");
+        assert!(waited >= 2500, "half a second, one and one, not {waited} ms");
         assert_eq!(pipeline.patients(), ["other"]);
         // a replay finds it as it was
         pipeline.produce(&[some_patient("p")]);
@@ -178,6 +178,27 @@ fn what_was_overtaken_while_it_waited_is_stale() {
         run.terminate();
         assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
         assert_eq!(observations(pipeline), ["changed 2 here"]);
+        assert_eq!(pipeline.letters().len(), 0);
+    });
+}
+
+#[test]
+fn a_parent_that_is_deleted_before_its_child_goes_once_the_child_is_gone() {
+    on_each(OFTEN, |pipeline| {
+        pipeline.produce(&[some_patient("p")]);
+        let mut run = pipeline.start(&["run"]);
+        wait_for_more("the parent", || settled(pipeline, "written"), 0.5);
+        pipeline.produce(&[observation("o", 1, "p")]);
+        wait_for_more("the child", || settled(pipeline, "written"), 1.5);
+        pipeline.produce(&[deleted("p", 2)]);
+        wait_for_more("the delete to wait", || tried(pipeline, "retried"), 1.5);
+        assert_eq!(pipeline.patients(), ["p"]);
+        pipeline.produce(&[deleted("x", 2).replace("Patient/x", "Observation/o")]);
+        wait_for_more("the delete", || tried(pipeline, "written"), 0.5);
+        run.terminate();
+        assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+        assert_eq!(pipeline.patients(), [""; 0]);
+        assert_eq!(observations(pipeline), [""; 0]);
         assert_eq!(pipeline.letters().len(), 0);
     });
 }
