@@ -27,6 +27,7 @@ mod proof;
 mod rebuild;
 mod refusals;
 mod replay;
+mod retry;
 mod rules;
 mod runtime;
 mod schema;

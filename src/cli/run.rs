@@ -13,8 +13,8 @@ use crate::topology::{LogFormat, Topology};
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
-    /// Exit 0 once committed offsets have reached every log end and nothing arrived for this
-    /// long.
+    /// Exit 0 once committed offsets have reached every log end, nothing waits for a retry, and
+    /// nothing arrived for this long.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     until_idle: Option<Duration>,
 }

@@ -1,26 +1,26 @@
 //! Prepared batches become settled records and committed offsets.
 //!
-//! In: the batches of one partition, in order. Out: rows, then dead letters, then the committed
-//! offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
+//! In: the batches of one partition, in order. Out: rows, then what was refused (letters that wait
+//! to be tried again, dead letters), then the committed offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
 //! revoked partition ends it at any await.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::circuit::{Circuit, Tried, tried};
+use super::circuit::{Circuit, Tried};
 use super::prepare::Batch;
+use super::publish::Publishing;
+use super::settled::{Settled, letters, now_millis, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
-use crate::dead_letter::DeadLetter;
-use crate::error::{ErrorClass, Refusal, Stage};
-use crate::model::{Offset, Record, resource_type_label};
+use crate::error::{ErrorClass, Stage};
+use crate::model::Offset;
 use crate::retry::Backoff;
-use crate::sink::{Outcome, Owner, SinkError, write};
+use crate::sink::{Owner, SinkError, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
 use crate::telemetry::troubleshooting;
@@ -29,6 +29,9 @@ use crate::telemetry::troubleshooting;
 const REBALANCE_FIRST: Duration = Duration::from_millis(20);
 /// See [`REBALANCE_FIRST`].
 const REBALANCE_MOST: Duration = Duration::from_millis(500);
+
+/// How often a record was tried that comes from the ingest topic.
+const FIRST: u32 = 1;
 
 /// The second half of a task: prepared batches to committed offsets.
 pub(super) struct Settler {
@@ -39,16 +42,16 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// The order here is the guarantee: rows first, dead letters next, offset last.
+    /// The order here is the guarantee: rows first, letters next, offset last.
     pub(super) async fn run(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
         let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
         while let Some(batch) = batches.recv().await {
             let started = Instant::now();
-            let Some((outcomes, refused)) = settler.write_rows(&batch).await else { return };
-            settler.publish_dead_letters(&batch, &refused).await;
-            settler.count(&batch, &outcomes);
+            let Some(mut settled) = settler.write_rows(&batch).await else { return };
+            settler.publish_refusals(&batch, &mut settled).await;
+            settler.count(&batch, &settled.outcomes);
             if settler.commit(batch.next).await.is_err() {
                 return;
             }
@@ -59,10 +62,7 @@ impl Settler {
     /// Writes until it is written: retriable errors and an open circuit are waited out. `None` if
     /// the task is to stop while the circuit is open, or the partition is gone: the batch stays
     /// unsettled.
-    async fn write_rows(
-        &mut self,
-        batch: &Batch,
-    ) -> Option<(Vec<RecordOutcome>, Vec<(usize, Refusal)>)> {
+    async fn write_rows(&mut self, batch: &Batch) -> Option<Settled> {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
@@ -73,13 +73,16 @@ impl Settler {
             match written {
                 Ok(results) => {
                     trail::written(batch, &results);
-                    let (outcomes, refused, results) = settle(batch, results);
-                    if self.let_through(results) {
+                    let mut settled = settle(batch, results, |_, cause| {
+                        let retry = self.shared.stages.retry.as_ref();
+                        retry.is_some_and(|retry| retry.takes(cause, FIRST))
+                    });
+                    if self.let_through(std::mem::take(&mut settled.tried)) {
                         self.database_up();
                         let Stages { metrics, .. } = &*self.shared.stages;
                         metrics.stage(Stage::Sink, batch.records.len(), seconds);
                         metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
-                        return Some((outcomes, refused));
+                        return Some(settled);
                     }
                     tokio::select! {
                         () = self.shared.stopping.cancelled() => return None,
@@ -113,8 +116,11 @@ impl Settler {
 
     /// Whether the refusals of a batch may become dead letters.
     fn let_through(&mut self, results: Vec<Tried>) -> bool {
-        let Stages { health, metrics, .. } = &*self.shared.stages;
+        let Stages { health, metrics, retry, .. } = &*self.shared.stages;
         let Some(tripped) = self.circuit.trips(&results) else {
+            if let Some(retry) = retry {
+                retry.went_well(results.iter().filter(|result| result.is_none()).count());
+            }
             self.circuit.record(results);
             if health.up(Check::Circuit, &self.shared.scope) {
                 self.open = None;
@@ -144,52 +150,25 @@ impl Settler {
     }
 
     fn database_down(&mut self, error: &SinkError) {
-        database_down(&self.shared, error);
+        database_down(&self.shared.stages, &self.shared.scope, error);
         self.open = (error.class() == ErrorClass::Fatal)
             .then(|| self.shared.stages.metrics.open_circuit(Component::Database));
     }
 
-    /// Publishes until all replicas have the letters.
-    async fn publish_dead_letters(&self, batch: &Batch, refused: &[(usize, Refusal)]) {
-        if refused.is_empty() {
-            return;
+    /// Publishes what was refused: letters that wait first, since one that is too large for the retry
+    /// topic becomes a dead letter.
+    async fn publish_refusals(&self, batch: &Batch, settled: &mut Settled) {
+        let stages = &*self.shared.stages;
+        let publishing =
+            Publishing { stages, partition: &self.shared.partition, scope: &self.shared.scope };
+        let first_time = |place: usize| Some((batch.records.get(place)?.clone(), FIRST));
+        if let Some(retry) = &stages.retry {
+            let letters = letters(&settled.waiting, first_time);
+            settled.give_up(&publishing.retries(retry, letters).await);
         }
-        let Stages { dead_letters, metrics, health, .. } = &*self.shared.stages;
-        let letters = letters(&batch.records, refused);
-        let mut backoff = Backoff::default();
-        while let Err(error) = dead_letters.publish(&letters).await {
-            metrics.dead_letter_write_failed();
-            troubleshooting::waits(&self.shared.partition, &error);
-            metrics.retried(Component::DeadLetterTopic, broker_cause(&error));
-            if health.down(Check::DeadLetterTopic, &self.shared.scope, &error.to_string()) {
-                tracing::error!(partition = %self.shared.partition, %error, "dead letters cannot be written; the partition waits");
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-        health.up(Check::DeadLetterTopic, &self.shared.scope);
-        trail::published(&letters);
-        for letter in &letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let resource_type = place.resource_type.as_deref().map_or("other", resource_type_label);
-            metrics.dead_letter(*stage, *cause, resource_type);
-        }
-        self.tell(&letters);
-    }
-
-    /// One line per batch and kind of refusal: a topic full of them must not fill the disk.
-    fn tell(&self, letters: &[DeadLetter]) {
-        let mut alike: BTreeMap<_, (usize, Offset)> = BTreeMap::new();
-        for letter in letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let kind = (*stage, *cause, place.table.as_deref(), place.column.as_deref());
-            alike.entry(kind).or_insert((0, letter.record.offset)).0 += 1;
-        }
-        for ((stage, cause, table, column), (letters, first_offset)) in alike {
-            tracing::warn!(
-                partition = %self.shared.partition, %stage, %cause, table, column, letters,
-                first_offset = first_offset.0, "dead letters"
-            );
-        }
+        let letters = letters(&settled.refused, first_time);
+        let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
+        publishing.dead_letters(&letters).await;
     }
 
     /// Rows and letters are safe: the records are settled.
@@ -265,7 +244,7 @@ async fn take_over(shared: &Shared) -> Owner {
                     }
                 }
             },
-            Err(error) => database_down(shared, &error),
+            Err(error) => database_down(&shared.stages, &shared.scope, &error),
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
@@ -303,75 +282,18 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
     Ok(())
 }
 
-fn database_down(shared: &Shared, error: &SinkError) {
-    let Stages { health, metrics, .. } = &*shared.stages;
+/// The database does not take the writes of this partition.
+pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError) {
+    let Stages { health, metrics, .. } = stages;
     let cause = match error.class() {
         ErrorClass::Fatal => "refused",
         ErrorClass::Retriable if matches!(error, SinkError::Fenced) => "fenced",
         ErrorClass::Retriable | ErrorClass::Poison => "unavailable",
     };
     metrics.retried(Component::Database, cause);
-    if health.down(Check::Database, &shared.scope, &error.to_string()) {
-        tracing::error!(partition = %shared.partition, %error, "the database does not take writes; waiting");
+    if health.down(Check::Database, partition, &error.to_string()) {
+        tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
-}
-
-/// One letter per refused record: the whole record with the first cause and the count.
-fn letters(records: &[Record], refused: &[(usize, Refusal)]) -> Vec<DeadLetter> {
-    let failed_at = now_millis();
-    let of_one_record = refused.chunk_by(|(left, _), (right, _)| left == right);
-    of_one_record
-        .filter_map(|refusals| {
-            let (place, first) = refusals.first()?;
-            Some(DeadLetter {
-                record: records.get(*place)?.clone(),
-                refusal: first.clone(),
-                changes_refused: refusals.len(),
-                attempts: 1,
-                failed_at,
-            })
-        })
-        .collect()
-}
-
-/// Joins the results of all stages into one outcome per record.
-pub(super) fn settle(
-    batch: &Batch,
-    results: Vec<Result<Outcome, Refusal>>,
-) -> (Vec<RecordOutcome>, Vec<(usize, Refusal)>, Vec<Tried>) {
-    // a record without any change (an empty bundle) has nothing to write
-    let mut outcomes = vec![RecordOutcome::Filtered; batch.records.len()];
-    let mut refused = batch.refused.clone();
-    let mut attempts: Vec<Tried> =
-        refused.iter().map(|(_, refusal)| tried(Some(refusal))).collect();
-    for (&place, result) in batch.record_of.iter().zip(results) {
-        attempts.push(tried(result.as_ref().err()));
-        match result {
-            Ok(outcome) => {
-                if let Some(record) = outcomes.get_mut(place) {
-                    *record = (*record).max(match outcome {
-                        Outcome::Filtered => RecordOutcome::Filtered,
-                        Outcome::Stale => RecordOutcome::Stale,
-                        Outcome::Written => RecordOutcome::Written,
-                    });
-                }
-            }
-            Err(refusal) => refused.push((place, refusal)),
-        }
-    }
-    refused.sort_by_key(|(place, _)| *place);
-    for (place, _) in &refused {
-        if let Some(record) = outcomes.get_mut(*place) {
-            *record = RecordOutcome::DeadLettered;
-        }
-    }
-    (outcomes, refused, attempts)
-}
-
-/// Milliseconds since the epoch.
-fn now_millis() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss)] // latencies are far below 2^52 ms

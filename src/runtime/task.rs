@@ -182,7 +182,7 @@ impl Shared {
 }
 
 /// Tells of a panic, which would else stop the partition in silence.
-async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
+pub(super) async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
     // nothing of the half is looked at afterwards
     if AssertUnwindSafe(half).catch_unwind().await.is_err() {
         panicked.cancel();
