@@ -71,11 +71,15 @@ impl Publishing<'_> {
         let too_large = loop {
             match retry.queue().publish(&retries).await {
                 Ok(too_large) => break too_large,
-                Err(error) => self.waits(Check::RetryTopic, Component::RetryTopic, &error),
+                Err(error) => {
+                    troubleshooting::waits(self.partition, &error);
+                    self.waits(Check::RetryTopic, Component::RetryTopic, &error);
+                }
             }
             tokio::time::sleep(backoff.next_delay()).await;
         };
         self.stages.health.up(Check::RetryTopic, self.scope);
+        trail::delayed(&retries);
         for (kind, count, first_offset) in alike(retries.iter().map(|retry| &retry.letter)) {
             let (stage, cause, table, column) = kind;
             tracing::info!(

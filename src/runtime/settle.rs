@@ -42,20 +42,33 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// The order here is the guarantee: rows first, letters next, offset last.
+    /// The order here is the guarantee: rows first, letters next, offset last. Under a backlog the
+    /// offset of a batch is committed while the next one's rows are being written: two waits, for
+    /// two machines, that need not follow one another.
     pub(super) async fn run(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
-        let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
-        while let Some(batch) = batches.recv().await {
-            let started = Instant::now();
-            let Some(mut settled) = settler.write_rows(&batch).await else { return };
-            settler.publish_refusals(&batch, &mut settled).await;
-            settler.count(&batch, &settled.outcomes);
-            if settler.commit(batch.next).await.is_err() {
+        let circuit = Circuit::new(max_ratio);
+        let mut settler = Self { shared: Arc::clone(&shared), owner, circuit, open: None };
+        while let Some(first) = batches.recv().await {
+            let mut started = Instant::now();
+            let mut next = Some(first);
+            let mut uncommitted = None;
+            while let Some(batch) = next {
+                started = Instant::now();
+                let (written, committed) =
+                    tokio::join!(settler.write_rows(&batch), commit(&shared, uncommitted));
+                let (Some(mut settled), Ok(())) = (written, committed) else { return };
+                settler.publish_refusals(&batch, &mut settled).await;
+                settler.count(&batch, &settled.outcomes);
+                shared.settled_in(started.elapsed());
+                uncommitted = Some(batch.next);
+                next = batches.try_recv().ok();
+            }
+            if commit(&shared, uncommitted).await.is_err() {
                 return;
             }
-            settler.shared.settled_in(started.elapsed());
+            shared.settled_in(started.elapsed());
         }
     }
 
@@ -109,7 +122,7 @@ impl Settler {
     /// that one's consumer has noticed and this task is ended.
     async fn confirm_assignment(&self, batch: &Batch) -> Result<(), BrokerError> {
         match batch.records.first() {
-            Some(first) => self.commit(first.offset).await,
+            Some(first) => commit(&self.shared, Some(first.offset)).await,
             None => Ok(()),
         }
     }
@@ -181,42 +194,42 @@ impl Settler {
         let seconds = timestamps.map(|timestamp| millis_to_seconds(now - timestamp));
         metrics.latencies(&self.shared.partition.topic, seconds);
     }
+}
 
-    /// Commits until the broker has it. During a rebalance the group refuses commits, also of
-    /// partitions that stay ours, so that is waited out; if the partition does leave, this task is
-    /// ended. An error means that it was to stop and the partition is gone.
-    async fn commit(&self, next: Offset) -> Result<(), BrokerError> {
-        let shared = &self.shared;
-        let Stages { metrics, health, .. } = &*shared.stages;
-        let mut backoff = Backoff::default();
-        let mut rebalance = Backoff::new(REBALANCE_FIRST, REBALANCE_MOST);
-        loop {
-            let error = match shared.group.commit(&shared.partition, next).await {
-                Ok(()) => {
-                    shared.committed.store(next.0, Ordering::Release);
-                    metrics.committed(&shared.partition, next);
-                    troubleshooting::committed(&shared.partition, next);
-                    health.up(Check::Broker, &shared.scope);
-                    return Ok(());
+/// Commits until the broker has it; nothing settled, nothing to commit. During a rebalance the group
+/// refuses commits, also of partitions that stay ours, so that is waited out; if the partition does
+/// leave, this task is ended. An error means that it was to stop and the partition is gone.
+async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerError> {
+    let Some(next) = settled else { return Ok(()) };
+    let Stages { metrics, health, .. } = &*shared.stages;
+    let mut backoff = Backoff::default();
+    let mut rebalance = Backoff::new(REBALANCE_FIRST, REBALANCE_MOST);
+    loop {
+        let error = match shared.group.commit(&shared.partition, next).await {
+            Ok(()) => {
+                shared.committed.store(next.0, Ordering::Release);
+                metrics.committed(&shared.partition, next);
+                troubleshooting::committed(&shared.partition, next);
+                health.up(Check::Broker, &shared.scope);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        metrics.retried(Component::Broker, broker_cause(&error));
+        troubleshooting::waits(&shared.partition, &error);
+        match error {
+            BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
+                tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
+                return Err(error);
+            }
+            BrokerError::NotAssigned | BrokerError::Rebalancing => {
+                tokio::time::sleep(rebalance.next_delay()).await;
+            }
+            error => {
+                if health.down(Check::Broker, &shared.scope, &error.to_string()) {
+                    tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
                 }
-                Err(error) => error,
-            };
-            metrics.retried(Component::Broker, broker_cause(&error));
-            troubleshooting::waits(&shared.partition, &error);
-            match error {
-                BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
-                    tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
-                    return Err(error);
-                }
-                BrokerError::NotAssigned | BrokerError::Rebalancing => {
-                    tokio::time::sleep(rebalance.next_delay()).await;
-                }
-                error => {
-                    if health.down(Check::Broker, &shared.scope, &error.to_string()) {
-                        tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
-                    }
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
+                tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     }

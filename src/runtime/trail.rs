@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::Stages;
 use super::prepare::Batch;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, Retry};
 use crate::error::{Refusal, Stage};
 use crate::model::{
     Catalog, Guard, Record, ResourceKey, Reveal, RowChange, RowOperation, RowSet, Table,
@@ -74,6 +74,16 @@ pub(super) fn published(letters: &[DeadLetter]) {
     }
     for letter in letters {
         log::dead_lettered(&letter.record, &letter.refusal);
+    }
+}
+
+/// The retry topic has these letters.
+pub(super) fn delayed(retries: &[Retry]) {
+    if !log::is_on() {
+        return;
+    }
+    for Retry { letter, due } in retries {
+        log::delayed(&letter.record, &letter.refusal, *due);
     }
 }
 

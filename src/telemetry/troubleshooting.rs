@@ -116,6 +116,12 @@ pub fn dead_lettered(record: &Record, refusal: &Refusal) {
     tracing::debug!(target: TARGET, %position, %cause, "dead letter");
 }
 
+/// The retry topic has a record's letter. `due`: milliseconds since the epoch.
+pub fn delayed(record: &Record, refusal: &Refusal, due: i64) {
+    let (position, cause) = (Position::of(record), refusal.cause);
+    tracing::debug!(target: TARGET, %position, %cause, due, "to be tried again");
+}
+
 /// Something must be tried again.
 pub fn waits(partition: &TopicPartition, error: &dyn std::error::Error) {
     tracing::debug!(target: TARGET, %partition, error = error.to_string(), "tried in vain; waits");

@@ -26,7 +26,7 @@ use crate::runtime::publish::Publishing;
 use crate::runtime::settle::database_down;
 use crate::runtime::settled::{Settled, letters, now_millis, settle};
 use crate::runtime::task::watched;
-use crate::runtime::{Stages, broker_cause};
+use crate::runtime::{Stages, broker_cause, trail};
 use crate::sink::{Owner, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
@@ -260,6 +260,7 @@ impl Worker {
             let Stages { decoder, transformer, metrics, .. } = &*self.shared.stages;
             let batch =
                 tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
+            trail::prepared(&batch, &self.shared.stages);
             let owner = Owner::Replay { partition: origin, force: false };
             let Some(settled) = self.write_rows(&owner, &batch, &letters).await else { return };
             self.settle(&letters, settled).await;
@@ -282,6 +283,7 @@ impl Worker {
             let seconds = started.elapsed().as_secs_f64();
             match results {
                 Ok(results) => {
+                    trail::written(batch, &results);
                     stages.metrics.stage(Stage::Sink, batch.records.len(), seconds);
                     stages.metrics.written(
                         &self.shared.partition.topic,
