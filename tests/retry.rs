@@ -337,6 +337,36 @@ fn two_instances_share_what_waits_and_one_takes_over_from_the_other() {
 }
 
 #[test]
+fn letters_that_expired_while_they_waited_are_counted() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(postgres) = support::requires_postgres() else { return };
+    let (topic, database) = (kafka.topic("retry_expired", 1), postgres.database("retry_expired"));
+    let more = "retry: { delay: 1h, maximum_delay: 1h }";
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, more);
+    pipeline.create_tables();
+    pipeline
+        .execute("ALTER TABLE observation ADD FOREIGN KEY (patient_id) REFERENCES patient (id)");
+    let waiting: Vec<_> = (10..15).map(|n| observation(&format!("o{n}"), 1, "p")).collect();
+    pipeline.produce(&waiting);
+    let mut run = pipeline.start(&["run"]);
+    let all_wait = |waiting: &f64| (waiting - 5.0).abs() < 0.5;
+    wait_for("all to wait", SOON, || {
+        pipeline.metric("rowcast_retry_waiting_records", &[]).filter(all_wait)
+    });
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+    let retry_topic = format!("{}.retry", pipeline.topic());
+    kafka.delete_records_before(&retry_topic, 0, 3);
+    let mut run = pipeline.start(&["run"]);
+    wait_for("what is gone to be told", SOON, || {
+        let expired = pipeline.metric("rowcast_offsets_expired_total", &[("topic", &retry_topic)]);
+        expired.filter(|expired| (expired - 3.0).abs() < 0.5)
+    });
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+}
+
+#[test]
 fn no_value_id_or_key_is_in_logs_metrics_or_health() {
     let more = "retry: { maximum_attempts: 3, delay: 50ms }";
     on_each(more, |pipeline| {
