@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use rowcast::broker::Broker as _;
+use rowcast::broker::embedded::EmbeddedBroker;
 use serde_json::{Value, json};
 
 use crate::support::pipeline::{Pipeline, Ready, SOON, deleted, patient};
@@ -19,13 +21,19 @@ const RULES: &str = r#"{ "transformers": [
 /// Retries so often and so soon that a test sees several, and never gives up.
 const OFTEN: &str = "retry: { maximum_attempts: 1000, delay: 50ms, strategy: constant }";
 
-/// The same behaviour on each ground, with `observation.patient_id` a foreign key to `patient`.
-fn on_each(more: &str, behaves: impl Fn(&Pipeline)) {
+/// Embedded broker and SQLite, with `observation.patient_id` a foreign key to `patient`.
+fn embedded(more: &str) -> Pipeline {
     let pipeline = Pipeline::embedded(RULES, more);
     let ddl = pipeline.expect(&["schema"]);
     let keyed = ddl.replace("\"patient_id\" TEXT", "\"patient_id\" TEXT REFERENCES patient (id)");
     assert_ne!(keyed, ddl);
     pipeline.execute(&keyed);
+    pipeline
+}
+
+/// The same behaviour on each ground, with the same foreign key.
+fn on_each(more: &str, behaves: impl Fn(&Pipeline)) {
+    let pipeline = embedded(more);
     behaves(&pipeline);
     let Some(kafka) = support::requires_kafka() else { return };
     let postgres = support::requires_postgres().map(|server| server.database("retry"));
@@ -279,11 +287,7 @@ fn a_few_orphans_among_many_good_records_open_no_circuit() {
 #[test]
 fn without_the_section_or_with_no_attempts_a_refusal_is_a_letter_at_once() {
     for more in ["", "retry: { maximum_attempts: 0 }", "retry: { causes: [constraint_unique] }"] {
-        let pipeline = Pipeline::embedded(RULES, more);
-        let ddl = pipeline.expect(&["schema"]);
-        pipeline.execute(
-            &ddl.replace("\"patient_id\" TEXT", "\"patient_id\" TEXT REFERENCES patient (id)"),
-        );
+        let pipeline = embedded(more);
         pipeline.produce(&[observation("o", 1, "p")]);
         pipeline.run_until_idle();
         assert_eq!(of_letters(&pipeline.letters(), "attempts"), [1]);
@@ -292,10 +296,7 @@ fn without_the_section_or_with_no_attempts_a_refusal_is_a_letter_at_once() {
 
 #[test]
 fn what_waits_is_tried_a_last_time_once_retries_are_turned_off() {
-    let pipeline = Pipeline::embedded(RULES, "retry: { delay: 1h, maximum_delay: 1h }");
-    let ddl = pipeline.expect(&["schema"]);
-    let keyed = ddl.replace("\"patient_id\" TEXT", "\"patient_id\" TEXT REFERENCES patient (id)");
-    pipeline.execute(&keyed);
+    let pipeline = embedded("retry: { delay: 1h, maximum_delay: 1h }");
     pipeline.produce(&[observation("heals", 1, "p"), observation("stays", 1, "nobody")]);
     let mut run = pipeline.start(&["run"]);
     wait_for_more("both to wait", || settled(&pipeline, "retried"), 1.0);
@@ -333,4 +334,83 @@ fn two_instances_share_what_waits_and_one_takes_over_from_the_other() {
     second.terminate();
     assert_eq!(second.wait(SOON).code(), Some(0), "{}", second.messages());
     assert_eq!(pipeline.letters().len(), 0);
+}
+
+#[test]
+fn letters_that_expired_while_they_waited_are_counted() {
+    let Some(kafka) = support::requires_kafka() else { return };
+    let Some(postgres) = support::requires_postgres() else { return };
+    let (topic, database) = (kafka.topic("retry_expired", 1), postgres.database("retry_expired"));
+    let more = "retry: { delay: 1h, maximum_delay: 1h }";
+    let pipeline = Pipeline::servers(kafka.servers(), topic, database, RULES, more);
+    pipeline.create_tables();
+    pipeline
+        .execute("ALTER TABLE observation ADD FOREIGN KEY (patient_id) REFERENCES patient (id)");
+    let waiting: Vec<_> = (10..15).map(|n| observation(&format!("o{n}"), 1, "p")).collect();
+    pipeline.produce(&waiting);
+    let mut run = pipeline.start(&["run"]);
+    let all_wait = |waiting: &f64| (waiting - 5.0).abs() < 0.5;
+    wait_for("all to wait", SOON, || {
+        pipeline.metric("rowcast_retry_waiting_records", &[]).filter(all_wait)
+    });
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+    let retry_topic = format!("{}.retry", pipeline.topic());
+    kafka.delete_records_before(&retry_topic, 0, 3);
+    let mut run = pipeline.start(&["run"]);
+    wait_for("what is gone to be told", SOON, || {
+        let expired = pipeline.metric("rowcast_offsets_expired_total", &[("topic", &retry_topic)]);
+        expired.filter(|expired| (expired - 3.0).abs() < 0.5)
+    });
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+}
+
+#[test]
+fn no_value_id_or_key_is_in_logs_metrics_or_health() {
+    let more = "retry: { maximum_attempts: 3, delay: 50ms }";
+    on_each(more, |pipeline| {
+        let waiting: Vec<_> =
+            (10..40).map(|n| observation(&format!("CANARY-{n}"), 1, "CANARY-p")).collect();
+        pipeline.produce(&waiting);
+        let mut run = support::Rowcast::start_with(
+            &["run", "--topology", &pipeline.path("topology.yaml")],
+            &[("RUST_LOG", "trace,librdkafka=trace")],
+        );
+        // all three ways of a retry: waits on, held by the circuit or given up, written
+        wait_for_more("retries", || tried(pipeline, "retried"), 40.0);
+        let ready = pipeline.wait_until_ready(Ready::No);
+        pipeline.produce(&[some_patient("CANARY-p")]);
+        wait_for_more("rows", || tried(pipeline, "written"), 0.5);
+        let metrics = support::http::get(pipeline.port(), "/metrics").expect("metrics").body;
+        run.terminate();
+        run.wait(SOON);
+        for text in [run.messages(), metrics, ready] {
+            assert_eq!(text.lines().find(|line| line.contains("CANARY")), None);
+        }
+    });
+}
+
+#[test]
+fn in_the_retry_topic_only_key_and_value_hold_what_the_record_held() {
+    let pipeline = embedded("retry: { delay: 1h, maximum_delay: 1h }");
+    pipeline.produce(&[observation("CANARY", 1, "CANARY")]);
+    let mut run = pipeline.start(&["run"]);
+    wait_for_more("it to wait", || settled(&pipeline, "retried"), 0.5);
+    run.terminate();
+    run.wait(SOON);
+    let records = support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let mut reader = broker.reader("changes.retry").await.expect("a reader");
+        reader.next().await.expect("it is read").expect("a record")
+    });
+    let [record] = &records[..] else { panic!("{} records", records.len()) };
+    assert_eq!(record.key.as_deref(), Some(&b"Observation/CANARY"[..]));
+    assert!(record.header("rowcast.retry.due").is_some());
+    assert_eq!(record.header("rowcast.error.attempts"), Some("1"));
+    assert_eq!(record.header("__streams.errors.topic"), Some("changes"));
+    for header in &record.headers {
+        let value = String::from_utf8_lossy(header.value.as_deref().unwrap_or_default());
+        assert!(!value.contains("CANARY"), "{}", header.name);
+    }
 }

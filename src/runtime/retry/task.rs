@@ -222,30 +222,38 @@ impl Worker {
         }
     }
 
-    /// Looks whether anything was deleted before it was read: retention is too short then.
+    /// Looks whether anything was deleted before it was tried: retention is too short then. Where
+    /// nothing was committed yet, the beginning is, so that this is seen from the first letter on.
     async fn begin(&mut self) {
-        let Shared { group, partition, stages, stopping, .. } = &*self.shared;
+        let stopping = self.shared.stopping.clone();
         let mut backoff = Backoff::default();
-        loop {
-            if let (Ok(committed), Ok((start, _))) =
-                (group.committed(partition).await, group.watermarks(partition).await)
-            {
-                self.committed = committed;
-                let expired = start.0 - committed.map_or(start.0, |committed| committed.0);
-                if expired > 0 {
-                    stages.metrics.expired(&partition.topic, expired);
-                    tracing::error!(
-                        %partition, offsets = expired,
-                        "the retry topic begins after the committed offset: letters were deleted untried"
-                    );
-                }
-                return;
-            }
+        while self.look_for_expired().await.is_err() {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = tokio::time::sleep(backoff.next_delay()) => {}
             }
         }
+    }
+
+    async fn look_for_expired(&mut self) -> Result<(), BrokerError> {
+        let Shared { group, partition, stages, .. } = &*self.shared;
+        let committed = group.committed(partition).await?;
+        let (start, _) = group.watermarks(partition).await?;
+        let Some(committed) = committed else {
+            group.commit(partition, start).await?;
+            self.committed = Some(start);
+            return Ok(());
+        };
+        self.committed = Some(committed);
+        let expired = start.0 - committed.0;
+        if expired > 0 {
+            stages.metrics.expired(&partition.topic, expired);
+            tracing::error!(
+                %partition, offsets = expired,
+                "the retry topic begins after the committed offset: letters may have been deleted untried"
+            );
+        }
+        Ok(())
     }
 
     /// Tries letters that are due, those of one origin partition at a time.
