@@ -4,16 +4,14 @@
 //! wanted, its [`Status`] and position; on a second walk, their records. Of letters that are not
 //! wanted some bytes are kept, of records nothing. It writes nothing.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::headers::{LetterSummary, read};
-use super::status::{Position, Status, StatusRecord, read_status};
+use super::headers::LetterSummary;
+use super::latest::{Read, read_latest};
+use super::status::{Position, Status, StatusRecord};
 use crate::broker::{Broker, BrokerError, LogReader};
 use crate::model::{Offset, Record};
-
-/// Letters and statuses that are told apart, of which each takes some hundred bytes.
-const MOST_KNOWN: usize = 2_000_000;
 
 /// Where the letters are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +47,17 @@ pub struct Ledger {
     ends: HashMap<i32, Offset>,
 }
 
+/// See [`Ledger::tally`].
+#[derive(Debug, Clone)]
+pub struct Tally<T> {
+    /// What was taken down, in no order.
+    pub notes: Vec<T>,
+    /// Records of the dead-letter topic that are no letters.
+    pub foreign: u64,
+    /// Letters that found no room.
+    pub beyond: u64,
+}
+
 /// What an id, or the beginning of one, names.
 #[derive(Debug)]
 pub enum Found {
@@ -72,64 +81,36 @@ impl Ledger {
         limit: usize,
         wanted: impl Fn(&LetterSummary, Status) -> bool + Send,
     ) -> Result<Self, BrokerError> {
-        // first: whatever is settled while the letters are read counts as open, which is harmless
-        let mut statuses = read_statuses(broker, &topics.statuses).await?;
-        let mut ledger = Self { topic: topics.letters.clone(), ..Self::default() };
-        let mut known: HashMap<u128, Latest> = HashMap::new();
-        let mut held = 0;
-        let mut reader = broker.reader(&topics.letters).await?;
-        while let Some(records) = reader.next().await? {
-            for record in &records {
-                ledger.ends.insert(record.source.partition, record.offset.next());
-                let Some((key, summary)) = read(record).and_then(keyed) else {
-                    ledger.foreign += 1;
-                    continue;
-                };
-                let position = Position::of(record);
-                let last = statuses.get(&key).map(|last| &last.record);
-                let status = Status::of(&summary, position, last, topics.max_replays);
-                let copy = Latest { position, failed_at: summary.last_failed_at, held: Held::No };
-                let room = known.len() < MOST_KNOWN;
-                let latest = match known.entry(key) {
-                    Entry::Occupied(entry) if copy.follows(entry.get()) => {
-                        let latest = entry.into_mut();
-                        held -= usize::from(matches!(latest.held, Held::Yes(_)));
-                        *latest = copy;
-                        latest
-                    }
-                    Entry::Occupied(_) => continue,
-                    Entry::Vacant(entry) if room => entry.insert(copy),
-                    Entry::Vacant(_) => {
-                        ledger.beyond += u64::from(wanted(&summary, status));
-                        continue;
-                    }
-                };
-                if !wanted(&summary, status) {
-                    continue;
-                }
-                if held < limit {
-                    held += 1;
-                    latest.held = Held::Yes(Box::new((summary, status)));
-                } else {
-                    latest.held = Held::NoRoom;
-                }
-            }
-        }
-        for (key, latest) in known {
-            let (summary, status) = match latest.held {
-                Held::Yes(held) => *held,
-                Held::NoRoom => {
-                    ledger.beyond += 1;
-                    continue;
-                }
-                Held::No => continue,
-            };
-            let last_status = statuses.remove(&key).map(|last| last.record);
-            let position = latest.position;
+        let mut names = Names::default();
+        let keep = move |summary: LetterSummary, status| {
+            wanted(&summary, status).then(|| Box::new((names.shared(summary), status)))
+        };
+        let Read { latest, mut statuses, foreign, beyond, ends } =
+            read_latest(broker, topics, limit, keep).await?;
+        let topic = topics.letters.clone();
+        let letters = Vec::with_capacity(latest.len());
+        let mut ledger = Self { topic, letters, foreign, beyond, ends };
+        for (key, position, held) in latest {
+            let (summary, status) = *held;
+            let last_status = statuses.remove(&key);
             ledger.letters.push(Letter { summary, status, position, last_status });
         }
         ledger.letters.sort_by(|a, b| a.summary.order().cmp(&b.summary.order()));
         Ok(ledger)
+    }
+
+    /// Of all letters, however many, what `note` takes down of them: for counting, where a letter
+    /// must take no more than some bytes. The counts of [`Ledger::foreign`] and [`Ledger::beyond`]
+    /// come with it.
+    pub async fn tally<T: Send>(
+        broker: &dyn Broker,
+        topics: &LedgerTopics,
+        mut note: impl FnMut(&LetterSummary, Status) -> Option<T> + Send,
+    ) -> Result<Tally<T>, BrokerError> {
+        let keep = |summary: LetterSummary, status| note(&summary, status);
+        let read = read_latest(broker, topics, usize::MAX, keep).await?;
+        let notes = read.latest.into_iter().map(|(_, _, note)| note).collect();
+        Ok(Tally { notes, foreign: read.foreign, beyond: read.beyond })
     }
 
     /// The letter whose id begins so, with its record.
@@ -211,80 +192,30 @@ impl<'a> Letters<'a> {
     }
 }
 
-/// What is kept of every letter.
-struct Latest {
-    position: Position,
-    failed_at: i64,
-    held: Held,
-}
+/// Names that many letters have in common, each held once.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
 
-/// Whether a letter is kept whole.
-enum Held {
-    /// It is not wanted.
-    No,
-    /// It is wanted, and there was no room.
-    NoRoom,
-    /// It is wanted.
-    Yes(Box<(LetterSummary, Status)>),
-}
-
-impl Latest {
-    fn follows(&self, other: &Self) -> bool {
-        if self.position.partition == other.position.partition {
-            self.position.offset > other.position.offset
-        } else {
-            (self.failed_at, self.position.partition) > (other.failed_at, other.position.partition)
-        }
-    }
-}
-
-/// A status record, and the partition of the status topic it was in.
-struct Last {
-    record: StatusRecord,
-    partition: i32,
-}
-
-/// The last status of each letter. The key decides the partition, so the later record is the last;
-/// where partitions were added meanwhile, the later time.
-async fn read_statuses(
-    broker: &dyn Broker,
-    topic: &str,
-) -> Result<HashMap<u128, Last>, BrokerError> {
-    let mut statuses: HashMap<u128, Last> = HashMap::new();
-    let mut reader = broker.reader(topic).await?;
-    while let Some(records) = reader.next().await? {
-        for record in &records {
-            let partition = record.source.partition;
-            let Some((id, status)) = read_status(record) else { continue };
-            let Some(key) = key(&id) else { continue };
-            let Some(status) = status else {
-                statuses.remove(&key);
-                continue;
-            };
-            let room = statuses.len() < MOST_KNOWN;
-            match statuses.entry(key) {
-                Entry::Occupied(mut entry) => {
-                    let last = entry.get();
-                    if last.partition == partition || last.record.at <= status.at {
-                        entry.insert(Last { record: status, partition });
-                    }
+impl Names {
+    fn shared(&mut self, mut summary: LetterSummary) -> LetterSummary {
+        let place = &mut summary.place;
+        let names = [
+            Some(&mut summary.origin.topic),
+            place.resource_type.as_mut(),
+            place.table.as_mut(),
+            place.column.as_mut(),
+            place.rule.as_mut(),
+            place.path.as_mut(),
+            place.sqlstate.as_mut(),
+        ];
+        for name in names.into_iter().flatten() {
+            match self.0.get(name) {
+                Some(known) => *name = Arc::clone(known),
+                None => {
+                    self.0.insert(Arc::clone(name));
                 }
-                Entry::Vacant(entry) if room => {
-                    entry.insert(Last { record: status, partition });
-                }
-                // beyond: a settled letter counts as open, which is harmless
-                Entry::Vacant(_) => {}
             }
         }
+        summary
     }
-    Ok(statuses)
-}
-
-fn keyed(summary: LetterSummary) -> Option<(u128, LetterSummary)> {
-    Some((key(&summary.id)?, summary))
-}
-
-/// An id is 128 bits in hex.
-fn key(id: &str) -> Option<u128> {
-    u128::from_str_radix(id, 16).ok()
 }

@@ -13,13 +13,14 @@ use crate::model::{Offset, Record, TopicPartition};
 
 mod edit;
 pub mod headers;
+mod latest;
 mod ledger;
 mod original;
 mod status;
 
 pub use edit::{EditedLetter, edit};
 pub use headers::{Edit, LetterSummary, Pointer, read};
-pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters};
+pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters, Tally};
 pub use original::{OpenedLetter, original, own_headers};
 pub use status::{How, Position, Recorded, Status, StatusRecord, StatusWriter, read_status};
 

@@ -20,13 +20,13 @@ pub(super) use summary::by_cause;
 use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::Broker;
-use crate::dead_letter::{Found, Ledger, Letter, Status};
+use crate::dead_letter::{Found, Ledger, LedgerTopics, Letter, Status};
 use crate::model::Record;
 use filter::Filter;
 
-/// Letters of one listing or replay: far above what anybody reads, and still only some hundred
-/// megabytes of headers.
-const MOST_LETTERS: usize = 1_000_000;
+/// Letters of one listing or replay: far above what anybody reads, and at one to two kilobytes each
+/// still below a gigabyte. `summary` counts more.
+const MOST_LETTERS: usize = 500_000;
 /// Longest reason, in characters: a sentence or two, and far below what a header may hold.
 const REASON_LENGTH: usize = 500;
 
@@ -82,14 +82,18 @@ async fn letters(
     let topics = application.ledger_topics();
     let wanted = |letter: &_, status| filter.wants(letter, status, usual);
     let ledger = Ledger::open(broker, &topics, MOST_LETTERS, wanted).await?;
-    if ledger.foreign() > 0 {
-        let topic = &topics.letters;
-        eprintln!("warning: {} records of {topic} are no letters of rowcast", ledger.foreign());
-    }
-    if ledger.beyond() > 0 {
-        eprintln!("warning: {} more letters are not listed; narrow the filter", ledger.beyond());
-    }
+    warn(&topics, ledger.foreign(), ledger.beyond());
     Ok(ledger)
+}
+
+/// Says what of the topic is not in the answer.
+fn warn(topics: &LedgerTopics, foreign: u64, beyond: u64) {
+    if foreign > 0 {
+        eprintln!("warning: {foreign} records of {} are no letters of rowcast", topics.letters);
+    }
+    if beyond > 0 {
+        eprintln!("warning: {beyond} more letters are left out; narrow the filter");
+    }
 }
 
 /// The one letter whose id begins so, with its record.

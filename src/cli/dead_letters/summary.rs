@@ -1,6 +1,6 @@
 //! `rowcast dead-letters summary`: how many letters of which kind, and what to do first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use comfy_table::Table;
@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::table::table;
 use super::filter::Filter;
-use super::{Failure, Output, TopologyArguments, letters, render};
+use super::{Failure, Output, TopologyArguments, render, warn};
 use crate::application::Application;
-use crate::dead_letter::{Ledger, Letter, LetterSummary, Status};
+use crate::dead_letter::{Ledger, LetterSummary, Status};
 use crate::error::{Cause, Stage};
 
 const EXAMPLES: &str = "\
@@ -35,16 +35,14 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) async fn summary(arguments: Arguments) -> Result<(), Failure> {
     let application = super::super::open(&arguments.topology)?;
-    let broker = application.broker().await?;
-    let ledger = letters(&application, &*broker, &arguments.filter, &Status::ALL).await?;
-    if ledger.letters().is_empty() {
+    let groups = groups(&application, &arguments.filter).await?;
+    if groups.is_empty() {
         return Err(Failure::nothing_matched("no letter matches"));
     }
-    let groups = groups(&ledger);
-    let first = most_frequent(ledger.letters());
+    let first = most_frequent(&groups);
     let commands = first.map(|(cause, _)| next(&arguments.topology, cause)).unwrap_or_default();
     match arguments.output {
-        Output::Json => println!("{}", as_json(ledger.letters(), &groups, first, &commands)),
+        Output::Json => println!("{}", as_json(&groups, first, &commands)),
         Output::Table => {
             println!("{}", as_table(&groups));
             let Some((cause, count)) = first else {
@@ -64,13 +62,11 @@ pub(super) async fn summary(arguments: Arguments) -> Result<(), Failure> {
 
 /// The same table alone, of all letters.
 pub(in crate::cli) async fn by_cause(application: &Application) -> Result<Table, Failure> {
-    let broker = application.broker().await?;
-    let ledger = letters(application, &*broker, &Filter::default(), &Status::ALL).await?;
-    Ok(as_table(&groups(&ledger)))
+    Ok(as_table(&groups(application, &Filter::default()).await?))
 }
 
 /// What letters of one kind have in common.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Kind {
     cause: Cause,
     stage: Stage,
@@ -80,12 +76,12 @@ struct Kind {
 }
 
 /// Letters of one kind, counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     counts: Counts,
     /// Milliseconds since the epoch.
-    first_seen: Option<i64>,
-    last_seen: Option<i64>,
+    first_seen: i64,
+    last_seen: i64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -107,35 +103,73 @@ impl Counts {
             }
         }
     }
+
+    const fn unsettled(self) -> u64 {
+        self.open + self.failed_again + self.quarantined
+    }
 }
 
-fn groups(ledger: &Ledger) -> BTreeMap<Kind, Group> {
-    let mut groups: BTreeMap<Kind, Group> = BTreeMap::new();
-    for Letter { summary, status, .. } in ledger.letters() {
-        let LetterSummary { place, first_failed_at, last_failed_at, .. } = summary;
+/// What is taken down of a letter.
+struct Seen {
+    /// Number of its kind.
+    kind: usize,
+    status: Status,
+    first_failed_at: i64,
+    last_failed_at: i64,
+}
+
+async fn groups(
+    application: &Application,
+    filter: &Filter,
+) -> Result<BTreeMap<Kind, Group>, Failure> {
+    let broker = application.broker().await?;
+    let topics = application.ledger_topics();
+    let mut kinds: HashMap<Kind, usize> = HashMap::new();
+    let note = |letter: &LetterSummary, status| {
+        if !filter.wants(letter, status, &Status::ALL) {
+            return None;
+        }
+        let place = &letter.place;
         let kind = Kind {
-            cause: summary.cause,
-            stage: summary.stage,
+            cause: letter.cause,
+            stage: letter.stage,
             resource_type: place.resource_type.clone(),
             table: place.table.clone(),
             column: place.column.clone(),
         };
-        let group = groups.entry(kind).or_default();
-        group.counts.add(*status);
-        group.first_seen =
-            Some(group.first_seen.map_or(*first_failed_at, |seen| seen.min(*first_failed_at)));
-        group.last_seen =
-            Some(group.last_seen.map_or(*last_failed_at, |seen| seen.max(*last_failed_at)));
+        let number = kinds.len();
+        let kind = *kinds.entry(kind).or_insert(number);
+        let LetterSummary { first_failed_at, last_failed_at, .. } = *letter;
+        Some(Seen { kind, status, first_failed_at, last_failed_at })
+    };
+    let tally = Ledger::tally(&*broker, &topics, note).await?;
+    warn(&topics, tally.foreign, tally.beyond);
+    let mut by_number: HashMap<usize, Group> = HashMap::new();
+    for seen in tally.notes {
+        let Seen { first_failed_at, last_failed_at, .. } = seen;
+        let group = by_number.entry(seen.kind).or_insert_with(|| Group {
+            counts: Counts::default(),
+            first_seen: first_failed_at,
+            last_seen: last_failed_at,
+        });
+        group.counts.add(seen.status);
+        group.first_seen = group.first_seen.min(first_failed_at);
+        group.last_seen = group.last_seen.max(last_failed_at);
     }
-    groups
+    // a kind of earlier copies only has no group
+    let found = kinds
+        .into_iter()
+        .filter_map(|(kind, number)| by_number.remove(&number).map(|group| (kind, group)));
+    Ok(found.collect())
 }
 
 /// The cause of most letters that are not settled, and how many.
-fn most_frequent(letters: &[Letter]) -> Option<(Cause, usize)> {
-    let mut counts: BTreeMap<Cause, usize> = BTreeMap::new();
-    for letter in letters.iter().filter(|letter| !letter.status.is_settled()) {
-        *counts.entry(letter.summary.cause).or_default() += 1;
+fn most_frequent(groups: &BTreeMap<Kind, Group>) -> Option<(Cause, u64)> {
+    let mut counts: BTreeMap<Cause, u64> = BTreeMap::new();
+    for (kind, group) in groups {
+        *counts.entry(kind.cause).or_default() += group.counts.unsettled();
     }
+    counts.retain(|_, count| *count > 0);
     // of causes as frequent the first in the order of the documentation
     counts.into_iter().rev().max_by_key(|(_, count)| *count)
 }
@@ -148,15 +182,16 @@ fn next(topology: &TopologyArguments, cause: Cause) -> Vec<String> {
 }
 
 fn as_json(
-    letters: &[Letter],
     groups: &BTreeMap<Kind, Group>,
-    first: Option<(Cause, usize)>,
+    first: Option<(Cause, u64)>,
     commands: &[String],
 ) -> Value {
-    let mut all = Counts::default();
-    for letter in letters {
-        all.add(letter.status);
-    }
+    let all =
+        |count: fn(&Counts) -> u64| groups.values().map(|one| count(&one.counts)).sum::<u64>();
+    let open = all(|counts| counts.open);
+    let failed_again = all(|counts| counts.failed_again);
+    let quarantined = all(|counts| counts.quarantined);
+    let settled = all(|counts| counts.settled);
     let groups = groups.iter().map(|(kind, group)| {
         json!({
             "cause": kind.cause.as_str(),
@@ -168,16 +203,16 @@ fn as_json(
             "failed_again": group.counts.failed_again,
             "quarantined": group.counts.quarantined,
             "settled": group.counts.settled,
-            "first_seen": group.first_seen.and_then(render::instant),
-            "last_seen": group.last_seen.and_then(render::instant),
+            "first_seen": render::instant(group.first_seen),
+            "last_seen": render::instant(group.last_seen),
         })
     });
     json!({
-        "letters": letters.len(),
-        "open": all.open,
-        "failed_again": all.failed_again,
-        "quarantined": all.quarantined,
-        "settled": all.settled,
+        "letters": open + failed_again + quarantined + settled,
+        "open": open,
+        "failed_again": failed_again,
+        "quarantined": quarantined,
+        "settled": settled,
         "groups": groups.collect::<Vec<_>>(),
         "most_frequent": first.map(|(cause, count)| json!({
             "cause": cause.as_str(), "letters": count, "meaning": cause.meaning(),
@@ -190,7 +225,7 @@ fn as_json(
 fn as_table(groups: &BTreeMap<Kind, Group>) -> Table {
     let text = |name: &Option<Arc<str>>| render::printable(name.as_deref().unwrap_or("-"));
     let rows = groups.iter().map(|(kind, group)| {
-        let seen = |at: Option<i64>| at.and_then(render::instant).unwrap_or_else(|| "-".into());
+        let seen = |at: i64| render::instant(at).unwrap_or_else(|| "-".into());
         [
             kind.cause.to_string(),
             kind.stage.to_string(),
