@@ -61,6 +61,13 @@ histories: ## random histories over two writers: HISTORIES=20000 a property on S
 	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
 	  $(CARGO) test --locked --test tests -- sink::histories --nocapture
 
+.PHONY: refusals
+REFUSALS ?= 100000
+refusals: ## REFUSALS=100000 changes, one in a hundred broken in ten ways: exactly these are letters, each with why
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_REFUSALS=$(REFUSALS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- refusals:: --nocapture
+
 .PHONY: mutations
 mutations: ## breaks the guarantees one by one and sees proof or tests fail (tests/mutations.sh --help)
 	@$(WITH_SERVICES) tests/mutations.sh $(MUTATIONS)

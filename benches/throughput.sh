@@ -15,6 +15,7 @@ fi
 if [[ -z "${ROWCAST_TEST_KAFKA:-}" || -z "${ROWCAST_TEST_POSTGRES:-}" ]]; then
     # Durability stays as PostgreSQL has it.
     export ROWCAST_TEST_POSTGRES_OPTIONS="-c shared_buffers=1GB -c max_wal_size=4GB"
+    export ROWCAST_TEST_MARIADB_OPTIONS="--innodb-buffer-pool-size=1G --innodb-log-file-size=1G"
     # Asked for the moments of commits; only then, for keeping them costs a little.
     [[ " $* " != *" --latency"* ]] || ROWCAST_TEST_POSTGRES_OPTIONS+=" -c track_commit_timestamp=on"
     build=()

@@ -256,7 +256,7 @@ impl Cause {
                 "Two resources share a value that your schema says is unique."
             }
             Self::ConstraintForeignKey => {
-                "Rows arrive in no order between resources; drop foreign keys between root tables, or replay once the other row is there."
+                "Rows arrive in no order between resources; turn on `retry`, drop foreign keys between root tables, or replay once the other row is there."
             }
             Self::ConstraintCheck => "Relax the constraint or mend the document.",
             Self::DataException => {

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rowcast::dead_letter::RetryPolicy;
+use rowcast::error::Cause;
 use rowcast::model::DocumentLimits;
 use rowcast::problem::Problem;
+use rowcast::retry::{Schedule, Strategy};
 use rowcast::sink::Keying;
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
@@ -232,6 +235,13 @@ fn a_secret_in_the_wrong_place_is_shown_in_no_problem() {
         "dead_letter.status_topic",
         "dead_letter.max_replays",
         "dead_letter.max_ratio",
+        "retry",
+        "retry.topic",
+        "retry.maximum_attempts",
+        "retry.delay",
+        "retry.maximum_delay",
+        "retry.strategy",
+        "retry.causes",
         "batch.rows",
         "batch.bytes",
         "batch.linger",
@@ -346,6 +356,7 @@ fn what_is_left_out_has_the_documented_defaults() {
     assert_eq!(topology.sink.connections, rowcast::sink::ConnectionSettings::default());
     assert_eq!(topology.dead_letter.topic, "fhir.changes.dead-letter");
     assert!((topology.dead_letter.max_ratio - 0.5).abs() < f64::EPSILON);
+    assert_eq!(topology.retry, None);
     assert_eq!((topology.batch.rows, topology.batch.bytes), (2000, 4 << 20));
     assert_eq!(topology.batch.linger, Duration::from_millis(50));
     assert_eq!(topology.http.listen.to_string(), "127.0.0.1:9464");
@@ -400,6 +411,60 @@ fn the_status_topic_is_neither_read_nor_the_dead_letter_topic() {
         let problems = folder.problems(settings);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains("#/dead_letter/status_topic: is "), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn an_empty_section_turns_retries_on_with_the_documented_defaults() {
+    let topology = Folder::new(&minimal_with("retry: {}")).topology(&[]);
+    let retry = topology.retry.as_ref().expect("it is on");
+    assert_eq!(retry.topic, "fhir.changes.retry");
+    assert_eq!(topology.effective["retry"]["topic"], "fhir.changes.retry");
+    let schedule = Schedule {
+        strategy: Strategy::Exponential,
+        delay: Duration::from_secs(1),
+        maximum_delay: Duration::from_mins(1),
+    };
+    let causes = vec![Cause::ConstraintForeignKey];
+    assert_eq!(retry.policy, RetryPolicy { maximum_attempts: 10, schedule, causes });
+    let waits: Duration = (1..=10).map(|attempts| schedule.delay_after(attempts)).sum();
+    assert_eq!(waits.as_secs() / 60, 5, "the default is documented as five minutes");
+    let description = topology.describe();
+    assert!(description.to_string().contains("      --> retry, dead-letter\n"), "{description}");
+    let mermaid = description.mermaid();
+    assert!(mermaid.contains("\n    sink -. not yet .-> retry\n"), "{mermaid}");
+    assert!(mermaid.contains("\n    retry --> decode\n"), "{mermaid}");
+}
+
+#[test]
+fn retries_that_cannot_be_are_refused_with_their_places() {
+    let folder = Folder::new(&minimal_with("retry: {}"));
+    for (settings, expected) in [
+        (&["retry.topic=fhir.changes"][..], "/retry/topic: is read by `source.topic`"),
+        (&["retry.topic=fhir.changes.dead-letter"], "/retry/topic: is the dead-letter topic"),
+        (&["retry.topic=no topic"], "/retry/topic: is no topic name"),
+        (
+            &["source.topic=^fhir\\..*", "dead_letter.topic=letters"],
+            "/retry/topic: is required, because `source.topic` is a regular expression",
+        ),
+        (&["retry.delay=1"], "/retry/delay: must be a time with its unit"),
+        (&["retry.delay=1ms"], "/retry/delay: must be at least 10ms"),
+        (&["retry.maximum_delay=2days"], "/retry/maximum_delay: must be at most 86400s"),
+        (&["retry.delay=2m"], "/retry/maximum_delay: must not be shorter than `retry.delay`"),
+        (&["retry.maximum_attempts=-1"], "/retry/maximum_attempts: must be at least 0"),
+        (&["retry.maximum_attempts=1001"], "/retry/maximum_attempts: must be at most 1000"),
+        (
+            &["retry.strategy=linear"],
+            "/retry/strategy: unknown value (accepted: constant, exponential)",
+        ),
+        (
+            &["retry.causes=[type_mismatch]"],
+            "/retry/causes/0: unknown value (accepted: constraint_foreign_key, constraint_unique, integrity_violation)",
+        ),
+    ] {
+        let problems = folder.problems(settings);
+        assert_eq!(problems.len(), 1, "{settings:?}: {problems:?}");
+        assert!(problems[0].contains(expected), "{settings:?}: {problems:?}");
     }
 }
 

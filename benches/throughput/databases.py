@@ -4,9 +4,12 @@ In: a URL. Out: empty tables before a run, rows in one form after it. A further 
 class here and its scheme in `DATABASES`.
 """
 
+import json
 import os
 import re
 import sqlite3
+import subprocess
+import urllib.parse
 
 import limit
 import postgres
@@ -82,6 +85,56 @@ class Postgres:
             connection.close()
 
 
+class Mariadb:
+    """A database of its own on the server of the URL, dropped at the end. Asked by the server's own
+    client."""
+
+    name = "MariaDB"
+    # Ids are compared byte by byte.
+    ID = "varchar(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+    KINDS = {"text": "varchar(255)", "timestamp": "datetime(6)"}
+
+    def __init__(self, url, _folder, _database=None):
+        self.parts = urllib.parse.urlsplit(url)
+        self.database = f"rowcast_throughput_{os.getpid()}"
+        self.url = f"{url.rsplit('/', 1)[0]}/{self.database}"
+        self.server = processes.service("mariadb")
+        self.ask(f"CREATE DATABASE {self.database} CHARACTER SET utf8mb4", database="")
+
+    def drop(self):
+        self.ask(f"DROP DATABASE IF EXISTS {self.database}", database="")
+
+    def about(self):
+        return {"server_version": self.ask("SELECT JSON_ARRAY(version())")[0][0]}
+
+    def prepare(self, with_children):
+        for table in ["patient", *CHILDREN, *BOOKKEEPING]:
+            self.ask(f"DROP TABLE IF EXISTS {table}")
+        ids = {"id": self.ID + " PRIMARY KEY", "source_resource_id": self.ID}
+        columns = ", ".join(f"{column} {ids.get(column) or self.KINDS.get(kind, kind)}" for column, kind in COLUMNS.items())
+        self.ask(f"CREATE TABLE patient ({columns})")
+        for table, names in CHILDREN.items() if with_children else []:
+            texts = "".join(f", {column} varchar(255)" for column in names)
+            self.ask(f"CREATE TABLE {table} (id uuid PRIMARY KEY, source_resource_id {self.ID} NOT NULL, "
+                     f"parent_reference {self.ID} NOT NULL{texts}, INDEX (source_resource_id), INDEX (parent_reference))")
+
+    def rows(self, table, columns):
+        forms = {"timestamp": "DATE_FORMAT({}, '%Y-%m-%dT%H:%i:%s.%f')", "boolean": "IF({}, 'true', 'false')"}
+        cells = [forms.get(COLUMNS.get(column), "CAST({} AS char)").format(column) for column in columns]
+        # IF makes 'false' of NULL
+        cells = [f"IF({column} IS NULL, NULL, {cell})" for column, cell in zip(columns, cells)]
+        return self.ask(f"SELECT JSON_ARRAY({', '.join(cells)}) FROM {table}")
+
+    def ask(self, text, database=None):
+        """Rows that the statement returns as JSON arrays."""
+        command = ["mariadb", "--no-defaults", "--batch", "--raw", "--skip-column-names", "--default-character-set=utf8mb4",
+                   f"--host={self.parts.hostname}", f"--port={self.parts.port}", f"--user={self.parts.username}",
+                   self.database if database is None else database]
+        environment = {**os.environ, "MYSQL_PWD": urllib.parse.unquote(self.parts.password or "")}
+        said = subprocess.run([*filter(None, command)], input=text, env=environment, check=True, capture_output=True, text=True)
+        return [json.loads(line) for line in said.stdout.splitlines()]
+
+
 class Sqlite:
     """A file beside the other files of the run."""
 
@@ -129,7 +182,7 @@ def shown(column, value):
     return str(value)
 
 
-DATABASES = {"postgres": Postgres, "postgresql": Postgres, "sqlite": Sqlite}
+DATABASES = {"postgres": Postgres, "postgresql": Postgres, "mysql": Mariadb, "mariadb": Mariadb, "sqlite": Sqlite}
 
 
 def database_at(url, folder, database=None):

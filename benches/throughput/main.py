@@ -43,6 +43,8 @@ VARIANTS = {
     "patient-p4": Variant("server", 4),
     "children-p2": Variant("server", 2, children=True),
     "sqlite-p1": Variant("sqlite://", 1),
+    "mariadb-p2": Variant("mariadb", 2),
+    "mariadb-children-p2": Variant("mariadb", 2, children=True),
     "size-100B": Variant("server", 2, size=100),
     "size-1kB": Variant("server", 2, size=1000),
     "size-10kB": Variant("server", 2, size=10_000, share=0.2),
@@ -107,6 +109,11 @@ def arguments():
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         parser.error(f"no variant {', '.join(unknown)}; there are: {', '.join(VARIANTS)}")
+    if not os.environ.get("ROWCAST_TEST_MARIADB"):
+        left_out = [name for name in names if VARIANTS[name].database == "mariadb"]
+        names = [name for name in names if name not in left_out]
+        if left_out:
+            say(f"SKIPPED: {', '.join(left_out)}; ROWCAST_TEST_MARIADB names no server")
     options.names = names
     options.database = options.database or os.environ["ROWCAST_TEST_POSTGRES"]
     return options
@@ -227,7 +234,8 @@ class Bench:
 
     def database(self, url):
         if url not in self.databases:
-            real = self.options.database if url == "server" else url
+            servers = {"server": self.options.database, "mariadb": os.environ.get("ROWCAST_TEST_MARIADB")}
+            real = servers.get(url, url)
             name = peer.DATABASE if self.peer and url == "server" else None
             self.databases[url] = database_at(real, self.folder, name)
         return self.databases[url]

@@ -158,8 +158,8 @@ impl Application {
     }
 
     /// Keeps the rows in step with the topic until `stop`, or, with `until_idle`, until
-    /// everything is settled and nothing arrived for that long. Waits for broker and database to
-    /// be there.
+    /// everything is settled, nothing waits for a retry, and nothing arrived for that long. Waits
+    /// for broker and database to be there.
     ///
     /// # Errors
     /// As [`Application::check`]; [`ApplicationError::Schema`] if the live tables do not fit;
@@ -278,7 +278,7 @@ impl Application {
             Arc::new(self.catalog().clone()),
             identity,
         );
-        Ok(sink.await?.with_keying(self.topology.keying))
+        Ok(sink.await?.with_keying(self.topology.keying).revealing(self.topology.reveal))
     }
 }
 

@@ -174,6 +174,18 @@ pub struct ConsumerSettings {
     pub topic: String,
     /// How long a revoked partition may be held back to settle what is in hand.
     pub revocation_deadline: std::time::Duration,
+    /// Where to begin in a partition without a committed offset.
+    pub begin: Begin,
+}
+
+/// Where to begin in a partition without a committed offset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// As the client is configured; at the first record if it says nothing.
+    #[default]
+    AsConfigured,
+    /// At the first record, whatever is configured.
+    Earliest,
 }
 
 /// A topic to be there.

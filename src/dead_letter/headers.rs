@@ -239,7 +239,9 @@ pub(super) fn write(
     };
     let first_failed_at = before.as_ref().map_or(*failed_at, |before| before.first_failed_at);
     let timestamp = before.as_ref().map_or(record.timestamp, |before| before.timestamp);
-    let replays = before.as_ref().map_or(0, |before| before.replays.saturating_add(1));
+    // what comes from the retry topic was refused again, but nobody replayed it
+    let replayed = u32::from(super::retry::due(record).is_none());
+    let replays = before.as_ref().map_or(0, |before| before.replays.saturating_add(replayed));
     let first_message = refusal.messages.first().map_or("", String::as_str);
     let place = &refusal.place;
 
@@ -322,6 +324,7 @@ pub(super) fn hash_of(value: &[u8]) -> String {
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
+        || name == super::retry::DUE
         || [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET].contains(&name)
 }
 
@@ -334,12 +337,12 @@ fn number<T: std::str::FromStr>(record: &Record, name: &str) -> Option<T> {
     record.header(name)?.parse().ok()
 }
 
-fn instant(record: &Record, name: &str) -> Option<i64> {
+pub(super) fn instant(record: &Record, name: &str) -> Option<i64> {
     let text = record.header(name)?;
     DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.timestamp_millis())
 }
 
-fn rfc3339(milliseconds: i64) -> String {
+pub(super) fn rfc3339(milliseconds: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(milliseconds)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)

@@ -245,3 +245,63 @@ fn a_letter_whose_identity_is_no_hash_is_none() {
     letter.headers.push(Header::text(headers::ID, "Patient/p1"));
     assert_eq!(read(&letter), None);
 }
+
+/// A queue on a topic that takes values of a few bytes only.
+fn retry_queue(most: usize) -> (RetryQueue, Arc<SmallTopic>) {
+    let topic = Arc::new(SmallTopic { most, ..SmallTopic::default() });
+    (RetryQueue::new(head(), topic.clone()), topic)
+}
+
+/// The letter as it would be read from the retry topic.
+async fn waiting(letter: DeadLetter, due: i64) -> Record {
+    let (queue, topic) = retry_queue(100);
+    queue.publish(&[Retry { letter, due }]).await.unwrap();
+    let taken = topic.taken.lock().unwrap();
+    as_read(taken[0].clone(), 9)
+}
+
+#[tokio::test]
+async fn a_letter_that_waits_says_when_it_is_due_and_is_the_record_that_it_was() {
+    let letter = waiting(dead(record(), 1_000), 1_700_000_000_456).await;
+    assert_eq!(letter.header("rowcast.retry.due"), Some("2023-11-14T22:13:20.456Z"));
+    assert_eq!(due(&letter), Some(1_700_000_000_456));
+    let opened = original(&letter).and_then(|opened| opened.record).expect("no pointer");
+    assert_eq!(opened, record());
+}
+
+#[tokio::test]
+async fn waiting_is_no_replay_and_a_dead_letter_waits_no_longer() {
+    let first = waiting(dead(record(), 1_000), 2_000).await;
+    let mut again = dead(first, 2_000);
+    again.attempts = 4;
+    let second = waiting(again, 4_000).await;
+    assert_eq!(second.headers.iter().filter(|header| header.name == DUE).count(), 1);
+    assert_eq!(due(&second), Some(4_000));
+    let last = as_read(letter(&head(), &dead(second, 9_000)), 0);
+    assert_eq!(due(&last), None);
+    let summary = read(&last).unwrap();
+    assert_eq!((summary.replays, summary.attempts), (0, 3));
+    assert_eq!((summary.first_failed_at, summary.last_failed_at), (1_000, 9_000));
+    assert_eq!((summary.origin, summary.offset), (record().source, record().offset));
+}
+
+#[tokio::test]
+async fn a_value_too_large_to_wait_is_told_and_not_sent_without_it() {
+    let (queue, topic) = retry_queue(20);
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let retry = |record| Retry { letter: dead(record, 0), due: 0 };
+    let too_large = queue.publish(&[retry(large.clone()), retry(record()), retry(large)]).await;
+    assert_eq!(too_large.unwrap(), [0, 2]);
+    assert_eq!(topic.taken.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn letters_of_another_topology_are_not_ours() {
+    let (queue, _) = retry_queue(0);
+    let of = |topology: &str| {
+        let head = Letterhead { topology: topology.into(), ..head() };
+        read(&as_read(letter(&head, &dead(record(), 0)), 0)).unwrap()
+    };
+    assert!(queue.wrote(&of("patients")));
+    assert!(!queue.wrote(&of("others")));
+}

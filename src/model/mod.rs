@@ -5,6 +5,7 @@ mod declare;
 mod document;
 mod record;
 mod resource_type;
+mod reveal;
 mod row;
 mod table;
 
@@ -12,6 +13,7 @@ pub use change::{Change, Operation, ResourceKey, Version};
 pub use document::{Document, DocumentError, DocumentLimits, Node};
 pub use record::{Header, Offset, Origin, Record, TopicPartition};
 pub use resource_type::{RESOURCE_TYPES, is_resource_type, resource_type_label};
+pub use reveal::Reveal;
 pub use row::{ResourceRows, Row, RowChange, RowOperation, RowSet, Value};
 pub use table::{
     Catalog, Column, ColumnSource, ColumnType, Guard, RootTable, Table, TableIndex, TableName,

@@ -18,6 +18,7 @@ use super::Stages;
 use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::settle::Settler;
+use super::trail;
 use crate::broker::Group;
 use crate::model::{Record, TopicPartition};
 
@@ -181,7 +182,7 @@ impl Shared {
 }
 
 /// Tells of a panic, which would else stop the partition in silence.
-async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
+pub(super) async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
     // nothing of the half is looked at afterwards
     if AssertUnwindSafe(half).catch_unwind().await.is_err() {
         panicked.cancel();
@@ -196,6 +197,7 @@ async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
         let batch =
             tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
+        trail::prepared(&batch, &shared.stages);
         permit.send(batch);
     }
 }

@@ -16,6 +16,7 @@ mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+mod traced;
 mod transaction;
 
 use async_trait::async_trait;

@@ -24,13 +24,21 @@ pub enum Check {
     Database,
     /// The dead-letter topic takes letters.
     DeadLetterTopic,
+    /// The retry topic can be read and written; holds if there is none.
+    RetryTopic,
     /// No circuit is open.
     Circuit,
 }
 
 impl Check {
-    const ALL: [Self; 5] =
-        [Self::Broker, Self::Assignment, Self::Database, Self::DeadLetterTopic, Self::Circuit];
+    const ALL: [Self; 6] = [
+        Self::Broker,
+        Self::Assignment,
+        Self::Database,
+        Self::DeadLetterTopic,
+        Self::RetryTopic,
+        Self::Circuit,
+    ];
 }
 
 /// State of one check.
@@ -78,7 +86,7 @@ impl Health {
         let mut wrong: BTreeMap<Check, BTreeMap<String, String>> = BTreeMap::new();
         for check in Check::ALL {
             let scopes = wrong.entry(check).or_default();
-            if check != Check::Circuit {
+            if !matches!(check, Check::Circuit | Check::RetryTopic) {
                 scopes.insert(START.to_owned(), "not reached yet".to_owned());
             }
         }

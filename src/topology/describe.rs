@@ -8,8 +8,10 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::Topology;
 use super::resolve::is_read_by;
+use super::{RetrySettings, Topology};
+use crate::dead_letter::RetryPolicy;
+use crate::retry::Strategy;
 use crate::sink::Keying;
 use crate::source::{Format, VersionFrom};
 
@@ -65,6 +67,8 @@ const STRING: &str = "a string takes whatever is written";
 
 const DEAD_LETTER: &str = "dead-letter";
 
+const RETRY: &str = "retry";
+
 impl Topology {
     /// Whether the source reads this topic.
     #[must_use]
@@ -82,7 +86,8 @@ impl Topology {
             bytesize::ByteSize::b(self.batch.bytes as u64).display().iec(),
             humantime::format_duration(self.batch.linger),
         );
-        let stages = vec![
+        let retry = self.retry.as_ref().map(retry_stage);
+        let mut stages = vec![
             stage(
                 "source",
                 StageKind::Source,
@@ -116,18 +121,19 @@ impl Topology {
                     ("database", self.sink.shown()),
                     ("connections", self.sink.connections.connections.to_string()),
                 ],
-                vec![DEAD_LETTER],
-            ),
-            stage(
-                DEAD_LETTER,
-                StageKind::Sink,
-                vec![
-                    ("topic", self.dead_letter.topic.clone()),
-                    ("max_ratio", self.dead_letter.max_ratio.to_string()),
-                ],
-                Vec::new(),
+                retry.iter().map(|_| RETRY).chain([DEAD_LETTER]).collect(),
             ),
         ];
+        stages.extend(retry);
+        stages.push(stage(
+            DEAD_LETTER,
+            StageKind::Sink,
+            vec![
+                ("topic", self.dead_letter.topic.clone()),
+                ("max_ratio", self.dead_letter.max_ratio.to_string()),
+            ],
+            Vec::new(),
+        ));
         Description { name: self.name.clone(), config_hash: self.config_hash.clone(), stages }
     }
 }
@@ -151,7 +157,11 @@ impl Description {
         }
         for stage in &self.stages {
             for successor in &stage.successors {
-                let arrow = if *successor == DEAD_LETTER { "-. refused .->" } else { "-->" };
+                let arrow = match *successor {
+                    DEAD_LETTER => "-. refused .->",
+                    RETRY => "-. not yet .->",
+                    _ => "-->",
+                };
                 writeln!(out, "    {} {arrow} {successor}", stage.name).expect(STRING);
             }
         }
@@ -185,6 +195,25 @@ impl fmt::Display for Description {
     }
 }
 
+fn retry_stage(settings: &RetrySettings) -> DescribedStage {
+    let RetryPolicy { maximum_attempts, schedule, causes } = &settings.policy;
+    let causes: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
+    let shown = |delay| humantime::format_duration(delay).to_string();
+    stage(
+        RETRY,
+        StageKind::Processor,
+        vec![
+            ("topic", settings.topic.clone()),
+            ("maximum_attempts", maximum_attempts.to_string()),
+            ("delay", shown(schedule.delay)),
+            ("maximum_delay", shown(schedule.maximum_delay)),
+            ("strategy", strategy_name(schedule.strategy).to_owned()),
+            ("causes", format!("[{}]", causes.join(", "))),
+        ],
+        vec!["decode", DEAD_LETTER],
+    )
+}
+
 fn stage(
     name: &'static str,
     kind: StageKind,
@@ -206,6 +235,13 @@ const fn format_name(format: Format) -> &'static str {
         Format::Auto => "auto",
         Format::Fhir => "fhir",
         Format::Hapi => "hapi",
+    }
+}
+
+const fn strategy_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Constant => "constant",
+        Strategy::Exponential => "exponential",
     }
 }
 

@@ -12,6 +12,7 @@ mod interpolate;
 mod kafka;
 mod load;
 mod resolve;
+mod retry;
 mod secret;
 mod set;
 mod structure;
@@ -22,7 +23,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::DocumentLimits;
+use crate::dead_letter::RetryPolicy;
+use crate::model::{DocumentLimits, Reveal};
 use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
 
@@ -56,12 +58,16 @@ pub struct Topology {
     pub sink: SinkSettings,
     /// Where refused records go, and when not.
     pub dead_letter: DeadLetterSettings,
+    /// Where refused records wait that may heal by themselves; `None`: nowhere.
+    pub retry: Option<RetrySettings>,
     /// Bounds of a batch.
     pub batch: BatchSettings,
     /// Where metrics and health are served.
     pub http: HttpSettings,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What the troubleshooting log may show.
+    pub reveal: Reveal,
     /// The whole configuration with its defaults, secrets shown as `***`: to be printed.
     pub effective: serde_json::Value,
     /// SHA-256, as 64 hexadecimal digits, of `effective` and the rules: tells which configuration
@@ -136,6 +142,15 @@ pub struct DeadLetterSettings {
     pub max_replays: u32,
     /// Above 0, up to 1: the share of recent changes that may be refused with one cause.
     pub max_ratio: f64,
+}
+
+/// Where refused records wait to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// Topic; neither read by the source nor the dead letters'.
+    pub topic: String,
+    /// Which, when and how often.
+    pub policy: RetryPolicy,
 }
 
 /// Bounds of a batch: whichever is met first.

@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{
-    DeadLetterFile, FormatFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile,
+    DeadLetterFile, FormatFile, HttpFile, LogFile, SinkFile, Size, SourceFile, TopologyFile,
     VersionFromFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
 use super::{
-    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology,
-    database_url, kafka,
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, RetrySettings, SinkSettings,
+    Topology, database_url, kafka, retry,
 };
-use crate::model::DocumentLimits;
+use crate::model::{DocumentLimits, Reveal};
 use crate::problem::{Problem, pointer};
 use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
@@ -85,7 +85,7 @@ impl Findings<'_> {
     }
 
     /// The value, or its message at `path`.
-    fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|message| self.problem(path, message)).ok()
     }
 }
@@ -109,11 +109,13 @@ pub(super) fn resolve(
     let rules = rules(&written.transform.rules, folder, &mut found);
     let sink = sink(&written.sink, folder, &mut found);
     let dead_letter = dead_letter(&written.dead_letter, &written.source.topic, &mut found);
+    let retry = retry::accept(&written, dead_letter.as_ref(), &mut found);
     let batch_bytes = bytes(&written.batch.bytes);
     let batch_bytes = found.take("/batch/bytes", batch_bytes);
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
+    let reveal = reveal(&written.log, &mut found);
     warn_of_the_database(&written, typed, &mut found);
 
     let Findings { problems, warnings, .. } = found;
@@ -122,16 +124,27 @@ pub(super) fn resolve(
         Some(record_bytes),
         Some(sink),
         Some(dead_letter),
+        Some(retry),
         Some(batch_bytes),
         Some(linger),
         Some(http),
         true,
-    ) = (broker, record_bytes, sink, dead_letter, batch_bytes, linger, http, problems.is_empty())
+    ) = (
+        broker,
+        record_bytes,
+        sink,
+        dead_letter,
+        retry,
+        batch_bytes,
+        linger,
+        http,
+        problems.is_empty(),
+    )
     else {
         return Err(problems);
     };
 
-    let effective = effective(&written, &broker, &dead_letter);
+    let effective = effective(&written, &broker, &dead_letter, retry.as_ref());
     let config_hash = config_hash(&effective, &rules);
     let topology = Topology {
         name: written.name,
@@ -147,6 +160,7 @@ pub(super) fn resolve(
         rules,
         sink,
         dead_letter,
+        retry,
         batch: BatchSettings {
             rows: usize::try_from(written.batch.rows).expect("100,000 fits"),
             bytes: batch_bytes,
@@ -154,6 +168,7 @@ pub(super) fn resolve(
         },
         http,
         log_format: written.log.format,
+        reveal,
         effective,
         config_hash,
     };
@@ -229,11 +244,11 @@ fn keying(written: &TopologyFile, found: &mut Findings<'_>) -> Keying {
     Keying::Unkeyed
 }
 
-const NO_TOPIC: &str =
+pub(super) const NO_TOPIC: &str =
     "is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`";
 
 /// Kafka's own rule.
-fn is_topic(name: &str) -> bool {
+pub(super) fn is_topic(name: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
@@ -304,10 +319,13 @@ fn bytes(written: &Size) -> Result<usize, String> {
     }
 }
 
-fn time(written: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+pub(super) fn time(written: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let time = humantime::parse_duration(written)
         .map_err(|_| "must be a time with its unit, as in 50ms or 1s")?;
-    let shown = |bound: Duration| format!("{}s", bound.as_secs());
+    let shown = |bound: Duration| match bound.as_secs() {
+        0 => humantime::format_duration(bound).to_string(),
+        seconds => format!("{seconds}s"),
+    };
     if time > most {
         return Err(format!("must be at most {}", shown(most)));
     }
@@ -342,6 +360,19 @@ fn http(
         );
     }
     Some(HttpSettings { listen, token: written.token.clone() })
+}
+
+fn reveal(written: &LogFile, found: &mut Findings<'_>) -> Reveal {
+    if !written.reveal_bind_values {
+        return Reveal::Nothing;
+    }
+    found.warning(
+        "/log/reveal_bind_values",
+        "PATIENT DATA MAY STAND IN THE LOG: the troubleshooting log shows values, keys and resource \
+         ids at TRACE, and libraries may say anything at DEBUG and TRACE; remove this once you have \
+         found what you look for, and erase the log",
+    );
+    Reveal::Values
 }
 
 fn warn_of_the_database(
@@ -412,12 +443,16 @@ fn effective(
     written: &TopologyFile,
     broker: &BrokerChoice,
     dead_letter: &DeadLetterSettings,
+    retry: Option<&RetrySettings>,
 ) -> Value {
     let mut shown =
         serde_json::to_value(written).expect("strings, numbers and maps with string keys");
     shown["sink"]["url"] = json!(database_url::shown(&written.sink.url));
     shown["dead_letter"]["topic"] = json!(dead_letter.topic);
     shown["dead_letter"]["status_topic"] = json!(dead_letter.status_topic);
+    if let Some(retry) = retry {
+        shown["retry"]["topic"] = json!(retry.topic);
+    }
     match broker {
         BrokerChoice::Kafka(properties) => {
             shown["source"]["kafka"] = json!(kafka::harmless(properties));

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rowcast::broker::{Broker, Consumer, ConsumerEvent, ConsumerSettings, Group, OutgoingRecord};
+use rowcast::broker::{
+    Begin, Broker, Consumer, ConsumerEvent, ConsumerSettings, Group, OutgoingRecord,
+};
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
 /// Longer than anything here takes; only a failing test waits it out.
@@ -29,6 +31,7 @@ fn settings(group: &str, topic: &str) -> ConsumerSettings {
         group: group.to_owned(),
         topic: topic.to_owned(),
         revocation_deadline: Duration::from_secs(10),
+        begin: Begin::AsConfigured,
     }
 }
 

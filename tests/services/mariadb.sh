@@ -43,7 +43,7 @@ start() {
     # What it writes at commit (innodb_flush_log_at_trx_commit) stays as where rowcast runs for earnest.
     setsid "$daemon" --no-defaults "${user[@]}" "--datadir=$data" "--socket=$socket" "--port=$port" \
         "--pid-file=$data/pid" --bind-address=127.0.0.1 --skip-name-resolve --max-connections=500 \
-        --innodb-buffer-pool-size=128M >>"$instance/log" 2>&1 </dev/null &
+        --innodb-buffer-pool-size=128M ${ROWCAST_TEST_MARIADB_OPTIONS:-} >>"$instance/log" 2>&1 </dev/null &
     local client=(mariadb --no-defaults "--socket=$socket" -u root) deadline=$((SECONDS + 60))
     until "${client[@]}" -e 'SELECT 1' >/dev/null 2>&1; do
         ((SECONDS < deadline)) || { tail -20 "$instance/log" >&2; fail "MariaDB is not ready after 60 s"; }

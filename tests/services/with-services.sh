@@ -13,7 +13,8 @@
 #   ROWCAST_TEST_POSTGRES_CTL  the same
 #   ROWCAST_TEST_MARIADB_CTL   the same
 #   ROWCAST_TEST_STATE         where instances live
-# ROWCAST_TEST_POSTGRES_OPTIONS holds more options for PostgreSQL servers that are started (`-c a=b`).
+# ROWCAST_TEST_POSTGRES_OPTIONS holds more options for PostgreSQL servers that are started (`-c a=b`),
+# ROWCAST_TEST_MARIADB_OPTIONS for MariaDB servers (`--a=b`).
 # ROWCAST_TEST_KEEP_LOGS=DIR keeps the servers' logs there if the command fails.
 # If ROWCAST_TEST_KAFKA, ROWCAST_TEST_POSTGRES or ROWCAST_TEST_MARIADB is set already, that server is
 # used and none is started; its CTL variable is then passed on only if it was set too.

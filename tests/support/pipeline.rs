@@ -58,9 +58,20 @@ impl Pipeline {
         rules: &str,
         more: &str,
     ) -> Self {
+        Self::servers_with((servers, ""), topic, database, rules, more)
+    }
+
+    /// The same with more properties of Kafka's client, as YAML: `, name: value`.
+    pub(crate) fn servers_with(
+        (servers, properties): (&str, &str),
+        topic: Topic,
+        database: Database,
+        rules: &str,
+        more: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let source = format!(
-            "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500 }} }}",
+            "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500{properties} }} }}",
             topic.name()
         );
         let url = database.url().to_owned();
@@ -99,6 +110,12 @@ impl Pipeline {
         Rowcast::command(&self.arguments(arguments)).output().expect("rowcast runs")
     }
 
+    /// The same with more environment.
+    pub(crate) fn command_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+        let mut command = Rowcast::command(&self.arguments(arguments));
+        command.envs(more.iter().copied()).output().expect("rowcast runs")
+    }
+
     /// The same, which must end well; its stdout.
     pub(crate) fn expect(&self, arguments: &[&str]) -> String {
         let output = Rowcast::run(&self.arguments(arguments));
@@ -110,10 +127,22 @@ impl Pipeline {
         Rowcast::start(&self.arguments(arguments))
     }
 
+    /// The same with more environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Rowcast {
+        Rowcast::start_with(&self.arguments(arguments), more)
+    }
+
     fn arguments(&self, arguments: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         all.extend(["--topology".to_owned(), self.path("topology.yaml")]);
         all
+    }
+
+    /// Its name, which is the consumer group's.
+    pub(crate) fn name(&self) -> String {
+        let topology = std::fs::read_to_string(self.path("topology.yaml")).expect("it is there");
+        let first = topology.lines().next().and_then(|line| line.strip_prefix("name: "));
+        first.expect("a name").to_owned()
     }
 
     /// The database's url.

@@ -70,7 +70,7 @@ pub(super) fn join(
         failing: Mutex::default(),
     };
     let member: Member = properties
-        .member(&settings.group)
+        .member(&settings.group, settings.begin)
         .create_with_context(context)
         .map_err(|error| refused(&error))?;
     member.subscribe(&[&settings.topic]).map_err(|error| refused(&error))?;

@@ -12,6 +12,7 @@ use sqlx::{Column as _, Row as _, SqliteConnection};
 use super::table::table;
 use super::{Failure, TopologyArguments, dead_letters};
 use crate::application::Application;
+use crate::model::Reveal;
 use crate::telemetry::logs::{self, LogFormat};
 use hospital::Hospital;
 
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
-    logs::start(LogFormat::Auto, Some("error"));
+    logs::start(LogFormat::Auto, Some("error"), Reveal::Nothing);
     let topology = prepare_folder(&arguments.dir)?;
     let application = super::load(&TopologyArguments {
         topology: topology.clone(),
