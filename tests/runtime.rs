@@ -14,7 +14,10 @@ use rowcast::dead_letter::{DeadLetterQueue, Letterhead, RetryPolicy, RetryQueue}
 use rowcast::error::{Cause, Place, Refusal, Stage};
 use rowcast::model::{Offset, Record, RowChange, TopicPartition};
 use rowcast::retry::{Schedule, Strategy};
-use rowcast::runtime::{BatchLimits, RetryStage, Stages, run};
+use rowcast::runtime::{
+    BatchLimits, Performance, RefusedDeletes, ReplayStages, Replayed, RetryStage, Stages, replay,
+    run,
+};
 use rowcast::sink::{Outcome, Owner, Ownership, Sink, SinkError};
 use rowcast::source::Decoder;
 use rowcast::telemetry::health::Health;
@@ -292,4 +295,56 @@ async fn nothing_is_committed_while_the_retry_topic_is_away() {
     let expected =
         ["orphan", "wrote 0", "no letter", "no letter", "retry", "letter", "committed 2"];
     assert_eq!(diary(troubles).await, expected);
+}
+
+/// Letters of two partitions replayed together; whether each was settled, and what was done.
+async fn replayed(outages: usize) -> (Option<Vec<bool>>, Vec<String>) {
+    let diary = Diary::default();
+    let record = |partition: i32, offset: i64, value: &'static str| Record {
+        source: TopicPartition::new("t", partition),
+        offset: Offset(offset),
+        timestamp: None,
+        key: None,
+        value: Some(Bytes::from_static(value.as_bytes())),
+        headers: Vec::new(),
+    };
+    let good = r#"{"resourceType":"Patient","id":"1","meta":{"versionId":"1"}}"#;
+    let records = [
+        record(1, 5, good),
+        record(0, 9, "{"),
+        record(1, 4, good),
+        record(0, 2, good),
+        record(2, 0, "{"),
+    ];
+    let rules = RuleSet::load(&[]).unwrap();
+    let sink = Diarist {
+        outages: outages.into(),
+        fences: AtomicUsize::new(0),
+        taken: AtomicUsize::new(0),
+        orphans: false,
+        diary: Arc::clone(&diary),
+    };
+    let stages = ReplayStages { decoder: &Decoder::default(), transformer: &rules, sink: &sink };
+    let replayed = replay(&stages, &records, Performance::Real, RefusedDeletes::Stay).await;
+    let settled = replayed
+        .ok()
+        .map(|all| all.iter().map(|replayed| matches!(replayed, Replayed::Settled(_))).collect());
+    let diary = diary.lock().unwrap();
+    (settled, diary.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_of_one_partition_are_replayed_in_one_transaction_and_each_has_its_result() {
+    let (settled, diary) = replayed(0).await;
+    assert_eq!(settled, Some(vec![true, false, true, true, false]));
+    assert_eq!(diary, ["wrote 1", "wrote 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_waits_for_a_database_that_is_away_but_not_for_ever() {
+    let (settled, diary) = replayed(3).await;
+    assert_eq!(settled.map(|all| all.len()), Some(5));
+    assert_eq!(diary, ["away", "away", "away", "wrote 1", "wrote 2"]);
+    let (settled, diary) = replayed(100).await;
+    assert_eq!((settled, diary.len()), (None, 9));
 }

@@ -88,12 +88,15 @@ pub(super) async fn test_letters(arguments: &Arguments) -> Result<(), Failure> {
         let some = alike.iter().filter(|(alike, _)| alike.now.outcome() == outcome);
         some.map(|(_, count)| count).sum()
     };
-    match (count("refused"), count("gone")) {
-        (0, 0) => Ok(()),
-        (refused, gone) => Err(Failure::partial(format!(
-            "{refused} letters would be refused again, the value of {gone} is gone from its topic"
-        ))),
+    let (refused, gone) = (count("refused"), count("gone"));
+    let mut left = Vec::new();
+    if refused > 0 {
+        left.push(format!("{refused} letters would be refused again"));
     }
+    if gone > 0 {
+        left.push(format!("{gone} letters cannot be replayed: their value is gone from its topic"));
+    }
+    if left.is_empty() { Ok(()) } else { Err(Failure::partial(left.join("\n"))) }
 }
 
 async fn rehearsed(stages: &ReplayStages<'_>, batch: &[Opened<'_>]) -> Result<Vec<Now>, Failure> {
