@@ -95,7 +95,7 @@ pub(super) async fn run(
     });
     let (consumer, group) = broker.consumer(ConsumerSettings {
         group: topology.name.clone(),
-        topic: topology.topic.clone(),
+        topics: topology.topics.iter().map(|topic| topic.selector.as_str().to_owned()).collect(),
         revocation_deadline: REVOCATION_DEADLINE,
     })?;
     let outcome = runtime::run(stages, consumer, group, until_idle, stop).await;
@@ -185,7 +185,10 @@ impl Starting<'_> {
         let topology = self.application.topology();
         let mut backoff = Backoff::default();
         loop {
-            let partitions = broker.partitions(&topology.topic).await.unwrap_or_default();
+            let mut partitions = None;
+            for name in topology.topics.iter().filter_map(|topic| topic.selector.name()) {
+                partitions = partitions.max(broker.partitions(name).await.unwrap_or_default());
+            }
             let topic = TopicSettings {
                 name: topology.dead_letter.topic.clone(),
                 partitions,

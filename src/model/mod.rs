@@ -7,6 +7,7 @@ mod record;
 mod resource_type;
 mod row;
 mod table;
+mod topic;
 
 pub use change::{Change, Operation, ResourceKey, Version};
 pub use document::{Document, DocumentError, DocumentLimits, Node};
@@ -16,3 +17,4 @@ pub use row::{ResourceRows, Row, RowChange, RowOperation, RowSet, Value};
 pub use table::{
     Catalog, Column, ColumnSource, ColumnType, Guard, RootTable, Table, TableIndex, TableName,
 };
+pub use topic::TopicSelector;

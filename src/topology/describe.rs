@@ -8,9 +8,8 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::Topology;
+use super::{SourceTopic, Topology};
 use crate::sink::Keying;
-use crate::source::{Format, VersionFrom};
 
 /// What a topology does, stage by stage, in the order a record travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,7 +79,7 @@ impl Topology {
                 "source",
                 StageKind::Source,
                 vec![
-                    ("topics", format!("[{}]", self.topic)),
+                    ("topics", format!("[{}]", self.each_topic(|topic| topic.selector.as_str()))),
                     ("broker", self.broker.shown()),
                     ("keyed", (self.keying == Keying::Keyed).to_string()),
                 ],
@@ -90,8 +89,8 @@ impl Topology {
                 "decode",
                 StageKind::Processor,
                 vec![
-                    ("format", format_name(self.format).to_owned()),
-                    ("version", version_name(self.version_from).to_owned()),
+                    ("format", self.alike_or_each(|topic| topic.format.as_str())),
+                    ("version", self.alike_or_each(|topic| topic.version_from.as_str())),
                 ],
                 vec!["transform", DEAD_LETTER],
             ),
@@ -122,6 +121,21 @@ impl Topology {
             ),
         ];
         Description { name: self.name.clone(), config_hash: self.config_hash.clone(), stages }
+    }
+
+    /// What is said of each topic, in their order.
+    fn each_topic<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        self.topics.iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The same once if it is the same of all topics.
+    fn alike_or_each<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        match self.topics.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| said(other) == said(first)) => {
+                said(first).to_owned()
+            }
+            _ => format!("[{}]", self.each_topic(said)),
+        }
     }
 }
 
@@ -192,22 +206,6 @@ fn as_mapping<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
-}
-
-const fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Auto => "auto",
-        Format::Fhir => "fhir",
-        Format::Hapi => "hapi",
-    }
-}
-
-const fn version_name(from: VersionFrom) -> &'static str {
-    match from {
-        VersionFrom::VersionId => "version_id",
-        VersionFrom::LastUpdated => "last_updated",
-        VersionFrom::Offset => "offset",
-    }
 }
 
 /// A value inside a quoted Mermaid label, with Mermaid's own character codes.

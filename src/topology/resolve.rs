@@ -9,23 +9,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use regex::Regex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{
-    DeadLetterFile, FormatFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile,
-    VersionFromFile, default_log_path,
+    DeadLetterFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
+use super::topics::{self, NO_TOPIC, is_topic};
 use super::{
-    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology,
-    database_url, kafka,
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, SourceTopic,
+    Topology, database_url, kafka,
 };
 use crate::model::DocumentLimits;
 use crate::problem::{Problem, pointer};
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::{Format, VersionFrom};
+use crate::source::VersionFrom;
 
 /// Largest document and largest batch that can be configured, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
@@ -38,26 +37,6 @@ const SINK_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 const MAX_RULES_FILES: usize = 1000;
 /// Largest rules file, in bytes.
 const MAX_RULES_BYTES: u64 = 4 << 20;
-
-impl From<FormatFile> for Format {
-    fn from(written: FormatFile) -> Self {
-        match written {
-            FormatFile::Auto => Self::Auto,
-            FormatFile::Fhir => Self::Fhir,
-            FormatFile::Hapi => Self::Hapi,
-        }
-    }
-}
-
-impl From<VersionFromFile> for VersionFrom {
-    fn from(written: VersionFromFile) -> Self {
-        match written {
-            VersionFromFile::VersionId => Self::VersionId,
-            VersionFromFile::LastUpdated => Self::LastUpdated,
-            VersionFromFile::Offset => Self::Offset,
-        }
-    }
-}
 
 /// Collects what is found.
 pub(super) struct Findings<'a> {
@@ -102,13 +81,13 @@ pub(super) fn resolve(
     let mut found = Findings { file, mended, problems: Vec::new(), warnings: Vec::new() };
 
     let broker = broker(&written.source, folder, typed, &mut found);
-    check_topic(&written.source.topic, &mut found);
-    let keying = keying(&written, &mut found);
+    let topics = topics::resolve(&written, &mut found);
+    let keying = keying(&written, topics.as_deref().unwrap_or_default(), &mut found);
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
     let rules = rules(&written.transform.rules, folder, &mut found);
     let sink = sink(&written.sink, folder, &mut found);
-    let dead_letter = dead_letter(&written.dead_letter, &written.source.topic, &mut found);
+    let dead_letter = dead_letter(&written.dead_letter, topics.as_deref(), &mut found);
     let batch_bytes = bytes(&written.batch.bytes);
     let batch_bytes = found.take("/batch/bytes", batch_bytes);
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
@@ -125,8 +104,19 @@ pub(super) fn resolve(
         Some(batch_bytes),
         Some(linger),
         Some(http),
+        Some(topics),
         true,
-    ) = (broker, record_bytes, sink, dead_letter, batch_bytes, linger, http, problems.is_empty())
+    ) = (
+        broker,
+        record_bytes,
+        sink,
+        dead_letter,
+        batch_bytes,
+        linger,
+        http,
+        topics,
+        problems.is_empty(),
+    )
     else {
         return Err(problems);
     };
@@ -136,10 +126,9 @@ pub(super) fn resolve(
     let topology = Topology {
         name: written.name,
         broker,
-        topic: written.source.topic,
+        topics,
         keying,
-        format: written.source.format.into(),
-        version_from: written.transform.version.from.into(),
+        version_from: written.transform.version.from,
         limits: DocumentLimits {
             bytes: record_bytes,
             depth: usize::from(written.source.max_depth),
@@ -205,21 +194,11 @@ fn broker(
     }
 }
 
-fn check_topic(topic: &str, found: &mut Findings<'_>) {
-    if topic.starts_with('^') {
-        if Regex::new(topic).is_err() {
-            found.problem("/source/topic", "begins with `^` but is no regular expression");
-        }
-    } else if !is_topic(topic) {
-        found.problem("/source/topic", NO_TOPIC);
-    }
-}
-
-fn keying(written: &TopologyFile, found: &mut Findings<'_>) -> Keying {
+fn keying(written: &TopologyFile, topics: &[SourceTopic], found: &mut Findings<'_>) -> Keying {
     if written.source.keyed {
         return Keying::Keyed;
     }
-    if matches!(written.transform.version.from, VersionFromFile::Offset) {
+    if topics.iter().any(|topic| topic.version_from == VersionFrom::Offset) {
         found.problem(
             "/source/keyed",
             "must be true with `transform.version.from: offset`: offsets of several partitions say \
@@ -229,40 +208,34 @@ fn keying(written: &TopologyFile, found: &mut Findings<'_>) -> Keying {
     Keying::Unkeyed
 }
 
-const NO_TOPIC: &str =
-    "is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`";
-
-/// Kafka's own rule.
-fn is_topic(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
-}
-
+/// `topics`: `None` if something is wrong with them, which was told there.
 fn dead_letter(
     written: &DeadLetterFile,
-    source: &str,
+    topics: Option<&[SourceTopic]>,
     found: &mut Findings<'_>,
 ) -> Option<DeadLetterSettings> {
     const PATH: &str = "/dead_letter/topic";
-    let pattern = source.starts_with('^');
-    let topic = match &written.topic {
-        Some(topic) => topic.clone(),
-        None if pattern => {
-            found.problem(PATH, "is required, because `source.topic` is a regular expression");
+    let topic = match (&written.topic, topics) {
+        (Some(topic), _) => topic.clone(),
+        (None, None) => return None,
+        (None, Some([only])) => match only.selector.name() {
+            Some(name) => format!("{name}.dead-letter"),
+            None => {
+                found.problem(PATH, "is required, because `source.topic` is a regular expression");
+                return None;
+            }
+        },
+        (None, Some(_)) => {
+            found.problem(PATH, "is required, because the source has several topics");
             return None;
         }
-        // what is wrong with the source's name was told there
-        None if !is_topic(source) => return None,
-        None => format!("{source}.dead-letter"),
     };
     if !is_topic(&topic) {
         found.problem(PATH, NO_TOPIC);
         return None;
     }
-    let read_again = topic == source
-        || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(&topic)));
-    if read_again {
-        found.problem(PATH, "is read by `source.topic`: dead letters would go round for ever");
+    if topics.unwrap_or_default().iter().any(|read| read.selector.selects(&topic)) {
+        found.problem(PATH, "is read by the source: dead letters would go round for ever");
         return None;
     }
     Some(DeadLetterSettings { topic, max_ratio: written.max_ratio })

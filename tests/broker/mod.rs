@@ -27,7 +27,7 @@ fn fresh(name: &str) -> String {
 fn settings(group: &str, topic: &str) -> ConsumerSettings {
     ConsumerSettings {
         group: group.to_owned(),
-        topic: topic.to_owned(),
+        topics: vec![topic.to_owned()],
         revocation_deadline: Duration::from_secs(10),
     }
 }
