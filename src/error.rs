@@ -77,7 +77,7 @@ pub enum Cause {
     MissingId,
     /// The change has no usable version where `transform.version.from` says it is.
     MissingVersion,
-    /// The document is a subset or a stub of the resource.
+    /// The document is a subset or a stub of the resource, or was left out.
     IncompleteDocument,
     /// A FHIRPath expression failed on this document.
     ExpressionError,
@@ -180,7 +180,9 @@ impl Cause {
             Self::MissingVersion => {
                 "The change has no usable version where `transform.version.from` says it is."
             }
-            Self::IncompleteDocument => "The document is a subset or a stub of the resource.",
+            Self::IncompleteDocument => {
+                "The document is a subset or a stub of the resource, or was left out: the record is only a hint."
+            }
             Self::ExpressionError => "A FHIRPath expression failed on this document.",
             Self::MultipleValues => {
                 "A column's expression yields several values and its `multiplePrimitiveStrategy` is `ERROR`."

@@ -499,7 +499,7 @@ fn topics_that_cannot_be_are_told_with_their_places() {
         (
             "{ topics: [{ topic: a }, { topic: b }] }",
             "",
-            "/dead_letter/topic: is required, because the source has several topics",
+            "/dead_letter/topic: is required, because the source is a pattern or several topics",
         ),
         (
             "{ topics: [{ topic: a }, { topic: letters }] }",

@@ -67,7 +67,7 @@ pub(super) fn read(
     if !event.is_object() {
         return refused(Seen::NoObject(kind(event)));
     }
-    let row = |member| present(event, member).filter(|row| row.is_object());
+    let row = |member| present(event, member).filter(JsonValueTrait::is_object);
     match text(event, "op") {
         Some("c" | "r" | "u") => {
             let Some(after) = row("after") else { return refused(Seen::DebeziumRow) };

@@ -55,6 +55,10 @@ pub(super) fn shape(document: &Document, key: Option<&Key<'_>>) -> Result<Shape,
 
 /// Which of the telling members an object has.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is there or not, independent of the others"
+)]
 struct Members<'n> {
     resource_type: bool,
     operation_type: bool,

@@ -213,7 +213,7 @@ pub(super) struct SinkFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeadLetterFile {
     /// Topic of the dead letters. Default: the source's topic with `.dead-letter` appended;
-    /// required if that is a regular expression.
+    /// required if that is a regular expression, or with several topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
     /// Share of recent changes, above 0 and up to 1, that may be refused with one cause before

@@ -218,16 +218,19 @@ fn dead_letter(
     let topic = match (&written.topic, topics) {
         (Some(topic), _) => topic.clone(),
         (None, None) => return None,
-        (None, Some([only])) => match only.selector.name() {
-            Some(name) => format!("{name}.dead-letter"),
-            None => {
-                found.problem(PATH, "is required, because `source.topic` is a regular expression");
+        (None, Some(topics)) => {
+            let only = match topics {
+                [only] => only.selector.name(),
+                _ => None,
+            };
+            let Some(name) = only else {
+                found.problem(
+                    PATH,
+                    "is required, because the source is a pattern or several topics",
+                );
                 return None;
-            }
-        },
-        (None, Some(_)) => {
-            found.problem(PATH, "is required, because the source has several topics");
-            return None;
+            };
+            format!("{name}.dead-letter")
         }
     };
     if !is_topic(&topic) {

@@ -63,7 +63,11 @@ struct Member {
 
 impl Member {
     fn join(broker: &dyn Broker, group: &str, topic: &str) -> Self {
-        let (consumer, group) = broker.consumer(settings(group, topic)).unwrap();
+        Self::join_with(broker, settings(group, topic))
+    }
+
+    fn join_with(broker: &dyn Broker, settings: ConsumerSettings) -> Self {
+        let (consumer, group) = broker.consumer(settings).unwrap();
         Self { consumer, group, assigned: Vec::new(), records: Vec::new() }
     }
 

@@ -36,8 +36,8 @@ fn hapis_broker_messages_say_their_changes() {
     let text = fs::read_to_string(path).expect("it is read");
     let mut heard = Vec::new();
     for message in text.split("--- ").skip(1) {
-        let (head, value) = message.split_once('\n').expect("a head and a value");
-        let key = head.split_once("key=").map(|(_, key)| key.trim().to_owned());
+        let (title, value) = message.split_once('\n').expect("a head and a value");
+        let key = title.split_once("key=").map(|(_, key)| key.trim().to_owned());
         let value = Value::String(value.trim().to_owned());
         heard.extend(said(&DecodeSettings::default(), &record(key, &value, &[])));
     }
