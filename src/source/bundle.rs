@@ -29,10 +29,23 @@ enum Method {
     Unmarked,
 }
 
+/// Most entries of a bundle that is read: servers page by the hundred or thousand, and each entry
+/// of a record may be refused for itself.
+pub(super) const MOST_ENTRIES: usize = 10_000;
+
 /// The entries of a bundle.
-pub(super) fn entries(bundle: &Node) -> &[Node] {
-    let entries = bundle.get("entry").and_then(|entries| entries.as_array());
-    entries.map_or(&[], |entries| entries.as_slice())
+pub(super) fn entries(bundle: &Node) -> Result<&[Node], DecodeError> {
+    let entries = elements(bundle, "entry");
+    if entries.len() > MOST_ENTRIES {
+        return Err(DecodeError::TooManyEntries { limit: MOST_ENTRIES });
+    }
+    Ok(entries)
+}
+
+/// The elements of a member that is an array.
+pub(super) fn elements<'n>(node: &'n Node, member: &str) -> &'n [Node] {
+    let elements = node.get(member).and_then(|elements| elements.as_array());
+    elements.map_or(&[], |elements| elements.as_slice())
 }
 
 /// What an entry says; `None` if that is no change. `is_subject`: whether the bundle is known to

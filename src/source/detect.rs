@@ -113,7 +113,7 @@ fn resource(root: &Node, key: Option<&Key<'_>>) -> Result<Shape, DecodeError> {
     if text(root, "resourceType") != Some("Bundle") {
         return Ok(Shape::Fhir);
     }
-    let first = bundle::entries(root).first();
+    let first = bundle::elements(root, "entry").first();
     let (shape, name) = match text(root, "type") {
         Some("subscription-notification") => (Shape::Notification, "notification"),
         Some("history") if first.is_some_and(notification::is_status) => {

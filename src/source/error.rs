@@ -75,6 +75,12 @@ pub enum DecodeError {
         /// Which part of the record told it.
         told_by: &'static str,
     },
+    /// A bundle holds more than one record may.
+    #[error("the bundle has more than {limit} entries")]
+    TooManyEntries {
+        /// Limit in force.
+        limit: usize,
+    },
     /// A notification tells that something changed, and not what.
     #[error("the notification tells of an event, but names no resource")]
     EventWithoutResource,
@@ -123,6 +129,7 @@ impl DecodeError {
             | Self::InvalidId { .. }
             | Self::TombstoneWithoutKey
             | Self::UpsertWithoutDocument
+            | Self::TooManyEntries { .. }
             | Self::EventWithoutResource
             | Self::MissingVersion { .. }
             | Self::InvalidVersionHeader { .. } => None,
@@ -139,6 +146,7 @@ impl DecodeError {
                 DocumentError::InvalidUtf8 { .. } => Cause::InvalidUtf8,
                 DocumentError::InvalidJson { .. } => Cause::InvalidJson,
             },
+            Self::TooManyEntries { .. } => Cause::TooLarge,
             Self::UnknownFormat { .. } => Cause::UnknownFormat,
             Self::UnknownResourceType { .. } => Cause::UnknownResourceType,
             Self::KeyMismatch { .. } => Cause::KeyMismatch,
@@ -171,6 +179,7 @@ impl DecodeError {
             | Self::UnknownResourceType { .. }
             | Self::TombstoneWithoutKey
             | Self::UpsertWithoutDocument
+            | Self::TooManyEntries { .. }
             | Self::EventWithoutResource
             | Self::InvalidVersionHeader { .. } => None,
         };

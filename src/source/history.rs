@@ -17,7 +17,7 @@ pub(super) fn read(document: &Document) -> Result<Statements, DecodeError> {
     if text(root, "resourceType") != Some("Bundle") || text(root, "type") != Some("history") {
         return Err(DecodeError::UnknownFormat { seen: Seen::NoBundle("history") });
     }
-    let entries = bundle::entries(root).iter();
+    let entries = bundle::entries(root)?.iter();
     let said =
         entries.filter_map(|entry| bundle::entry(entry, Unmarked::State, |_| true).transpose());
     let said = said.map(|said| said.map(|said| Statement { needs_version: true, ..said }));

@@ -129,11 +129,6 @@ impl<'t> Reference<'t> {
         }
     }
 
-    /// Whether it names this resource.
-    pub(super) fn names(&self, resource: &ResourceKey) -> bool {
-        self.resource_type == Some(&*resource.resource_type) && self.id == Some(&*resource.id)
-    }
-
     /// Whether it names another resource than this.
     pub(super) fn contradicts(&self, resource: &ResourceKey) -> bool {
         self.resource_type.is_some_and(|name| name != &*resource.resource_type)

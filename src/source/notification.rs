@@ -5,11 +5,13 @@
 //! was created, updated or deleted, and one per resource that the status alone names. Heartbeats,
 //! handshakes, answers to `$status` and included context say nothing.
 
-use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+use std::collections::BTreeSet;
 
-use crate::model::{Document, Node};
+use sonic_rs::JsonValueTrait as _;
 
-use super::bundle::{self, Unmarked};
+use crate::model::{Document, Node, ResourceKey};
+
+use super::bundle::{self, MOST_ENTRIES, Unmarked};
 use super::identity::{self, Reference};
 use super::json::text;
 use super::statement::{Content, Statement, Statements};
@@ -23,7 +25,7 @@ pub(super) fn read(document: &Document) -> Result<Statements, DecodeError> {
     if !is_bundle {
         return Err(DecodeError::UnknownFormat { seen: Seen::NoBundle("notification") });
     }
-    let Some((first, entries)) = bundle::entries(root).split_first() else {
+    let Some((first, entries)) = bundle::entries(root)?.split_first() else {
         return Err(DecodeError::UnknownFormat { seen: Seen::NotificationStatus });
     };
     let Some(status) = status(first) else {
@@ -34,23 +36,20 @@ pub(super) fn read(document: &Document) -> Result<Statements, DecodeError> {
         Some("event-notification" | "query-event") => {}
         _ => return Err(DecodeError::UnknownFormat { seen: Seen::NotificationKind }),
     }
-    let focuses: Vec<Reference<'_>> =
-        status.focuses.iter().map(|reference| Reference::of_url(reference)).collect();
-    let is_subject = |resource: &_| focuses.iter().any(|focus| focus.names(resource));
+    if status.focuses.len() > MOST_ENTRIES {
+        return Err(DecodeError::TooManyEntries { limit: MOST_ENTRIES });
+    }
+    let subjects: BTreeSet<(&str, &str)> =
+        status.focuses.iter().filter_map(|focus| Some((focus.resource_type?, focus.id?))).collect();
+    let is_subject =
+        |resource: &ResourceKey| subjects.contains(&(&*resource.resource_type, &*resource.id));
     let mut said: Vec<Result<Statement, DecodeError>> = entries
         .iter()
         .filter_map(|entry| bundle::entry(entry, Unmarked::Context, is_subject).transpose())
         .collect();
     // a refused entry may be the one that a focus is about: it is told once, by its own refusal
-    let all_read = said.iter().all(Result::is_ok);
-    for focus in focuses {
-        let told = said.iter().flatten().any(|told| focus.names(&told.resource));
-        if !told && all_read {
-            said.push(
-                identity::resource(focus.resource_type, focus.id, "notification's focus")
-                    .map(|resource| Statement::new(resource, Content::Hint("the notification"))),
-            );
-        }
+    if said.iter().all(Result::is_ok) {
+        said.extend(hints(&status.focuses, &said));
     }
     if said.is_empty() && status.kind == Some("event-notification") {
         return Err(DecodeError::EventWithoutResource);
@@ -58,11 +57,31 @@ pub(super) fn read(document: &Document) -> Result<Statements, DecodeError> {
     Ok(Statements::Bundle(said))
 }
 
+/// What the status alone says: the focuses that no entry told of, each once.
+fn hints(
+    focuses: &[Reference<'_>],
+    said: &[Result<Statement, DecodeError>],
+) -> Vec<Result<Statement, DecodeError>> {
+    let mut told: BTreeSet<ResourceKey> =
+        said.iter().flatten().map(|statement| statement.resource.clone()).collect();
+    let mut hints = Vec::new();
+    for focus in focuses {
+        match identity::resource(focus.resource_type, focus.id, "notification's focus") {
+            Ok(resource) if !told.insert(resource.clone()) => {}
+            resource => hints.push(
+                resource
+                    .map(|resource| Statement::new(resource, Content::Hint("the notification"))),
+            ),
+        }
+    }
+    hints
+}
+
 /// What the status says.
 struct Status<'n> {
     kind: Option<&'n str>,
-    /// References to what the events are about.
-    focuses: Vec<&'n str>,
+    /// What the events are about.
+    focuses: Vec<Reference<'n>>,
 }
 
 /// Whether an entry is a subscription's status: what tells a notification from a history.
@@ -75,32 +94,26 @@ fn status(entry: &Node) -> Option<Status<'_>> {
     match text(resource, "resourceType")? {
         "SubscriptionStatus" | "AidboxSubscriptionStatus" => {
             let focus = |event| text(Node::get(event, "focus")?, "reference");
-            let events = children(resource, "notificationEvent");
+            let events = bundle::elements(resource, "notificationEvent");
             Some(Status {
                 kind: text(resource, "type"),
-                focuses: events.iter().filter_map(focus).collect(),
+                focuses: events.iter().filter_map(focus).map(Reference::of_url).collect(),
             })
         }
         "Parameters" => {
-            let parameters = children(resource, "parameter");
+            let parameters = bundle::elements(resource, "parameter");
             let named = |name| parameters.iter().find(move |it| text(it, "name") == Some(name));
             named("subscription")?;
             let events =
                 parameters.iter().filter(|it| text(it, "name") == Some("notification-event"));
-            let parts = events.flat_map(|event| children(event, "part"));
+            let parts = events.flat_map(|event| bundle::elements(event, "part"));
             let focuses = parts.filter(|part| text(part, "name") == Some("focus"));
             let reference = |focus| text(Node::get(focus, "valueReference")?, "reference");
             Some(Status {
                 kind: named("type").and_then(|kind| text(kind, "valueCode")),
-                focuses: focuses.filter_map(reference).collect(),
+                focuses: focuses.filter_map(reference).map(Reference::of_url).collect(),
             })
         }
         _ => None,
     }
-}
-
-/// The elements of a member that is an array.
-fn children<'n>(node: &'n Node, member: &str) -> &'n [Node] {
-    let children = node.get(member).and_then(|children| children.as_array());
-    children.map_or(&[], |children| children.as_slice())
 }

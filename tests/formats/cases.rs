@@ -136,6 +136,20 @@ fn a_format_that_is_set_says_the_same_as_auto_of_its_own_records() {
 }
 
 #[test]
+fn bundles_of_too_many_entries_are_refused_as_a_whole() {
+    let entry =
+        serde_json::json!({ "request": { "method": "DELETE", "url": "Patient/1/_history/2" } });
+    let bundle = |count: usize| {
+        serde_json::json!(
+            { "resourceType": "Bundle", "type": "history", "entry": vec![entry.clone(); count] }
+        )
+    };
+    let said = |count| said(&DecodeSettings::default(), &record(None, &bundle(count), &[]));
+    assert_eq!(said(10_000).len(), 10_000);
+    assert_eq!(said(10_001), ["refused too_large"]);
+}
+
+#[test]
 fn refusals_repeat_nothing_of_the_record() {
     let canary = "canary-7d";
     let values = [
