@@ -463,6 +463,15 @@ fn several_topics_have_what_is_written_beside_them_or_what_is_common() {
 }
 
 #[test]
+fn deletes_without_version_in_an_unkeyed_topic_are_warned_of() {
+    let folder = Folder::new(SEVERAL);
+    assert!(folder.warnings(&[]).is_empty());
+    assert_eq!(folder.warnings(&["source.keyed=false"]), ["/source/keyed"]);
+    let hapi = Folder::new(MINIMAL);
+    assert!(hapi.warnings(&["source.keyed=false", "source.format=hapi"]).is_empty());
+}
+
+#[test]
 fn topics_that_cannot_be_are_told_with_their_places() {
     let problems = |source: &str, more: &str| {
         Folder::new(&format!(

@@ -24,7 +24,7 @@ use super::{
 use crate::model::DocumentLimits;
 use crate::problem::{Problem, pointer};
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::VersionFrom;
+use crate::source::{Format, VersionFrom};
 
 /// Largest document and largest batch that can be configured, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
@@ -203,6 +203,13 @@ fn keying(written: &TopologyFile, topics: &[SourceTopic], found: &mut Findings<'
             "/source/keyed",
             "must be true with `transform.version.from: offset`: offsets of several partitions say \
              nothing about which change is newer",
+        );
+    }
+    if topics.iter().any(|topic| topic.format == Format::Debezium) {
+        found.warning(
+            "/source/keyed",
+            "Debezium's deletes have no version: they are right only where one partition holds all \
+             changes of a row",
         );
     }
     Keying::Unkeyed

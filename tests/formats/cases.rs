@@ -146,7 +146,8 @@ fn bundles_of_too_many_entries_are_refused_as_a_whole() {
     };
     let said = |count| said(&DecodeSettings::default(), &record(None, &bundle(count), &[]));
     assert_eq!(said(10_000).len(), 10_000);
-    assert_eq!(said(10_001), ["refused too_large"]);
+    let over = said(10_001);
+    assert_eq!((over.len(), over[0].as_str()), (1, "refused too_large"));
 }
 
 #[test]
