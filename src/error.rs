@@ -63,7 +63,7 @@ pub enum Cause {
     InvalidJson,
     /// The value is not valid UTF-8.
     InvalidUtf8,
-    /// The value is larger than `source.max_record_bytes`.
+    /// The value is larger than `source.max_record_bytes`, or a bundle of too many entries.
     TooLarge,
     /// The document is nested deeper than `source.max_depth`.
     TooDeep,
@@ -77,7 +77,7 @@ pub enum Cause {
     MissingId,
     /// The change has no usable version where `transform.version.from` says it is.
     MissingVersion,
-    /// The document is a subset or a stub of the resource.
+    /// The document is a subset or a stub of the resource, or was left out.
     IncompleteDocument,
     /// A FHIRPath expression failed on this document.
     ExpressionError,
@@ -169,7 +169,9 @@ impl Cause {
         match self {
             Self::InvalidJson => "The value is not valid JSON.",
             Self::InvalidUtf8 => "The value is not valid UTF-8.",
-            Self::TooLarge => "The value is larger than `source.max_record_bytes`.",
+            Self::TooLarge => {
+                "The value is larger than `source.max_record_bytes`, or a bundle of more than 10,000 entries."
+            }
             Self::TooDeep => "The document is nested deeper than `source.max_depth`.",
             Self::UnknownFormat => "The record has none of the shapes that `source.format` allows.",
             Self::UnknownResourceType => "`resourceType` is absent or no FHIR resource type.",
@@ -180,7 +182,9 @@ impl Cause {
             Self::MissingVersion => {
                 "The change has no usable version where `transform.version.from` says it is."
             }
-            Self::IncompleteDocument => "The document is a subset or a stub of the resource.",
+            Self::IncompleteDocument => {
+                "The document is a subset or a stub of the resource, or was left out: the record is only a hint."
+            }
             Self::ExpressionError => "A FHIRPath expression failed on this document.",
             Self::MultipleValues => {
                 "A column's expression yields several values and its `multiplePrimitiveStrategy` is `ERROR`."

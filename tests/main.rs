@@ -15,6 +15,7 @@ mod docs;
 mod embedding;
 mod explain;
 mod fhirpath;
+mod formats;
 mod fuzz;
 mod hl7_examples;
 mod letters;

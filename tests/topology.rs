@@ -11,6 +11,7 @@ use rowcast::model::DocumentLimits;
 use rowcast::problem::Problem;
 use rowcast::retry::{Schedule, Strategy};
 use rowcast::sink::Keying;
+use rowcast::source::{Format, TypeFrom, VersionFrom};
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
 };
@@ -96,7 +97,7 @@ sink: { url: 'oracle://db/clinical' }
         folder.problems(&[]),
         [
             "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
-             keyed, format, max_record_bytes, max_depth)",
+             topics, keyed, format, debezium, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
              mysql://user@host:3306/database or sqlite://file.db",
@@ -520,6 +521,123 @@ fn a_topic_is_keyed_by_resource_unless_it_is_said_not_to_be() {
     let both = ["source.keyed=false", "transform.version.from=offset"];
     let problems = folder.problems(&both);
     assert!(problems.iter().any(|problem| problem.contains("/source/keyed")), "{problems:?}");
+}
+
+const SEVERAL: &str = "
+name: clinical
+source:
+  format: hapi
+  topics:
+    - { topic: server }
+    - { topic: '^rows[.]', format: debezium, version_from: last_updated, debezium: { document: doc, type: Patient } }
+transform: { rules: [rules/*.json] }
+sink: { url: 'sqlite://clinical.db' }
+dead_letter: { topic: letters }
+";
+
+#[test]
+fn several_topics_have_what_is_written_beside_them_or_what_is_common() {
+    let topology = Folder::new(SEVERAL).topology(&[]);
+    assert_eq!(topology.only_topic(), None);
+    let [server, rows] = topology.topics.as_slice() else { panic!("two topics") };
+    assert_eq!((server.format, server.version_from), (Format::Hapi, VersionFrom::VersionId));
+    assert_eq!((rows.format, rows.version_from), (Format::Debezium, VersionFrom::LastUpdated));
+    assert!(rows.selector.selects("rows.patient") && !rows.selector.selects("server"));
+    let columns = rows.debezium.as_deref().expect("columns");
+    assert_eq!(columns.document, "doc");
+    assert_eq!(columns.resource_type, Some(TypeFrom::Constant("Patient".into())));
+    let described = topology.describe().to_string();
+    assert!(described.contains("topics: [server, ^rows[.]]"), "{described}");
+    assert!(described.contains("format: [hapi, debezium], version: [version_id, last_updated]"));
+}
+
+#[test]
+fn deletes_without_version_in_an_unkeyed_topic_are_warned_of() {
+    let folder = Folder::new(SEVERAL);
+    assert!(folder.warnings(&[]).is_empty());
+    assert_eq!(folder.warnings(&["source.keyed=false"]), ["/source/keyed"]);
+    let hapi = Folder::new(MINIMAL);
+    assert!(hapi.warnings(&["source.keyed=false", "source.format=hapi"]).is_empty());
+}
+
+#[test]
+fn topics_that_cannot_be_are_told_with_their_places() {
+    let problems = |source: &str, more: &str| {
+        Folder::new(&format!(
+            "name: clinical\nsource: {source}\ntransform: {{ rules: [rules/*.json] }}\nsink: {{ url: 'sqlite://c.db' }}\n{more}\n"
+        ))
+        .problems(&[])
+        .into_iter()
+        .map(|problem| problem.replace("t.yaml#", ""))
+        .collect::<Vec<_>>()
+    };
+    let letters = "dead_letter: { topic: letters }";
+    for (source, more, expected) in [
+        ("{}", "", "/source/topic: is required, unless `source.topics` names several"),
+        (
+            "{ topic: a, topics: [{ topic: b }] }",
+            "",
+            "/source: has both `topic` and `topics`: keep one of them",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: a }] }",
+            letters,
+            "/source/topics/1/topic: is named twice",
+        ),
+        (
+            "{ topics: [{ topic: 'a b' }] }",
+            letters,
+            "/source/topics/0/topic: is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`",
+        ),
+        (
+            "{ topics: [{ topic: '^(' }] }",
+            letters,
+            "/source/topics/0/topic: begins with `^` but is no regular expression",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: b }] }",
+            "",
+            "/dead_letter/topic: is required, because the source is a pattern or several topics",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: letters }] }",
+            letters,
+            "/dead_letter/topic: is read by the source: dead letters would go round for ever",
+        ),
+        (
+            "{ topics: [{ topic: a, format: debezium }] }",
+            letters,
+            "/source/topics/0/debezium: is required by the format `debezium`: say which column holds the document",
+        ),
+        (
+            "{ topics: [{ topic: a, format: hapi, debezium: { document: d } }] }",
+            letters,
+            "/source/topics/0/debezium: has no effect: the format is neither `debezium` nor `auto`",
+        ),
+        (
+            "{ topic: a, format: debezium }",
+            "",
+            "/source/debezium: is required by the format `debezium`: say which column holds the document",
+        ),
+        (
+            "{ topic: a, format: fhir, debezium: { document: d } }",
+            "",
+            "/source/debezium: has no effect: the format is neither `debezium` nor `auto`",
+        ),
+        (
+            "{ topic: a, debezium: { documnt: d } }",
+            "",
+            "/source/debezium/documnt: unknown key; did you mean `document`? (accepted: document, type, id, version)",
+        ),
+        (
+            "{ keyed: false, topics: [{ topic: a, version_from: offset }, { topic: b }] }",
+            letters,
+            "/source/keyed: must be true with `transform.version.from: offset`: offsets of several partitions say nothing about which change is newer",
+        ),
+    ] {
+        let found = problems(source, more);
+        assert!(found.iter().any(|problem| problem == expected), "{source}: {found:#?}");
+    }
 }
 
 #[test]

@@ -27,8 +27,8 @@ use crate::model::{Catalog, ColumnSource};
 use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
 use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
-use crate::source::{DecodeSettings, Decoder, VersionFrom};
-use crate::topology::{self, BrokerChoice, Setting, Topology};
+use crate::source::{Decoder, VersionFrom};
+use crate::topology::{self, BrokerChoice, Setting, SourceTopic, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
 
 /// A topology with everything that fills its tables. Nothing is connected to until it is asked
@@ -117,7 +117,8 @@ impl Application {
                     problems.push(Problem::new(&*root.rule, "", message));
                 }
             }
-            if self.topology.version_from != VersionFrom::VersionId {
+            let by_version_id = |topic: &SourceTopic| topic.version_from == VersionFrom::VersionId;
+            if !self.topology.topics.iter().all(by_version_id) {
                 problems.extend(root.root().columns.iter().filter_map(|column| {
                     let ColumnSource::Rule { rule, .. } = &column.source else { return None };
                     (&*column.name == "version").then(|| Problem::new(&**rule, "", MAPPED_VERSION))
@@ -147,14 +148,28 @@ impl Application {
     ///
     /// # Errors
     /// [`ApplicationError::Broker`]; [`ApplicationError::Configuration`] if `source.topic` is a
-    /// pattern.
+    /// pattern, or there are several topics.
     pub async fn feed(&self) -> Result<Feed, ApplicationError> {
-        if self.topology.topic.starts_with('^') {
-            let message = "is a pattern; appending needs the name of a topic";
+        let Some(topic) = self.topology.only_topic() else {
+            let message = "is a pattern or one of several; appending needs the name of a topic";
             let problem = Problem::new(&self.file, "/source/topic", message);
             return Err(ApplicationError::Configuration(vec![problem]));
+        };
+        self.feed_of(topic).await
+    }
+
+    /// Opens a topic for appending; it is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Broker`]; [`ApplicationError::Configuration`] if the topology does not
+    /// read this topic.
+    pub async fn feed_of(&self, topic: &str) -> Result<Feed, ApplicationError> {
+        if !self.topology.topics.iter().any(|read| read.selector.selects(topic)) {
+            let message = format!("does not read `{topic}`");
+            let problem = Problem::new(&self.file, "/source", message);
+            return Err(ApplicationError::Configuration(vec![problem]));
         }
-        Ok(Feed::open(&*self.broker().await?, &self.topology.topic).await?)
+        Ok(Feed::open(&*self.broker().await?, topic).await?)
     }
 
     /// Keeps the rows in step with the topic until `stop`, or, with `until_idle`, until
@@ -230,12 +245,8 @@ impl Application {
 
     /// Records to changes, as the topology says.
     #[must_use]
-    pub const fn decoder(&self) -> Decoder {
-        Decoder::new(DecodeSettings {
-            format: self.topology.format,
-            version_from: self.topology.version_from,
-            limits: self.topology.limits,
-        })
+    pub fn decoder(&self) -> Decoder {
+        self.topology.decoder()
     }
 
     /// The broker; Kafka is not contacted yet.

@@ -19,6 +19,7 @@ use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{Component, Metrics};
+use crate::topology::Topology;
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
 /// the way there and back.
@@ -118,14 +119,14 @@ pub(super) async fn run(
     });
     let member = broker.consumer(ConsumerSettings {
         group: topology.name.clone(),
-        topic: topology.topic.clone(),
+        topics: topology.topics.iter().map(|topic| topic.selector.as_str().to_owned()).collect(),
         revocation_deadline: REVOCATION_DEADLINE,
         begin: Begin::AsConfigured,
     })?;
     let retry_member = match &topology.retry {
         Some(retry) => Some(broker.consumer(ConsumerSettings {
             group: format!("{}.retry", topology.name),
-            topic: retry.topic.clone(),
+            topics: vec![retry.topic.clone()],
             revocation_deadline: REVOCATION_DEADLINE,
             // the first letter may be sent before the group has a committed offset
             begin: Begin::Earliest,
@@ -266,7 +267,7 @@ impl Starting<'_> {
     ) -> Result<Option<i32>, ApplicationError> {
         let mut backoff = Backoff::default();
         loop {
-            match ensure_retry_topic(broker, &self.application.topology().topic, name).await {
+            match ensure_retry_topic(broker, self.application.topology(), name).await {
                 Ok(partitions) => {
                     self.health.up(Check::RetryTopic, START);
                     return Ok(Some(partitions));
@@ -306,12 +307,12 @@ impl Starting<'_> {
 /// Creates the retry topic unless it is there, with as many partitions as the source has.
 async fn ensure_retry_topic(
     broker: &dyn Broker,
-    source: &str,
+    topology: &Topology,
     name: &str,
 ) -> Result<i32, BrokerError> {
     let topic = TopicSettings {
         name: name.to_owned(),
-        partitions: broker.partitions(source).await.unwrap_or_default(),
+        partitions: topics::source_partitions(topology, broker).await,
         properties: vec![("retention.ms".to_owned(), RETRY_RETENTION.as_millis().to_string())],
     };
     if broker.ensure_topic(&topic).await? {

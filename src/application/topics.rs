@@ -59,13 +59,21 @@ async fn ensure(broker: &dyn Broker, topic: &TopicSettings) -> Result<bool, Appl
     broker.ensure_topic(topic).await.map_err(|error| refused(topic, error))
 }
 
+/// As many as the source's topic with the most has; none for patterns: the broker's default.
+pub(super) async fn source_partitions(topology: &Topology, broker: &dyn Broker) -> Option<i32> {
+    let mut most = None;
+    for name in topology.topics.iter().filter_map(|topic| topic.selector.name()) {
+        most = most.max(broker.partitions(name).await.unwrap_or_default());
+    }
+    most
+}
+
 /// The dead-letter topic: as many partitions as the ingest topic, letters kept until somebody
 /// deals with them.
 pub(super) async fn dead_letter_topic(topology: &Topology, broker: &dyn Broker) -> TopicSettings {
     TopicSettings {
         name: topology.dead_letter.topic.clone(),
-        // none for a pattern: the broker's default
-        partitions: broker.partitions(&topology.topic).await.unwrap_or_default(),
+        partitions: source_partitions(topology, broker).await,
         properties: vec![("retention.ms".to_owned(), "-1".to_owned())],
     }
 }

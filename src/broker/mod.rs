@@ -170,8 +170,8 @@ pub trait LogReader: Send {
 pub struct ConsumerSettings {
     /// Consumer group: the topology's name.
     pub group: String,
-    /// Topic, or a pattern beginning with `^`.
-    pub topic: String,
+    /// Topics, or patterns beginning with `^`; at least one.
+    pub topics: Vec<String>,
     /// How long a revoked partition may be held back to settle what is in hand.
     pub revocation_deadline: std::time::Duration,
     /// Where to begin in a partition without a committed offset.

@@ -8,6 +8,7 @@ mod resource_type;
 mod reveal;
 mod row;
 mod table;
+mod topic;
 
 pub use change::{Change, Operation, ResourceKey, Version};
 pub use document::{Document, DocumentError, DocumentLimits, Node};
@@ -18,3 +19,4 @@ pub use row::{ResourceRows, Row, RowChange, RowOperation, RowSet, Value};
 pub use table::{
     Catalog, Column, ColumnSource, ColumnType, Guard, RootTable, Table, TableIndex, TableName,
 };
+pub use topic::TopicSelector;

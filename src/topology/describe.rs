@@ -8,12 +8,10 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::resolve::is_read_by;
-use super::{RetrySettings, Topology};
+use super::{RetrySettings, SourceTopic, Topology};
 use crate::dead_letter::RetryPolicy;
 use crate::retry::Strategy;
 use crate::sink::Keying;
-use crate::source::{Format, VersionFrom};
 
 /// What a topology does, stage by stage, in the order a record travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,7 +71,7 @@ impl Topology {
     /// Whether the source reads this topic.
     #[must_use]
     pub fn reads(&self, topic: &str) -> bool {
-        is_read_by(&self.topic, topic)
+        self.topics.iter().any(|read| read.selector.selects(topic))
     }
 
     /// Describes the topology.
@@ -92,7 +90,7 @@ impl Topology {
                 "source",
                 StageKind::Source,
                 vec![
-                    ("topics", format!("[{}]", self.topic)),
+                    ("topics", format!("[{}]", self.each_topic(|topic| topic.selector.as_str()))),
                     ("broker", self.broker.shown()),
                     ("keyed", (self.keying == Keying::Keyed).to_string()),
                 ],
@@ -102,8 +100,8 @@ impl Topology {
                 "decode",
                 StageKind::Processor,
                 vec![
-                    ("format", format_name(self.format).to_owned()),
-                    ("version", version_name(self.version_from).to_owned()),
+                    ("format", self.alike_or_each(|topic| topic.format.as_str())),
+                    ("version", self.alike_or_each(|topic| topic.version_from.as_str())),
                 ],
                 vec!["transform", DEAD_LETTER],
             ),
@@ -135,6 +133,21 @@ impl Topology {
             Vec::new(),
         ));
         Description { name: self.name.clone(), config_hash: self.config_hash.clone(), stages }
+    }
+
+    /// What is said of each topic, in their order.
+    fn each_topic<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        self.topics.iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The same once if it is the same of all topics.
+    fn alike_or_each<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        match self.topics.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| said(other) == said(first)) => {
+                said(first).to_owned()
+            }
+            _ => format!("[{}]", self.each_topic(said)),
+        }
     }
 }
 
@@ -230,26 +243,10 @@ fn as_mapping<S: Serializer>(
     serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
 }
 
-const fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Auto => "auto",
-        Format::Fhir => "fhir",
-        Format::Hapi => "hapi",
-    }
-}
-
 const fn strategy_name(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Constant => "constant",
         Strategy::Exponential => "exponential",
-    }
-}
-
-const fn version_name(from: VersionFrom) -> &'static str {
-    match from {
-        VersionFrom::VersionId => "version_id",
-        VersionFrom::LastUpdated => "last_updated",
-        VersionFrom::Offset => "offset",
     }
 }
 

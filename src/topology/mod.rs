@@ -16,17 +16,19 @@ mod retry;
 mod secret;
 mod set;
 mod structure;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dead_letter::RetryPolicy;
-use crate::model::{DocumentLimits, Reveal};
+use crate::model::{DocumentLimits, Reveal, TopicSelector};
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::{Format, VersionFrom};
+use crate::source::{DebeziumColumns, DecodeSettings, Decoder, Format, VersionFrom};
 
 pub use describe::{DescribedStage, Description, StageKind};
 pub use file::{LogFormat, json_schema};
@@ -41,13 +43,11 @@ pub struct Topology {
     pub name: String,
     /// The log that is read and that takes dead letters.
     pub broker: BrokerChoice,
-    /// Topic, or a regular expression that begins with `^`.
-    pub topic: String,
+    /// The topics that are read, at least one. Of several that fit a topic the first counts.
+    pub topics: Vec<SourceTopic>,
     /// Whether one partition holds all changes of a resource.
     pub keying: Keying,
-    /// What records look like.
-    pub format: Format,
-    /// What orders the changes of one resource.
+    /// What orders the changes of one resource, where its topic does not say otherwise.
     pub version_from: VersionFrom,
     /// Bounds of a document.
     pub limits: DocumentLimits,
@@ -73,6 +73,47 @@ pub struct Topology {
     /// SHA-256, as 64 hexadecimal digits, of `effective` and the rules: tells which configuration
     /// made a dead letter. Does not depend on the folder the file lies in, or on secrets.
     pub config_hash: String,
+}
+
+impl Topology {
+    /// The topic, if there is but one and it is named: what feeding appends to.
+    #[must_use]
+    pub fn only_topic(&self) -> Option<&str> {
+        match self.topics.as_slice() {
+            [only] => only.selector.name(),
+            _ => None,
+        }
+    }
+
+    /// Records to changes.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        let of = |topic: &SourceTopic| DecodeSettings {
+            format: topic.format,
+            version_from: topic.version_from,
+            limits: self.limits,
+            debezium: topic.debezium.clone(),
+        };
+        let first = self.topics.first().map(of).unwrap_or_default();
+        let own = |topic: &SourceTopic| (topic.selector.clone(), of(topic));
+        let topics: Vec<_> = self.topics.iter().map(own).collect();
+        let differ = topics.iter().any(|(_, settings)| *settings != first);
+        // most topologies read all their records alike, and need not ask for each where it is from
+        Decoder::new(first).with_topics(if differ { topics } else { Vec::new() })
+    }
+}
+
+/// A topic that is read, or a pattern of topics.
+#[derive(Debug, Clone)]
+pub struct SourceTopic {
+    /// Which.
+    pub selector: TopicSelector,
+    /// What its records look like.
+    pub format: Format,
+    /// What orders the changes of one resource.
+    pub version_from: VersionFrom,
+    /// Which columns of Debezium's rows say what.
+    pub debezium: Option<Arc<DebeziumColumns>>,
 }
 
 /// Which log.

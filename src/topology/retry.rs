@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use regex::Regex;
-
 use super::file::{RetryCauseFile, RetryFile, StrategyFile, TopologyFile};
-use super::resolve::{Findings, NO_TOPIC, is_topic, time};
-use super::{DeadLetterSettings, RetrySettings};
+use super::resolve::{Findings, is_read_by, time};
+use super::topics::{NO_TOPIC, is_topic};
+use super::{DeadLetterSettings, RetrySettings, SourceTopic};
 use crate::dead_letter::RetryPolicy;
 use crate::error::Cause;
 use crate::retry::{Schedule, Strategy};
@@ -41,11 +40,12 @@ impl From<RetryCauseFile> for Cause {
 #[expect(clippy::option_option, reason = "off and broken are different answers")]
 pub(super) fn accept(
     written: &TopologyFile,
+    topics: Option<&[SourceTopic]>,
     dead_letter: Option<&DeadLetterSettings>,
     found: &mut Findings<'_>,
 ) -> Option<Option<RetrySettings>> {
     let Some(retry) = &written.retry else { return Some(None) };
-    let topic = topic(retry, &written.source.topic, dead_letter, found);
+    let topic = topic(retry, topics?, dead_letter, found);
     let delay = time(&retry.delay, DELAYS.0, DELAYS.1);
     let delay = found.take("/retry/delay", delay);
     let least = delay.unwrap_or(DELAYS.0);
@@ -65,24 +65,25 @@ pub(super) fn accept(
 
 fn topic(
     written: &RetryFile,
-    source: &str,
+    topics: &[SourceTopic],
     dead_letter: Option<&DeadLetterSettings>,
     found: &mut Findings<'_>,
 ) -> Option<String> {
-    let pattern = source.starts_with('^');
-    let topic = match &written.topic {
-        Some(topic) => topic.clone(),
-        None if !pattern && !is_topic(source) => return None,
-        None => format!("{source}.retry"),
+    let only = match topics {
+        [only] => only.selector.name(),
+        _ => None,
     };
-    let read_again = topic == source
-        || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(&topic)));
-    let wrong = if written.topic.is_none() && pattern {
-        "is required, because `source.topic` is a regular expression"
-    } else if !is_topic(&topic) {
+    let Some(topic) = written.topic.clone().or_else(|| Some(format!("{}.retry", only?))) else {
+        found.problem(
+            "/retry/topic",
+            "is required, because the source is a pattern or several topics",
+        );
+        return None;
+    };
+    let wrong = if !is_topic(&topic) {
         NO_TOPIC
-    } else if read_again {
-        "is read by `source.topic`: what waits there would be taken for news"
+    } else if is_read_by(topics, &topic) {
+        "is read by the source: what waits there would be taken for news"
     } else if dead_letter.is_some_and(|letters| letters.topic == topic) {
         "is the dead-letter topic: what waits must not lie among what was given up"
     } else {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use rowcast::broker::{Broker, BrokerError, OutgoingRecord, TopicSettings};
+use rowcast::broker::{Broker, BrokerError, ConsumerSettings, OutgoingRecord, TopicSettings};
 use rowcast::dead_letter::{DeadLetter, DeadLetterQueue, Found, Ledger, LedgerTopics, Letterhead};
 use rowcast::error::{Cause, Place, Refusal, Stage};
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
-use super::{LONG, Member, SHORT, append, assert_in_order, fresh, outgoing};
+use super::{LONG, Member, SHORT, append, assert_in_order, fresh, outgoing, settings};
 
 /// Runs every behaviour in turn.
 pub(super) async fn run(broker: &dyn Broker) {
@@ -18,6 +18,7 @@ pub(super) async fn run(broker: &dyn Broker) {
     a_paused_partition_delivers_nothing_and_loses_nothing(broker).await;
     pausing_and_resuming_at_any_moment_neither_loses_nor_repeats(broker).await;
     a_pattern_reads_all_matching_topics(broker).await;
+    names_and_patterns_are_read_together(broker).await;
     a_reader_sees_the_topic_as_it_was_when_opened(broker).await;
     a_record_is_found_by_its_place_and_only_there(broker).await;
     a_topic_is_created_once(broker).await;
@@ -200,6 +201,25 @@ async fn a_pattern_reads_all_matching_topics(broker: &dyn Broker) {
     let mut member = Member::join(broker, &fresh("group"), &format!("^{prefix}-.*"));
     member.until(10).await;
     assert_eq!(member.values(), (0..10).collect::<Vec<_>>());
+    member.group.close().await;
+}
+
+async fn names_and_patterns_are_read_together(broker: &dyn Broker) {
+    let stem = fresh("together");
+    let names = ["a", "b", "x.1", "x.2", "c"].map(|name| format!("{stem}.{name}"));
+    for (number, name) in names.iter().enumerate() {
+        let settings =
+            TopicSettings { name: name.clone(), partitions: Some(2), properties: vec![] };
+        assert!(broker.ensure_topic(&settings).await.unwrap());
+        append(broker, name, number * 10, 10, 4).await;
+    }
+    let topics = vec![names[0].clone(), format!("^{stem}[.]x[.]"), names[1].clone()];
+    let settings = ConsumerSettings { topics, ..settings(&fresh("group"), "") };
+    let mut member = Member::join_with(broker, settings);
+    member.until(40).await;
+    assert_eq!(member.values(), (0..40).collect::<Vec<_>>());
+    assert_eq!(member.assigned.len(), 8, "the topic that nobody named is not read");
+    assert_in_order(&member.records);
     member.group.close().await;
 }
 

@@ -50,6 +50,13 @@ impl Pipeline {
         Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
     }
 
+    /// The same with a `source` section of the test's own, as YAML.
+    pub(crate) fn embedded_from(source: &str, rules: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("rows.db").display());
+        Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
+    }
+
     /// Kafka and PostgreSQL or MariaDB at these addresses; `topic` and `database` are dropped with it.
     pub(crate) fn servers(
         servers: &str,

@@ -62,12 +62,11 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     application.create_tables().await?;
 
     let hospital = Hospital { seed: arguments.seed, patients: arguments.patients };
-    let records = hospital.records(&application.topology().topic);
+    let topic = application.topology().only_topic();
+    let topic = topic.ok_or_else(|| Failure::failed("internal: demo topic"))?;
+    let records = hospital.records(topic);
     let count = records.len();
-    println!(
-        "1. {count} records of a made-up hospital go to topic {}",
-        application.topology().topic
-    );
+    println!("1. {count} records of a made-up hospital go to topic {topic}");
     feed(&application, records).await?;
 
     println!("2. rowcast runs the topology until the topic is settled");
