@@ -441,12 +441,12 @@ fn an_empty_section_turns_retries_on_with_the_documented_defaults() {
 fn retries_that_cannot_be_are_refused_with_their_places() {
     let folder = Folder::new(&minimal_with("retry: {}"));
     for (settings, expected) in [
-        (&["retry.topic=fhir.changes"][..], "/retry/topic: is read by `source.topic`"),
+        (&["retry.topic=fhir.changes"][..], "/retry/topic: is read by the source"),
         (&["retry.topic=fhir.changes.dead-letter"], "/retry/topic: is the dead-letter topic"),
         (&["retry.topic=no topic"], "/retry/topic: is no topic name"),
         (
             &["source.topic=^fhir\\..*", "dead_letter.topic=letters"],
-            "/retry/topic: is required, because `source.topic` is a regular expression",
+            "/retry/topic: is required, because the source is a pattern or several topics",
         ),
         (&["retry.delay=1"], "/retry/delay: must be a time with its unit"),
         (&["retry.delay=1ms"], "/retry/delay: must be at least 10ms"),

@@ -5,13 +5,68 @@
 
 use std::time::Duration;
 
-use super::file::{RetryCauseFile, RetryFile, StrategyFile, TopologyFile};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::file::TopologyFile;
 use super::resolve::{Findings, is_read_by, time};
 use super::topics::{NO_TOPIC, is_topic};
 use super::{DeadLetterSettings, RetrySettings, SourceTopic};
 use crate::dead_letter::RetryPolicy;
 use crate::error::Cause;
 use crate::retry::{Schedule, Strategy};
+
+/// How records are tried again whose refusal may heal by itself.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryFile {
+    /// Topic in which they wait. Default: the source's topic with `.retry` appended; required if
+    /// the source is a pattern or several topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// How often a record is tried again before it becomes a dead letter. Default 10, which with
+    /// the other defaults is five minutes: longer than partitions drift apart, short enough to be
+    /// told the same hour. 0: nothing is sent there any more, and what waits is tried a last time.
+    #[serde(default = "default_attempts")]
+    #[schemars(range(max = 1000))]
+    pub maximum_attempts: u32,
+    /// Wait before the first retry, with a unit: `500ms`, `1s`. Default 1s.
+    #[serde(default = "default_delay")]
+    pub delay: String,
+    /// Longest wait before a retry, at most a day. Default 1m.
+    #[serde(default = "default_maximum_delay")]
+    pub maximum_delay: String,
+    /// How waits go on. Default `exponential`.
+    #[serde(default)]
+    pub strategy: StrategyFile,
+    /// Causes that may heal by themselves. Default `[constraint_foreign_key]`: the row that a
+    /// foreign key names is often still on its way in another partition.
+    #[serde(default = "default_retry_causes")]
+    pub causes: Vec<RetryCauseFile>,
+}
+
+/// How waits go on from one retry to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StrategyFile {
+    /// The same wait before each.
+    Constant,
+    /// Twice the wait before, up to `maximum_delay`.
+    #[default]
+    Exponential,
+}
+
+/// A cause that other rows may heal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RetryCauseFile {
+    /// The row that a foreign key names is not there yet, or one that names this row still is.
+    ConstraintForeignKey,
+    /// Another resource still holds the value.
+    ConstraintUnique,
+    /// Another rule of the database: restrict, exclusion, trigger.
+    IntegrityViolation,
+}
 
 /// Shortest and longest wait: below, a busy database would be asked without a pause; beyond, a
 /// record is somebody's business rather than the machine's.
@@ -91,4 +146,20 @@ fn topic(
     };
     found.problem("/retry/topic", wrong);
     None
+}
+
+const fn default_attempts() -> u32 {
+    10
+}
+
+fn default_delay() -> String {
+    "1s".into()
+}
+
+fn default_maximum_delay() -> String {
+    "1m".into()
+}
+
+fn default_retry_causes() -> Vec<RetryCauseFile> {
+    vec![RetryCauseFile::ConstraintForeignKey]
 }
