@@ -42,6 +42,14 @@ throughput: ## changes a second end to end, what they cost, and the database's o
 proof: ## the long proof: shuffled, repeated, deleted and killed, then every row compared (tests/proof.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/proof.sh $(PROOF)
 
+.PHONY: replay-proof
+LETTERS ?= 1000
+KILLS ?= 20
+replay-proof: ## LETTERS=1000 replayed, straight and through their topic, killed KILLS=20 times each: none lost, none twice
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_REPLAY_LETTERS=$(LETTERS) ROWCAST_REPLAY_KILLS=$(KILLS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- replay::killed --nocapture
+
 .PHONY: proof-examples
 proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-examples.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/hl7-examples.sh $(PROOF)
@@ -52,6 +60,13 @@ histories: ## random histories over two writers: HISTORIES=20000 a property on S
 	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_HISTORIES=$(HISTORIES) $(WITH_SERVICES) \
 	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
 	  $(CARGO) test --locked --test tests -- sink::histories --nocapture
+
+.PHONY: refusals
+REFUSALS ?= 100000
+refusals: ## REFUSALS=100000 changes, one in a hundred broken in ten ways: exactly these are letters, each with why
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_REFUSALS=$(REFUSALS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- refusals:: --nocapture
 
 .PHONY: mutations
 mutations: ## breaks the guarantees one by one and sees proof or tests fail (tests/mutations.sh --help)

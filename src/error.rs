@@ -65,7 +65,7 @@ pub enum Cause {
     InvalidUtf8,
     /// The value is not what its Avro schema says.
     InvalidAvro,
-    /// The value is larger than `source.max_record_bytes`.
+    /// The value is larger than `source.max_record_bytes`, or a bundle of too many entries.
     TooLarge,
     /// The document is nested deeper than `source.max_depth`.
     TooDeep,
@@ -79,7 +79,7 @@ pub enum Cause {
     MissingId,
     /// The change has no usable version where `transform.version.from` says it is.
     MissingVersion,
-    /// The document is a subset or a stub of the resource.
+    /// The document is a subset or a stub of the resource, or was left out.
     IncompleteDocument,
     /// A FHIRPath expression failed on this document.
     ExpressionError,
@@ -174,7 +174,9 @@ impl Cause {
             Self::InvalidJson => "The value is not valid JSON.",
             Self::InvalidUtf8 => "The value is not valid UTF-8.",
             Self::InvalidAvro => "The value is not what its Avro schema says.",
-            Self::TooLarge => "The value is larger than `source.max_record_bytes`.",
+            Self::TooLarge => {
+                "The value is larger than `source.max_record_bytes`, or a bundle of more than 10,000 entries."
+            }
             Self::TooDeep => "The document is nested deeper than `source.max_depth`.",
             Self::UnknownFormat => "The record has none of the shapes that `source.format` allows.",
             Self::UnknownResourceType => "`resourceType` is absent or no FHIR resource type.",
@@ -185,7 +187,9 @@ impl Cause {
             Self::MissingVersion => {
                 "The change has no usable version where `transform.version.from` says it is."
             }
-            Self::IncompleteDocument => "The document is a subset or a stub of the resource.",
+            Self::IncompleteDocument => {
+                "The document is a subset or a stub of the resource, or was left out: the record is only a hint."
+            }
             Self::ExpressionError => "A FHIRPath expression failed on this document.",
             Self::MultipleValues => {
                 "A column's expression yields several values and its `multiplePrimitiveStrategy` is `ERROR`."
@@ -264,7 +268,7 @@ impl Cause {
                 "Two resources share a value that your schema says is unique."
             }
             Self::ConstraintForeignKey => {
-                "Rows arrive in no order between resources; drop foreign keys between root tables, or replay once the other row is there."
+                "Rows arrive in no order between resources; turn on `retry`, drop foreign keys between root tables, or replay once the other row is there."
             }
             Self::ConstraintCheck => "Relax the constraint or mend the document.",
             Self::DataException => {

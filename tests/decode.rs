@@ -123,10 +123,13 @@ fn a_replayed_record_keeps_the_origin_of_its_letter() {
         ("rowcast.origin.partition", "1"),
         ("rowcast.origin.offset", "5"),
         ("rowcast.origin.index", "2"),
+        ("rowcast.origin.timestamp", "1700000000000"),
     ];
     let origin = Origin { source: TopicPartition::new("first", 1), offset: Offset(5), index: 2 };
     let change = decode(&with_headers(record(None, Some(PATIENT)), &headers)).expect("a change");
     assert_eq!(change.origin, origin);
+    // what `now()` is in rules
+    assert_eq!(change.timestamp, Some(1_700_000_000_000));
     let change = decode(&with_headers(record(None, Some(PATIENT)), &headers[..3]));
     assert_eq!(change.expect("a change").origin.index, 0);
 }
@@ -138,6 +141,7 @@ fn headers_that_cannot_be_read_refuse_the_record() {
         ("rowcast.version", "new", Cause::MissingVersion),
         ("rowcast.operation", "merge", Cause::UnknownFormat),
         ("rowcast.origin.offset", "5", Cause::UnknownFormat),
+        ("rowcast.origin.timestamp", "today", Cause::UnknownFormat),
     ] {
         let record = with_headers(record(None, Some(PATIENT)), &[(name, value)]);
         assert_eq!(cause(&record), expected, "{name}: {value}");

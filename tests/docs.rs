@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use rowcast::dead_letter::{Status, headers};
 use rowcast::error::Cause;
 use rowcast::plan::{Dialect, Mysql, Postgres, Sqlite};
 use rowcast::telemetry::metrics::Metrics;
@@ -23,7 +24,7 @@ fn is_generated(name: &str, page: &str) {
 #[test]
 fn every_cause_has_an_anchor_with_meaning_and_remedy() {
     let mut page = format!(
-        "{GENERATED}# Causes\n\nWhy a record was refused: the header `rowcast.error.cause`, the label `cause` of\n`rowcast_dead_letters_total`, and the filter `--cause`. The list is closed.\n"
+        "{GENERATED}# Causes\n\nWhy a record was refused: the header `rowcast.error.cause`, the label `cause` of\n`rowcast_dead_letters_total`, and the filter `--cause`. The list is closed. What to do with the\nletters once the cause is mended: [dead-letters.md](dead-letters.md).\n"
     );
     for cause in Cause::ALL {
         let _ = write!(
@@ -87,6 +88,45 @@ fn every_accepted_column_type_is_listed_per_database() {
         page.push_str(notes);
     }
     is_generated("column-types.md", &page);
+}
+
+/// Each header constant and its doc comment, as they stand in the code.
+fn letter_headers() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dead_letter/headers.rs");
+    let code = std::fs::read_to_string(path).expect("the code is there");
+    let mut headers = Vec::new();
+    let mut comment = Vec::new();
+    for line in code.lines() {
+        if let Some(text) = line.strip_prefix("/// ") {
+            comment.push(text);
+        } else {
+            let constant = line.strip_prefix("pub const ").and_then(|rest| rest.split_once('"'));
+            if let Some((_, value)) = constant {
+                headers.push((value.trim_end_matches("\";").to_owned(), comment.join(" ")));
+            }
+            comment.clear();
+        }
+    }
+    headers.retain(|(name, _)| name != headers::PREFIX);
+    headers
+}
+
+#[test]
+fn every_header_and_status_of_a_letter_is_listed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/dead-letters.md");
+    let written = std::fs::read_to_string(path).expect("the page is there");
+    let listed = letter_headers();
+    assert!(listed.iter().any(|(name, _)| name == headers::CAUSE), "{listed:?}");
+    let mut table = "| header | value |\n|---|---|\n".to_owned();
+    for (name, meaning) in listed {
+        let _ = writeln!(table, "| `{name}` | {} |", meaning.trim_end_matches('.'));
+    }
+    let mut statuses = "| status | meaning |\n|---|---|\n".to_owned();
+    for status in Status::ALL {
+        let _ = writeln!(statuses, "| `{status}` | {} |", status.meaning());
+    }
+    let page = with_block(&written, "headers", &table);
+    is_generated("dead-letters.md", &with_block(&page, "statuses", &statuses));
 }
 
 /// The page with other text between `<!-- name: generated -->` and `<!-- end -->`.

@@ -307,7 +307,7 @@ fn what_is_explained_is_what_the_transform_makes() {
             value: Some(text.into()),
             headers: vec![rowcast::model::Header::text(HEADER_VERSION, "1")],
         };
-        for change in Decoder::new(settings).decode(&record).expect("a change") {
+        for change in Decoder::new(settings.clone()).decode(&record).expect("a change") {
             assert!(matches!(change.operation, Operation::Upsert { .. }));
             let made = rules.transform(&change).expect("rows");
             let explained = rules.explain(&change);

@@ -70,9 +70,8 @@ dead_letters() {
 }
 commit_order() {
     told="the offset is committed before the rows"
-    edit src/runtime 'let Some((outcomes, refused)) = settler.write_rows(&batch).await else' \
-        'if settler.commit(batch.next).await.is_err() { return; }
-            let Some((outcomes, refused)) = settler.write_rows(&batch).await else'
+    edit src/runtime/settle.rs 'settler.write_rows(&batch), commit(&shared, uncommitted)' \
+        'settler.write_rows(&batch), commit(&shared, Some(batch.next))'
     any "--seed 1 --kills 9" "--seed 2 --kills 9" "--seed 3 --kills 9" "--seed 4 --kills 9" "--seed 5 --kills 9"
 }
 

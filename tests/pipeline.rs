@@ -160,13 +160,9 @@ fn mended_letters_are_replayed_and_overtaken_ones_are_stale() {
         pipeline
             .write_rules(&RULES.replace("Patient.address.city", "Patient.address.first().city"));
         let replayed = pipeline.expect(&["dead-letters", "replay", "--output", "json"]);
-        assert_eq!(
-            serde_json::from_str::<Value>(&replayed).ok(),
-            Some(json!({ "stale": 2, "written": 1 }))
-        );
+        let counts: Value = serde_json::from_str(&replayed).expect("counts are JSON");
+        assert_eq!((&counts["written"], &counts["stale"]), (&json!(1), &json!(2)), "{counts}");
         assert_eq!(pipeline.patients(), ["mended", "overtaken"]);
-        let stale = pipeline.expect(&["dead-letters", "replay", "--output", "json"]);
-        assert_eq!(serde_json::from_str::<Value>(&stale).ok(), Some(json!({ "stale": 3 })));
         let none = pipeline.command(&["dead-letters", "replay", "--cause", "too_deep"]);
         assert_eq!(none.status.code(), Some(4));
     });

@@ -16,6 +16,7 @@ mod other;
 mod outages;
 mod rebuild;
 mod refusals;
+mod rehearsal;
 mod schema;
 mod types;
 mod views;

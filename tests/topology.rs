@@ -5,9 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rowcast::dead_letter::RetryPolicy;
+use rowcast::error::Cause;
 use rowcast::model::DocumentLimits;
 use rowcast::problem::Problem;
+use rowcast::retry::{Schedule, Strategy};
 use rowcast::sink::Keying;
+use rowcast::source::{Format, TypeFrom, VersionFrom};
 use rowcast::topology::{
     BrokerChoice, Loaded, LogFormat, Setting, Topology, json_schema, load_with,
 };
@@ -93,7 +97,7 @@ sink: { url: 'oracle://db/clinical' }
         folder.problems(&[]),
         [
             "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
-             keyed, format, schema_registry, avro, max_record_bytes, max_depth)",
+             topics, keyed, format, debezium, schema_registry, avro, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
              mysql://user@host:3306/database or sqlite://file.db",
@@ -229,7 +233,16 @@ fn a_secret_in_the_wrong_place_is_shown_in_no_problem() {
         "sink.tcp_keepalive",
         "sink",
         "dead_letter.topic",
+        "dead_letter.status_topic",
+        "dead_letter.max_replays",
         "dead_letter.max_ratio",
+        "retry",
+        "retry.topic",
+        "retry.maximum_attempts",
+        "retry.delay",
+        "retry.maximum_delay",
+        "retry.strategy",
+        "retry.causes",
         "batch.rows",
         "batch.bytes",
         "batch.linger",
@@ -344,6 +357,7 @@ fn what_is_left_out_has_the_documented_defaults() {
     assert_eq!(topology.sink.connections, rowcast::sink::ConnectionSettings::default());
     assert_eq!(topology.dead_letter.topic, "fhir.changes.dead-letter");
     assert!((topology.dead_letter.max_ratio - 0.5).abs() < f64::EPSILON);
+    assert_eq!(topology.retry, None);
     assert_eq!((topology.batch.rows, topology.batch.bytes), (2000, 4 << 20));
     assert_eq!(topology.batch.linger, Duration::from_millis(50));
     assert_eq!(topology.http.listen.to_string(), "127.0.0.1:9464");
@@ -377,6 +391,82 @@ fn a_topic_that_would_read_its_own_dead_letters_is_refused() {
         assert!(problems[0].contains("#/dead_letter/topic: is re"), "{}", problems[0]);
     }
     folder.topology(&["source.topic=^fhir\\.changes$", "dead_letter.topic=fhir.letters"]);
+}
+
+#[test]
+fn the_status_topic_is_neither_read_nor_the_dead_letter_topic() {
+    let folder = Folder::new(MINIMAL);
+    let topology = folder.topology(&["dead_letter.topic=letters"]);
+    assert_eq!(topology.dead_letter.status_topic, "letters.status");
+    assert_eq!(topology.dead_letter.max_replays, 5);
+    for settings in [
+        &["dead_letter.status_topic=fhir.changes"][..],
+        &["dead_letter.status_topic=fhir.changes.dead-letter"],
+        &[
+            "source.topic=^fhir\\..*",
+            "dead_letter.topic=letters",
+            "dead_letter.status_topic=fhir.s",
+        ],
+        &["dead_letter.status_topic=no topic"],
+    ] {
+        let problems = folder.problems(settings);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("#/dead_letter/status_topic: is "), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn an_empty_section_turns_retries_on_with_the_documented_defaults() {
+    let topology = Folder::new(&minimal_with("retry: {}")).topology(&[]);
+    let retry = topology.retry.as_ref().expect("it is on");
+    assert_eq!(retry.topic, "fhir.changes.retry");
+    assert_eq!(topology.effective["retry"]["topic"], "fhir.changes.retry");
+    let schedule = Schedule {
+        strategy: Strategy::Exponential,
+        delay: Duration::from_secs(1),
+        maximum_delay: Duration::from_mins(1),
+    };
+    let causes = vec![Cause::ConstraintForeignKey];
+    assert_eq!(retry.policy, RetryPolicy { maximum_attempts: 10, schedule, causes });
+    let waits: Duration = (1..=10).map(|attempts| schedule.delay_after(attempts)).sum();
+    assert_eq!(waits.as_secs() / 60, 5, "the default is documented as five minutes");
+    let description = topology.describe();
+    assert!(description.to_string().contains("      --> retry, dead-letter\n"), "{description}");
+    let mermaid = description.mermaid();
+    assert!(mermaid.contains("\n    sink -. not yet .-> retry\n"), "{mermaid}");
+    assert!(mermaid.contains("\n    retry --> decode\n"), "{mermaid}");
+}
+
+#[test]
+fn retries_that_cannot_be_are_refused_with_their_places() {
+    let folder = Folder::new(&minimal_with("retry: {}"));
+    for (settings, expected) in [
+        (&["retry.topic=fhir.changes"][..], "/retry/topic: is read by the source"),
+        (&["retry.topic=fhir.changes.dead-letter"], "/retry/topic: is the dead-letter topic"),
+        (&["retry.topic=no topic"], "/retry/topic: is no topic name"),
+        (
+            &["source.topic=^fhir\\..*", "dead_letter.topic=letters"],
+            "/retry/topic: is required, because the source is a pattern or several topics",
+        ),
+        (&["retry.delay=1"], "/retry/delay: must be a time with its unit"),
+        (&["retry.delay=1ms"], "/retry/delay: must be at least 10ms"),
+        (&["retry.maximum_delay=2days"], "/retry/maximum_delay: must be at most 86400s"),
+        (&["retry.delay=2m"], "/retry/maximum_delay: must not be shorter than `retry.delay`"),
+        (&["retry.maximum_attempts=-1"], "/retry/maximum_attempts: must be at least 0"),
+        (&["retry.maximum_attempts=1001"], "/retry/maximum_attempts: must be at most 1000"),
+        (
+            &["retry.strategy=linear"],
+            "/retry/strategy: unknown value (accepted: constant, exponential)",
+        ),
+        (
+            &["retry.causes=[type_mismatch]"],
+            "/retry/causes/0: unknown value (accepted: constraint_foreign_key, constraint_unique, integrity_violation)",
+        ),
+    ] {
+        let problems = folder.problems(settings);
+        assert_eq!(problems.len(), 1, "{settings:?}: {problems:?}");
+        assert!(problems[0].contains(expected), "{settings:?}: {problems:?}");
+    }
 }
 
 #[test]
@@ -431,6 +521,123 @@ fn a_topic_is_keyed_by_resource_unless_it_is_said_not_to_be() {
     let both = ["source.keyed=false", "transform.version.from=offset"];
     let problems = folder.problems(&both);
     assert!(problems.iter().any(|problem| problem.contains("/source/keyed")), "{problems:?}");
+}
+
+const SEVERAL: &str = "
+name: clinical
+source:
+  format: hapi
+  topics:
+    - { topic: server }
+    - { topic: '^rows[.]', format: debezium, version_from: last_updated, debezium: { document: doc, type: Patient } }
+transform: { rules: [rules/*.json] }
+sink: { url: 'sqlite://clinical.db' }
+dead_letter: { topic: letters }
+";
+
+#[test]
+fn several_topics_have_what_is_written_beside_them_or_what_is_common() {
+    let topology = Folder::new(SEVERAL).topology(&[]);
+    assert_eq!(topology.only_topic(), None);
+    let [server, rows] = topology.topics.as_slice() else { panic!("two topics") };
+    assert_eq!((server.format, server.version_from), (Format::Hapi, VersionFrom::VersionId));
+    assert_eq!((rows.format, rows.version_from), (Format::Debezium, VersionFrom::LastUpdated));
+    assert!(rows.selector.selects("rows.patient") && !rows.selector.selects("server"));
+    let columns = rows.debezium.as_deref().expect("columns");
+    assert_eq!(columns.document, "doc");
+    assert_eq!(columns.resource_type, Some(TypeFrom::Constant("Patient".into())));
+    let described = topology.describe().to_string();
+    assert!(described.contains("topics: [server, ^rows[.]]"), "{described}");
+    assert!(described.contains("format: [hapi, debezium], version: [version_id, last_updated]"));
+}
+
+#[test]
+fn deletes_without_version_in_an_unkeyed_topic_are_warned_of() {
+    let folder = Folder::new(SEVERAL);
+    assert!(folder.warnings(&[]).is_empty());
+    assert_eq!(folder.warnings(&["source.keyed=false"]), ["/source/keyed"]);
+    let hapi = Folder::new(MINIMAL);
+    assert!(hapi.warnings(&["source.keyed=false", "source.format=hapi"]).is_empty());
+}
+
+#[test]
+fn topics_that_cannot_be_are_told_with_their_places() {
+    let problems = |source: &str, more: &str| {
+        Folder::new(&format!(
+            "name: clinical\nsource: {source}\ntransform: {{ rules: [rules/*.json] }}\nsink: {{ url: 'sqlite://c.db' }}\n{more}\n"
+        ))
+        .problems(&[])
+        .into_iter()
+        .map(|problem| problem.replace("t.yaml#", ""))
+        .collect::<Vec<_>>()
+    };
+    let letters = "dead_letter: { topic: letters }";
+    for (source, more, expected) in [
+        ("{}", "", "/source/topic: is required, unless `source.topics` names several"),
+        (
+            "{ topic: a, topics: [{ topic: b }] }",
+            "",
+            "/source: has both `topic` and `topics`: keep one of them",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: a }] }",
+            letters,
+            "/source/topics/1/topic: is named twice",
+        ),
+        (
+            "{ topics: [{ topic: 'a b' }] }",
+            letters,
+            "/source/topics/0/topic: is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`",
+        ),
+        (
+            "{ topics: [{ topic: '^(' }] }",
+            letters,
+            "/source/topics/0/topic: begins with `^` but is no regular expression",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: b }] }",
+            "",
+            "/dead_letter/topic: is required, because the source is a pattern or several topics",
+        ),
+        (
+            "{ topics: [{ topic: a }, { topic: letters }] }",
+            letters,
+            "/dead_letter/topic: is read by the source: dead letters would go round for ever",
+        ),
+        (
+            "{ topics: [{ topic: a, format: debezium }] }",
+            letters,
+            "/source/topics/0/debezium: is required by the format `debezium`: say which column holds the document",
+        ),
+        (
+            "{ topics: [{ topic: a, format: hapi, debezium: { document: d } }] }",
+            letters,
+            "/source/topics/0/debezium: has no effect: the format is neither `debezium` nor `auto`",
+        ),
+        (
+            "{ topic: a, format: debezium }",
+            "",
+            "/source/debezium: is required by the format `debezium`: say which column holds the document",
+        ),
+        (
+            "{ topic: a, format: fhir, debezium: { document: d } }",
+            "",
+            "/source/debezium: has no effect: the format is neither `debezium` nor `auto`",
+        ),
+        (
+            "{ topic: a, debezium: { documnt: d } }",
+            "",
+            "/source/debezium/documnt: unknown key; did you mean `document`? (accepted: document, type, id, version)",
+        ),
+        (
+            "{ keyed: false, topics: [{ topic: a, version_from: offset }, { topic: b }] }",
+            letters,
+            "/source/keyed: must be true with `transform.version.from: offset`: offsets of several partitions say nothing about which change is newer",
+        ),
+    ] {
+        let found = problems(source, more);
+        assert!(found.iter().any(|problem| problem == expected), "{source}: {found:#?}");
+    }
 }
 
 #[test]

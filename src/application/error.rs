@@ -17,6 +17,17 @@ pub enum ApplicationError {
     /// The broker refused.
     #[error("the broker refused")]
     Broker(#[from] BrokerError),
+    /// A topic that is to be written to is missing, and the broker does not let us create it.
+    #[error("the topic `{topic}` is missing and cannot be created; create it with {settings}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// The topic properties it needs.
+        settings: String,
+        /// Why.
+        #[source]
+        source: BrokerError,
+    },
     /// The database refused.
     #[error("the database refused")]
     Sink(#[from] SinkError),

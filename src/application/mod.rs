@@ -7,6 +7,7 @@
 mod error;
 mod feed;
 mod start;
+mod topics;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,10 +29,8 @@ use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
 use crate::registry::{Registry, RegistryError};
 use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
-use crate::source::{
-    AvroSchema, AvroSettings, DecodeSettings, Decoder, FileFault, Schemas, VersionFrom,
-};
-use crate::topology::{self, BrokerChoice, Setting, Topology};
+use crate::source::{AvroSchema, AvroSettings, Decoder, FileFault, Schemas, VersionFrom};
+use crate::topology::{self, BrokerChoice, Setting, SourceTopic, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
 
 /// A topology with everything that fills its tables. Nothing is connected to until it is asked
@@ -138,7 +137,8 @@ impl Application {
                     problems.push(Problem::new(&*root.rule, "", message));
                 }
             }
-            if self.topology.version_from != VersionFrom::VersionId {
+            let by_version_id = |topic: &SourceTopic| topic.version_from == VersionFrom::VersionId;
+            if !self.topology.topics.iter().all(by_version_id) {
                 problems.extend(root.root().columns.iter().filter_map(|column| {
                     let ColumnSource::Rule { rule, .. } = &column.source else { return None };
                     (&*column.name == "version").then(|| Problem::new(&**rule, "", MAPPED_VERSION))
@@ -168,19 +168,33 @@ impl Application {
     ///
     /// # Errors
     /// [`ApplicationError::Broker`]; [`ApplicationError::Configuration`] if `source.topic` is a
-    /// pattern.
+    /// pattern, or there are several topics.
     pub async fn feed(&self) -> Result<Feed, ApplicationError> {
-        if self.topology.topic.starts_with('^') {
-            let message = "is a pattern; appending needs the name of a topic";
+        let Some(topic) = self.topology.only_topic() else {
+            let message = "is a pattern or one of several; appending needs the name of a topic";
             let problem = Problem::new(&self.file, "/source/topic", message);
             return Err(ApplicationError::Configuration(vec![problem]));
+        };
+        self.feed_of(topic).await
+    }
+
+    /// Opens a topic for appending; it is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Broker`]; [`ApplicationError::Configuration`] if the topology does not
+    /// read this topic.
+    pub async fn feed_of(&self, topic: &str) -> Result<Feed, ApplicationError> {
+        if !self.topology.topics.iter().any(|read| read.selector.selects(topic)) {
+            let message = format!("does not read `{topic}`");
+            let problem = Problem::new(&self.file, "/source", message);
+            return Err(ApplicationError::Configuration(vec![problem]));
         }
-        Ok(Feed::open(&*self.broker().await?, &self.topology.topic).await?)
+        Ok(Feed::open(&*self.broker().await?, topic).await?)
     }
 
     /// Keeps the rows in step with the topic until `stop`, or, with `until_idle`, until
-    /// everything is settled and nothing arrived for that long. Waits for broker and database to
-    /// be there.
+    /// everything is settled, nothing waits for a retry, and nothing arrived for that long. Waits
+    /// for broker and database to be there.
     ///
     /// # Errors
     /// As [`Application::check`]; [`ApplicationError::Schema`] if the live tables do not fit;
@@ -253,12 +267,7 @@ impl Application {
     /// knows.
     #[must_use]
     pub fn decoder(&self) -> Decoder {
-        Decoder::new(DecodeSettings {
-            format: self.topology.format,
-            version_from: self.topology.version_from,
-            limits: self.topology.limits,
-        })
-        .with_avro(self.avro.clone())
+        self.topology.decoder().with_avro(self.avro.clone())
     }
 
     /// Brings the schemas that these records name: to be done before they are decoded. Tries for
@@ -318,7 +327,7 @@ impl Application {
             Arc::new(self.catalog().clone()),
             identity,
         );
-        Ok(sink.await?.with_keying(self.topology.keying))
+        Ok(sink.await?.with_keying(self.topology.keying).revealing(self.topology.reveal))
     }
 }
 

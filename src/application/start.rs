@@ -6,18 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Application, ApplicationError};
-use crate::broker::{Broker, BrokerError, ConsumerSettings, TopicSettings};
-use crate::dead_letter::{DeadLetterQueue, Letterhead};
-use crate::error::ErrorClass;
+use super::{Application, ApplicationError, topics};
+use crate::broker::{Begin, Broker, BrokerError, ConsumerSettings, TopicSettings};
+use crate::dead_letter::{Letterhead, RetryQueue};
+use crate::error::{ErrorClass, messages};
 use crate::model::resource_type_label;
 use crate::plan::{SchemaProblem, Severity};
 use crate::retry::Backoff;
-use crate::runtime::{self, BatchLimits, Stages};
+use crate::runtime::{self, BatchLimits, RetryStage, Stages};
 use crate::sink::{Claim, SinkError, SqlSink};
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
+use crate::telemetry::logs;
 use crate::telemetry::metrics::{Component, Metrics};
+use crate::topology::Topology;
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
 /// the way there and back.
@@ -26,6 +28,9 @@ const REVOCATION_DEADLINE: Duration = Duration::from_secs(22);
 /// How long connections may take to close: with what stopping takes before, below the 25 s in which
 /// a stopped process must be gone.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the retry topic keeps a record.
+const RETRY_RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// Scope in which the start tells its health.
 const START: &str = "start";
@@ -52,6 +57,7 @@ pub(super) async fn run(
         token,
         Arc::clone(&metrics),
         Arc::clone(&health),
+        logs::switch(),
         served.clone(),
     )
     .await
@@ -70,36 +76,65 @@ pub(super) async fn run(
     if !starting.dead_letter_topic(&*broker).await? {
         return Ok(());
     }
+    starting.status_topic(&*broker).await;
+
+    let mut retry_partitions = 0;
+    if let Some(retry) = &topology.retry {
+        let Some(partitions) = starting.retry_topic(&*broker, &retry.topic).await? else {
+            return Ok(());
+        };
+        retry_partitions = partitions;
+    }
 
     let sink = Arc::new(sink);
+    let producer = broker.producer()?;
+    let letterhead = |topic: &str| Letterhead {
+        topic: topic.into(),
+        topology: topology.name.as_str().into(),
+        config_hash: topology.config_hash.as_str().into(),
+    };
+    let retry = topology.retry.as_ref().map(|retry| {
+        Arc::new(RetryStage::new(
+            RetryQueue::new(letterhead(&retry.topic), Arc::clone(&producer)),
+            retry.policy.clone(),
+            retry_partitions,
+            topology.dead_letter.max_ratio,
+        ))
+    });
     let stages = Arc::new(Stages {
         decoder: application.decoder(),
         registry: application.registry().cloned(),
         transformer: Arc::clone(application.transform()),
         sink: Arc::clone(&sink) as _,
-        dead_letters: Arc::new(DeadLetterQueue::new(
-            Letterhead {
-                topic: topology.dead_letter.topic.as_str().into(),
-                topology: topology.name.as_str().into(),
-                config_hash: topology.config_hash.as_str().into(),
-            },
-            broker.producer()?,
-        )),
+        dead_letters: Arc::new(application.dead_letter_queue(producer)),
+        retry,
         batch: BatchLimits {
             rows: topology.batch.rows,
             bytes: topology.batch.bytes,
             linger: topology.batch.linger,
         },
         max_ratio: topology.dead_letter.max_ratio,
+        reveal: topology.reveal,
         metrics,
         health,
     });
-    let (consumer, group) = broker.consumer(ConsumerSettings {
+    let member = broker.consumer(ConsumerSettings {
         group: topology.name.clone(),
-        topic: topology.topic.clone(),
+        topics: topology.topics.iter().map(|topic| topic.selector.as_str().to_owned()).collect(),
         revocation_deadline: REVOCATION_DEADLINE,
+        begin: Begin::AsConfigured,
     })?;
-    let outcome = runtime::run(stages, consumer, group, until_idle, stop).await;
+    let retry_member = match &topology.retry {
+        Some(retry) => Some(broker.consumer(ConsumerSettings {
+            group: format!("{}.retry", topology.name),
+            topics: vec![retry.topic.clone()],
+            revocation_deadline: REVOCATION_DEADLINE,
+            // the first letter may be sent before the group has a committed offset
+            begin: Begin::Earliest,
+        })?),
+        None => None,
+    };
+    let outcome = runtime::run(stages, member, retry_member, until_idle, stop).await;
     // who started this goes on with the database to itself
     if tokio::time::timeout(CLOSE_WITHIN, sink.close()).await.is_err() {
         tracing::warn!("the database did not let its connections go in time");
@@ -186,12 +221,7 @@ impl Starting<'_> {
         let topology = self.application.topology();
         let mut backoff = Backoff::default();
         loop {
-            let partitions = broker.partitions(&topology.topic).await.unwrap_or_default();
-            let topic = TopicSettings {
-                name: topology.dead_letter.topic.clone(),
-                partitions,
-                properties: vec![("retention.ms".to_owned(), "-1".to_owned())],
-            };
+            let topic = topics::dead_letter_topic(topology, broker).await;
             match broker.ensure_topic(&topic).await {
                 Ok(created) => {
                     if created {
@@ -209,6 +239,44 @@ impl Starting<'_> {
             }
             if self.wait(&mut backoff).await {
                 return Ok(false);
+            }
+        }
+    }
+
+    /// Makes the status topic, if it may. A run does without: only commands write to it, and these
+    /// make it too or say what is in the way.
+    async fn status_topic(&self, broker: &dyn Broker) {
+        let topic = topics::status_topic(self.application.topology(), broker).await;
+        match broker.ensure_topic(&topic).await {
+            Ok(true) => tracing::info!(topic = topic.name, "status topic created, compacted"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = messages(&topics::refused(&topic, error)).join(": ");
+                tracing::warn!(error, "replays and discards of dead letters cannot be recorded");
+            }
+        }
+    }
+
+    /// Sees to it that the retry topic is there, and gives its partitions; `None` if stopped
+    /// meanwhile. A topic of our making keeps what waits for a month of standstill: longer than an
+    /// ingest topic commonly keeps anything, and not for ever, since what waited is never removed
+    /// otherwise.
+    async fn retry_topic(
+        &self,
+        broker: &dyn Broker,
+        name: &str,
+    ) -> Result<Option<i32>, ApplicationError> {
+        let mut backoff = Backoff::default();
+        loop {
+            match ensure_retry_topic(broker, self.application.topology(), name).await {
+                Ok(partitions) => {
+                    self.health.up(Check::RetryTopic, START);
+                    return Ok(Some(partitions));
+                }
+                Err(error) => self.broker_away(Check::RetryTopic, Component::RetryTopic, &error),
+            }
+            if self.wait(&mut backoff).await {
+                return Ok(None);
             }
         }
     }
@@ -235,6 +303,27 @@ impl Starting<'_> {
             () = tokio::time::sleep(backoff.next_delay()) => false,
         }
     }
+}
+
+/// Creates the retry topic unless it is there, with as many partitions as the source has.
+async fn ensure_retry_topic(
+    broker: &dyn Broker,
+    topology: &Topology,
+    name: &str,
+) -> Result<i32, BrokerError> {
+    let topic = TopicSettings {
+        name: name.to_owned(),
+        partitions: topics::source_partitions(topology, broker).await,
+        properties: vec![("retention.ms".to_owned(), RETRY_RETENTION.as_millis().to_string())],
+    };
+    if broker.ensure_topic(&topic).await? {
+        tracing::info!(topic = name, "retry topic created, retention 30 days");
+    }
+    let missing = || BrokerError::Unavailable {
+        attempted: "asking for a topic's partitions",
+        reason: "the retry topic is not known yet".to_owned(),
+    };
+    broker.partitions(name).await?.ok_or_else(missing)
 }
 
 const fn cause(class: ErrorClass) -> &'static str {

@@ -170,10 +170,22 @@ pub trait LogReader: Send {
 pub struct ConsumerSettings {
     /// Consumer group: the topology's name.
     pub group: String,
-    /// Topic, or a pattern beginning with `^`.
-    pub topic: String,
+    /// Topics, or patterns beginning with `^`; at least one.
+    pub topics: Vec<String>,
     /// How long a revoked partition may be held back to settle what is in hand.
     pub revocation_deadline: std::time::Duration,
+    /// Where to begin in a partition without a committed offset.
+    pub begin: Begin,
+}
+
+/// Where to begin in a partition without a committed offset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// As the client is configured; at the first record if it says nothing.
+    #[default]
+    AsConfigured,
+    /// At the first record, whatever is configured.
+    Earliest,
 }
 
 /// A topic to be there.
@@ -207,6 +219,12 @@ pub trait Broker: Send + Sync {
         topic: &str,
         from: &HashMap<i32, Offset>,
     ) -> Result<Box<dyn LogReader>, BrokerError>;
+    /// The record at this place, if it is still there.
+    async fn record(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Record>, BrokerError>;
     /// Sets a group's committed offsets of a topic to the first records that are left. Refused while
     /// the group has a member.
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError>;

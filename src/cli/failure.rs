@@ -144,6 +144,7 @@ impl From<ApplicationError> for Failure {
             ApplicationError::Schema(problems) => check::refusal(&problems),
             ApplicationError::Claimed(refusals) => Self::configuration(&refusals),
             error @ (ApplicationError::Http { .. }
+            | ApplicationError::Topic { .. }
             | ApplicationError::SingleThreaded
             | ApplicationError::Run(_)) => Self::failed(messages(&error).join(": ")),
         }

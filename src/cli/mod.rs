@@ -17,6 +17,7 @@ mod demo;
 mod explain;
 mod failure;
 mod feed;
+mod log;
 mod offsets;
 mod produce;
 mod rebuild;
@@ -38,8 +39,9 @@ Examples:
   rowcast schema --topology clinical.yaml                 the tables, as DDL; no connection needed
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
-  rowcast dead-letters list --topology clinical.yaml      what was refused, and why
+  rowcast dead-letters summary --topology clinical.yaml   what was refused, and what to do
   rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
+  rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug  each change's way
 
 Exit codes:
   0 ok   1 failure   2 usage   3 some letters or records were refused again   4 nothing matched
@@ -68,7 +70,7 @@ enum Command {
     Explain(explain::Arguments),
     /// Print the DDL for the rules; compare the live schema with them; create what is missing.
     Schema(schema::Arguments),
-    /// Find out what was refused and why, and replay it.
+    /// Find out what was refused and why; mend it, replay it or give it up.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Fill tables anew after their rules changed: beside live traffic, or cleared.
@@ -76,6 +78,8 @@ enum Command {
     /// What is remembered about the topic's offsets.
     #[command(subcommand)]
     Offsets(offsets::Command),
+    /// Show or change what a running instance logs.
+    Log(log::Arguments),
     /// Print the topology.
     Topology(topology::Arguments),
     /// Run a small made-up hospital through everything, in a folder of its own.
@@ -149,6 +153,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
         Command::Rebuild(arguments) => rebuild::rebuild(arguments).await,
         Command::Offsets(command) => offsets::offsets(command).await,
+        Command::Log(arguments) => log::log(arguments).await,
         Command::Topology(arguments) => topology::topology(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
     }

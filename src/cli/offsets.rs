@@ -22,7 +22,7 @@ pub(super) enum Command {
     Forget {
         #[command(flatten)]
         topology: TopologyArguments,
-        /// Topic to forget; default: the topology's.
+        /// Topic to forget; default: the topology's, if it is but one.
         #[arg(long)]
         topic: Option<String>,
         /// Do it; without, only say what would be forgotten.
@@ -57,7 +57,10 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
             println!("{}", table(["topic", "partition", "next offset"], rows));
         }
         Command::Forget { topic, yes, .. } => {
-            let topic = topic.unwrap_or_else(|| application.topology().topic.clone());
+            let only = application.topology().only_topic().map(str::to_owned);
+            let Some(topic) = topic.or(only) else {
+                return Err(Failure::usage("the source has several topics; name one by --topic"));
+            };
             let partitions =
                 known.iter().filter(|(partition, _)| *partition.topic == *topic).count();
             if partitions == 0 {

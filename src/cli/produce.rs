@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// What a line holds.
     #[arg(long = "as", value_name = "FORMAT", default_value = "resources")]
     format: FeedFormat,
+    /// Topic to append to; default: the topology's, if it is but one.
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
     /// NDJSON file; `-` or absent: stdin.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -31,10 +34,12 @@ pub(super) struct Arguments {
 
 pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
     let application = super::open(&arguments.topology)?;
-    if application.topology().topic.starts_with('^') {
-        return Err(Failure::usage("source.topic is a pattern; produce needs the name of a topic"));
-    }
-    let feed = application.feed().await?;
+    let topology = application.topology();
+    let Some(topic) = arguments.topic.as_deref().or_else(|| topology.only_topic()) else {
+        let message = "the source has a pattern or several topics; name one of them by --topic";
+        return Err(Failure::usage(message));
+    };
+    let feed = application.feed_of(topic).await?;
     let progress = Progress::new();
     let sent = if let Some(file) = arguments.file.filter(|file| file.as_os_str() != "-") {
         let failed = |error| Failure::failed(format!("{}: {error}", file.display()));

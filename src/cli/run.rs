@@ -13,15 +13,19 @@ use crate::topology::{LogFormat, Topology};
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
-    /// Exit 0 once committed offsets have reached every log end and nothing arrived for this
-    /// long.
+    /// Exit 0 once committed offsets have reached every log end, nothing waits for a retry, and
+    /// nothing arrived for this long.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     until_idle: Option<Duration>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let application = super::load(&arguments.topology)?;
-    logs::start(log_format(application.topology()), std::env::var("RUST_LOG").ok().as_deref());
+    logs::start(
+        log_format(application.topology()),
+        std::env::var("RUST_LOG").ok().as_deref(),
+        application.topology().reveal,
+    );
     for warning in application.warnings() {
         tracing::warn!("{warning}");
     }

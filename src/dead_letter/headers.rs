@@ -13,7 +13,7 @@ use crate::model::{Header, Offset, Record, TopicPartition, resource_type_label};
 
 use super::DeadLetter;
 
-/// KIP-1034: name of the error type.
+/// KIP-1034: name of the error.
 pub const EXCEPTION: &str = "__streams.errors.exception";
 /// KIP-1034: the outermost message.
 pub const MESSAGE: &str = "__streams.errors.message";
@@ -28,9 +28,9 @@ pub const OFFSET: &str = "__streams.errors.offset";
 
 /// What all names of ours begin with.
 pub const PREFIX: &str = "rowcast.error.";
-/// [`Stage`] that refused.
+/// Stage that refused: `decode`, `transform`, `plan` or `sink`.
 pub const STAGE: &str = "rowcast.error.stage";
-/// [`Cause`] of the refusal.
+/// Cause of the refusal, one of [causes.md](causes.md).
 pub const CAUSE: &str = "rowcast.error.cause";
 /// The database's own code.
 pub const SQLSTATE: &str = "rowcast.error.sqlstate";
@@ -38,11 +38,11 @@ pub const SQLSTATE: &str = "rowcast.error.sqlstate";
 pub const TABLE: &str = "rowcast.error.table";
 /// Column that was being filled.
 pub const COLUMN: &str = "rowcast.error.column";
-/// Rule: file and JSON path.
+/// Rule that was being followed: file and JSON path.
 pub const RULE: &str = "rowcast.error.rule";
-/// FHIRPath expression.
+/// Its FHIRPath expression.
 pub const PATH: &str = "rowcast.error.path";
-/// A FHIR resource type, or `other`.
+/// An R4 resource type, or `other`.
 pub const RESOURCE_TYPE: &str = "rowcast.error.resource_type";
 /// Version of the change.
 pub const VERSION: &str = "rowcast.error.version";
@@ -50,13 +50,13 @@ pub const VERSION: &str = "rowcast.error.version";
 pub const CHANGES_REFUSED: &str = "rowcast.error.changes_refused";
 /// How often it was tried, the last time it came by.
 pub const ATTEMPTS: &str = "rowcast.error.attempts";
-/// How often it was replayed.
+/// How often a replay was refused.
 pub const REPLAYS: &str = "rowcast.error.replays";
-/// RFC 3339, UTC, milliseconds.
+/// When it was refused first; RFC 3339, UTC, milliseconds.
 pub const FIRST_FAILED_AT: &str = "rowcast.error.first_failed_at";
-/// RFC 3339, UTC, milliseconds.
+/// When it was refused last; RFC 3339, UTC, milliseconds.
 pub const LAST_FAILED_AT: &str = "rowcast.error.last_failed_at";
-/// Identity of the letter: see [`id`].
+/// Identity of the letter: a hash of topology and origin.
 pub const ID: &str = "rowcast.error.id";
 /// Hash of the configuration that refused it.
 pub const CONFIG_HASH: &str = "rowcast.error.config_hash";
@@ -68,6 +68,13 @@ pub const POINTER: &str = "rowcast.error.pointer";
 pub const VALUE_SHA256: &str = "rowcast.error.value_sha256";
 /// On a pointer: length of that value.
 pub const VALUE_BYTES: &str = "rowcast.error.value_bytes";
+
+/// On a letter that was edited: when; RFC 3339, UTC, milliseconds.
+pub const EDITED_AT: &str = "rowcast.error.edited_at";
+/// On a letter that was edited: hex SHA-256 of the value that was replaced; empty for none.
+pub const EDITED_SHA256: &str = "rowcast.error.edited_sha256";
+/// On a letter that was edited: why, in the operator's own words.
+pub const EDIT_REASON: &str = "rowcast.error.edit_reason";
 
 /// Characters of [`ID`]: 128 bits, in hex.
 const ID_LENGTH: usize = 32;
@@ -87,6 +94,24 @@ pub fn id(topology: &str, origin: &TopicPartition, offset: Offset) -> String {
     let mut id = hex(&hash.finalize());
     id.truncate(ID_LENGTH);
     id
+}
+
+/// Whether a text is the identity of a letter.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// That, when and why a letter's value was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Hex SHA-256 of the value before; empty where there was none.
+    pub sha256: String,
+    /// The operator's own words.
+    pub reason: Option<String>,
 }
 
 /// A value that stayed at its origin.
@@ -121,7 +146,7 @@ pub struct LetterSummary {
     pub changes_refused: u64,
     /// Attempts the last time it came by.
     pub attempts: u32,
-    /// Replays so far.
+    /// Replays that were refused so far.
     pub replays: u32,
     /// Milliseconds since the epoch.
     pub first_failed_at: i64,
@@ -133,6 +158,16 @@ pub struct LetterSummary {
     pub config_hash: String,
     /// Set on a letter without its value.
     pub pointer: Option<Pointer>,
+    /// Set on a letter whose value is no more the record's.
+    pub edited: Option<Edit>,
+}
+
+impl LetterSummary {
+    /// What letters are sorted by: the last failure, then the origin.
+    #[must_use]
+    pub const fn order(&self) -> (i64, &TopicPartition, Offset) {
+        (self.last_failed_at, &self.origin, self.offset)
+    }
 }
 
 /// Reads a letter's headers. `None` if the record is no letter, or not one that makes sense.
@@ -151,8 +186,16 @@ pub fn read(record: &Record) -> Option<LetterSummary> {
     } else {
         None
     };
+    let edited = match instant(record, EDITED_AT) {
+        Some(at) => Some(Edit {
+            at,
+            sha256: text(EDITED_SHA256)?.to_owned(),
+            reason: text(EDIT_REASON).map(str::to_owned),
+        }),
+        None => None,
+    };
     Some(LetterSummary {
-        id: text(ID)?.to_owned(),
+        id: text(ID).filter(|id| is_id(id))?.to_owned(),
         origin: TopicPartition::new(text(TOPIC)?, number(record, PARTITION)?),
         offset: Offset(number(record, OFFSET)?),
         stage,
@@ -176,6 +219,7 @@ pub fn read(record: &Record) -> Option<LetterSummary> {
         timestamp: instant(record, TIMESTAMP),
         config_hash: text(CONFIG_HASH)?.to_owned(),
         pointer,
+        edited,
     })
 }
 
@@ -195,7 +239,9 @@ pub(super) fn write(
     };
     let first_failed_at = before.as_ref().map_or(*failed_at, |before| before.first_failed_at);
     let timestamp = before.as_ref().map_or(record.timestamp, |before| before.timestamp);
-    let replays = before.as_ref().map_or(0, |before| before.replays.saturating_add(1));
+    // what comes from the retry topic was refused again, but nobody replayed it
+    let replayed = u32::from(super::retry::due(record).is_none());
+    let replays = before.as_ref().map_or(0, |before| before.replays.saturating_add(replayed));
     let first_message = refusal.messages.first().map_or("", String::as_str);
     let place = &refusal.place;
 
@@ -245,20 +291,40 @@ pub(super) fn write(
         put(VALUE_SHA256, pointer.sha256.clone());
         put(VALUE_BYTES, pointer.bytes.to_string());
     }
+    if let Some(edit) = before.and_then(|before| before.edited) {
+        headers.extend(edit_headers(&edit));
+    }
+    headers
+}
+
+/// The headers of a letter whose value was replaced.
+pub(super) fn edit_headers(edit: &Edit) -> Vec<Header> {
+    let mut headers = vec![
+        Header::text(EDITED_AT, rfc3339(edit.at)),
+        Header::text(EDITED_SHA256, edit.sha256.clone()),
+    ];
+    headers.extend(edit.reason.iter().map(|reason| Header::text(EDIT_REASON, one_line(reason))));
     headers
 }
 
 /// What takes the place of a value that is too large. A pointer that failed again stays one.
 pub(super) fn pointer_to(record: &Record) -> Option<Pointer> {
     match &record.value {
-        Some(value) => Some(Pointer { sha256: hex(&Sha256::digest(value)), bytes: length(value) }),
+        Some(value) => Some(Pointer { sha256: hash_of(value), bytes: length(value) }),
         None => read(record).and_then(|before| before.pointer),
     }
 }
 
+/// Hex SHA-256 of a value.
+pub(super) fn hash_of(value: &[u8]) -> String {
+    hex(&Sha256::digest(value))
+}
+
 /// Whether a header is one that a letter carries.
-pub(super) fn is_ours(name: &str) -> bool {
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
+        || name == super::retry::DUE
         || [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET].contains(&name)
 }
 
@@ -271,12 +337,12 @@ fn number<T: std::str::FromStr>(record: &Record, name: &str) -> Option<T> {
     record.header(name)?.parse().ok()
 }
 
-fn instant(record: &Record, name: &str) -> Option<i64> {
+pub(super) fn instant(record: &Record, name: &str) -> Option<i64> {
     let text = record.header(name)?;
     DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.timestamp_millis())
 }
 
-fn rfc3339(milliseconds: i64) -> String {
+pub(super) fn rfc3339(milliseconds: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(milliseconds)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true)

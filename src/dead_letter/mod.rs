@@ -9,14 +9,22 @@ use std::sync::Arc;
 
 use crate::broker::{BrokerError, OutgoingRecord, Producer};
 use crate::error::Refusal;
-use crate::model::Record;
+use crate::model::{Offset, Record, TopicPartition};
 
-pub mod browse;
+mod edit;
 pub mod headers;
+mod latest;
+mod ledger;
 mod original;
+mod retry;
+mod status;
 
-pub use headers::{LetterSummary, Pointer, read};
-pub use original::{OpenedLetter, original};
+pub use edit::{EditedLetter, edit};
+pub use headers::{Edit, LetterSummary, Pointer, read};
+pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters, Tally};
+pub use original::{OpenedLetter, original, own_headers};
+pub use retry::{DUE, Retry, RetryPolicy, RetryQueue, due};
+pub use status::{How, Position, Recorded, Status, StatusRecord, StatusWriter, read_status};
 
 /// A record that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,24 +116,34 @@ impl DeadLetterQueue {
     ///
     /// [`BrokerError::RecordTooLarge`] comes back only for a letter whose key and headers alone are
     /// too large.
-    pub async fn publish(&self, letters: &[DeadLetter]) -> Result<(), BrokerError> {
+    ///
+    /// The places in the dead-letter topic are in the order of the letters.
+    pub async fn publish(
+        &self,
+        letters: &[DeadLetter],
+    ) -> Result<Vec<(TopicPartition, Offset)>, BrokerError> {
         if letters.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let outgoing = letters.iter().map(|dead| letter(&self.head, dead)).collect();
         let results = self.producer.send(outgoing).await;
+        let mut places = Vec::with_capacity(letters.len());
         let mut pointers = Vec::new();
         for (dead, result) in letters.iter().zip(results) {
             match result {
-                Ok(_) => {}
-                Err(BrokerError::RecordTooLarge) => pointers.push(pointer_letter(&self.head, dead)),
+                Ok(place) => places.push(Some(place)),
+                Err(BrokerError::RecordTooLarge) => {
+                    places.push(None);
+                    pointers.push(pointer_letter(&self.head, dead));
+                }
                 Err(error) => return Err(error),
             }
         }
-        if pointers.is_empty() {
-            return Ok(());
-        }
-        self.producer.send(pointers).await.into_iter().try_for_each(|result| result.map(drop))
+        let sent =
+            if pointers.is_empty() { Vec::new() } else { self.producer.send(pointers).await };
+        let mut pointers = sent.into_iter();
+        let mut pointer = || pointers.next().unwrap_or(Err(BrokerError::RecordTooLarge));
+        places.into_iter().map(|place| place.map_or_else(&mut pointer, Ok)).collect()
     }
 }
 

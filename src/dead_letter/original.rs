@@ -1,7 +1,9 @@
 //! The record that a letter was made of, to be put through the stages again.
 
-use super::headers::{LetterSummary, is_ours, read};
-use crate::model::Record;
+use super::headers::{
+    LetterSummary, POINTER, VALUE_BYTES, VALUE_SHA256, is_ours, pointer_to, read,
+};
+use crate::model::{Header, Record};
 
 /// A letter, opened.
 #[derive(Debug, Clone)]
@@ -27,4 +29,21 @@ pub fn original(letter: &Record) -> Option<OpenedLetter> {
         headers: headers.collect(),
     });
     Some(OpenedLetter { summary, record })
+}
+
+impl LetterSummary {
+    /// Whether this record, read at the letter's origin, is the one whose value stayed there.
+    #[must_use]
+    pub fn points_to(&self, record: &Record) -> bool {
+        self.pointer.is_some() && self.pointer == pointer_to(record)
+    }
+}
+
+/// What a letter says of itself, to go with its record where that is tried again elsewhere: a further
+/// refusal is then one of the same letter. That its value is missing is not part of it.
+#[must_use]
+pub fn own_headers(letter: &Record) -> Vec<Header> {
+    let absent = [POINTER, VALUE_SHA256, VALUE_BYTES];
+    let own = |header: &&Header| is_ours(&header.name) && !absent.contains(&&*header.name);
+    letter.headers.iter().filter(own).cloned().collect()
 }

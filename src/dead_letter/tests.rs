@@ -206,3 +206,102 @@ async fn a_pointer_that_fails_again_stays_a_pointer() {
     assert_eq!(read(&again).unwrap().pointer, read(&first).unwrap().pointer);
     assert!(read(&again).unwrap().pointer.is_some());
 }
+
+#[test]
+fn an_edited_pointer_is_none_any_more_and_keeps_the_hash_of_what_stayed() {
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let pointer = as_read(pointer_letter(&head(), &dead(large, 0)), 4);
+    let before = read(&pointer).unwrap();
+    let edited = edit(&pointer, Bytes::from_static(b"{}"), 5_000, None).unwrap();
+    assert_eq!(edited.outgoing.partition, Some(0));
+    let copy = as_read(edited.outgoing, 5);
+    let after = read(&copy).unwrap();
+    assert_eq!(after.pointer, None);
+    let sha256 = before.pointer.clone().unwrap().sha256;
+    assert_eq!(after.edited, Some(Edit { at: 5_000, sha256, reason: None }));
+    assert_eq!(LetterSummary { pointer: before.pointer.clone(), edited: None, ..after }, before);
+    let replayed = original(&copy).and_then(|opened| opened.record).expect("no pointer");
+    assert_eq!(replayed, edited.record);
+    assert_eq!(replayed.value.as_deref(), Some(&b"{}"[..]));
+}
+
+#[test]
+fn an_edited_letter_that_fails_again_still_says_that_it_was_edited() {
+    let first = as_read(letter(&head(), &dead(record(), 0)), 4);
+    let reason = Some("typed wrong".to_owned());
+    let edited = edit(&first, Bytes::from_static(b"{}"), 5_000, reason).unwrap();
+    let copy = as_read(edited.outgoing, 5);
+    let again = as_read(letter(&head(), &dead(copy.clone(), 9_000)), 6);
+    let edit = read(&again).unwrap().edited;
+    assert_eq!(edit, read(&copy).unwrap().edited);
+    assert_eq!(edit.unwrap().reason.as_deref(), Some("typed wrong"));
+    assert_eq!(read(&again).unwrap().replays, 1, "counted from the edit on");
+}
+
+#[test]
+fn a_letter_whose_identity_is_no_hash_is_none() {
+    let mut letter = as_read(letter(&head(), &dead(record(), 0)), 0);
+    assert!(read(&letter).is_some());
+    letter.headers.push(Header::text(headers::ID, "Patient/p1"));
+    assert_eq!(read(&letter), None);
+}
+
+/// A queue on a topic that takes values of a few bytes only.
+fn retry_queue(most: usize) -> (RetryQueue, Arc<SmallTopic>) {
+    let topic = Arc::new(SmallTopic { most, ..SmallTopic::default() });
+    (RetryQueue::new(head(), topic.clone()), topic)
+}
+
+/// The letter as it would be read from the retry topic.
+async fn waiting(letter: DeadLetter, due: i64) -> Record {
+    let (queue, topic) = retry_queue(100);
+    queue.publish(&[Retry { letter, due }]).await.unwrap();
+    let taken = topic.taken.lock().unwrap();
+    as_read(taken[0].clone(), 9)
+}
+
+#[tokio::test]
+async fn a_letter_that_waits_says_when_it_is_due_and_is_the_record_that_it_was() {
+    let letter = waiting(dead(record(), 1_000), 1_700_000_000_456).await;
+    assert_eq!(letter.header("rowcast.retry.due"), Some("2023-11-14T22:13:20.456Z"));
+    assert_eq!(due(&letter), Some(1_700_000_000_456));
+    let opened = original(&letter).and_then(|opened| opened.record).expect("no pointer");
+    assert_eq!(opened, record());
+}
+
+#[tokio::test]
+async fn waiting_is_no_replay_and_a_dead_letter_waits_no_longer() {
+    let first = waiting(dead(record(), 1_000), 2_000).await;
+    let mut again = dead(first, 2_000);
+    again.attempts = 4;
+    let second = waiting(again, 4_000).await;
+    assert_eq!(second.headers.iter().filter(|header| header.name == DUE).count(), 1);
+    assert_eq!(due(&second), Some(4_000));
+    let last = as_read(letter(&head(), &dead(second, 9_000)), 0);
+    assert_eq!(due(&last), None);
+    let summary = read(&last).unwrap();
+    assert_eq!((summary.replays, summary.attempts), (0, 3));
+    assert_eq!((summary.first_failed_at, summary.last_failed_at), (1_000, 9_000));
+    assert_eq!((summary.origin, summary.offset), (record().source, record().offset));
+}
+
+#[tokio::test]
+async fn a_value_too_large_to_wait_is_told_and_not_sent_without_it() {
+    let (queue, topic) = retry_queue(20);
+    let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
+    let retry = |record| Retry { letter: dead(record, 0), due: 0 };
+    let too_large = queue.publish(&[retry(large.clone()), retry(record()), retry(large)]).await;
+    assert_eq!(too_large.unwrap(), [0, 2]);
+    assert_eq!(topic.taken.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn letters_of_another_topology_are_not_ours() {
+    let (queue, _) = retry_queue(0);
+    let of = |topology: &str| {
+        let head = Letterhead { topology: topology.into(), ..head() };
+        read(&as_read(letter(&head, &dead(record(), 0)), 0)).unwrap()
+    };
+    assert!(queue.wrote(&of("patients")));
+    assert!(!queue.wrote(&of("others")));
+}

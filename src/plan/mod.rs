@@ -22,6 +22,7 @@ mod rebuild;
 #[cfg(test)]
 mod sample;
 mod schema;
+mod shown;
 mod sqlite;
 mod statement;
 mod target;
@@ -42,6 +43,7 @@ pub use mysql::Mysql;
 pub use postgres::Postgres;
 pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{Mending, ProblemKind, SchemaProblem, Severity, broken, compare, creating};
+pub use shown::listed;
 pub use sqlite::Sqlite;
 pub use statement::{Statement, Step};
 pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved};

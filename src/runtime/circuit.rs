@@ -27,6 +27,8 @@ pub(super) fn tried(refusal: Option<&Refusal>) -> Tried {
 #[derive(Debug)]
 pub(super) struct Circuit {
     max_ratio: f64,
+    /// Changes remembered at most.
+    last: usize,
     window: VecDeque<Tried>,
 }
 
@@ -47,14 +49,20 @@ impl Circuit {
     /// A closed circuit. More than `max_ratio` (0 to 1) of the window alike opens it; 1 never.
     #[must_use]
     pub(super) const fn new(max_ratio: f64) -> Self {
-        Self { max_ratio, window: VecDeque::new() }
+        Self::of_last(WINDOW, max_ratio)
+    }
+
+    /// The same over more changes, or fewer.
+    #[must_use]
+    pub(super) const fn of_last(last: usize, max_ratio: f64) -> Self {
+        Self { max_ratio, last, window: VecDeque::new() }
     }
 
     /// Whether these results, after those before, trip the circuit. Remembers nothing: a batch
     /// that trips is tried again.
     #[must_use]
     pub(super) fn trips(&self, batch: &[Tried]) -> Option<Tripped> {
-        let skipped = (self.window.len() + batch.len()).saturating_sub(WINDOW);
+        let skipped = (self.window.len() + batch.len()).saturating_sub(self.last);
         let mut alike: HashMap<&(Cause, Option<Arc<str>>), usize> = HashMap::new();
         let mut tried = 0;
         for result in self.window.iter().chain(batch).skip(skipped) {
@@ -74,9 +82,9 @@ impl Circuit {
     }
 
     /// Remembers the results of a batch that was let through.
-    pub(super) fn record(&mut self, batch: Vec<Tried>) {
+    pub(super) fn record(&mut self, batch: impl IntoIterator<Item = Tried>) {
         self.window.extend(batch);
-        let surplus = self.window.len().saturating_sub(WINDOW);
+        let surplus = self.window.len().saturating_sub(self.last);
         self.window.drain(..surplus);
     }
 }

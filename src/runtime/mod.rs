@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{BrokerError, Consumer, ConsumerEvent, Group};
+use crate::broker::{BrokerError, ConsumerEvent, Group, Joined};
 use crate::dead_letter::DeadLetterQueue;
-use crate::model::{Record, TopicPartition};
+use crate::model::{Record, Reveal, TopicPartition};
 use crate::registry::Registry;
 use crate::sink::{ConnectionCount, Sink};
 use crate::source::Decoder;
@@ -26,15 +26,23 @@ use crate::transform::Transformer;
 mod circuit;
 mod intake;
 mod prepare;
+mod publish;
 mod rebuild;
 mod replay;
+mod resend;
+mod retry;
 mod schemas;
 mod settle;
+mod settled;
 mod task;
+mod trail;
 
 pub use intake::BatchLimits;
 pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
-pub use replay::{ReplayError, ReplayStages, Replayed, replay};
+pub use replay::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
+pub use resend::resend;
+pub use retry::RetryStage;
+use retry::{Backlog, Measured, RetryTier};
 use task::{Lag, Task};
 
 /// How long stopping may take before what is in hand is dropped uncommitted: below the 25 s in
@@ -59,10 +67,14 @@ pub struct Stages {
     pub sink: Arc<dyn Sink>,
     /// Where refusals go.
     pub dead_letters: Arc<DeadLetterQueue>,
+    /// Where refusals wait that may heal by themselves; `None`: they are dead letters at once.
+    pub retry: Option<Arc<RetryStage>>,
     /// When a batch is complete.
     pub batch: BatchLimits,
     /// Share of alike refusals that opens the circuit, 0 to 1.
     pub max_ratio: f64,
+    /// What the troubleshooting log may show.
+    pub reveal: Reveal,
     /// Counted here.
     pub metrics: Arc<Metrics>,
     /// Told here.
@@ -82,18 +94,21 @@ pub enum RunError {
 }
 
 /// Runs until `stop`, or, with `until_idle`, until the committed offsets have reached every log
-/// end and nothing arrived for that long.
+/// end and nothing arrived for that long. `member` is the ingest topic's, `retry_member` the retry
+/// topic's, which takes part if the stages say that records are tried again: then nothing is idle
+/// while a record waits there.
 ///
 /// # Errors
 /// [`RunError`]. Retriable and fatal errors of broker and database do not end a run: they are
 /// waited out.
 pub async fn run(
     stages: Arc<Stages>,
-    mut consumer: Box<dyn Consumer>,
-    group: Arc<dyn Group>,
+    member: Joined,
+    retry_member: Option<Joined>,
     until_idle: Option<Duration>,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
+    let (mut consumer, group) = member;
     let mut measuring: Option<JoinHandle<bool>> = None;
     let mut tasks = Tasks {
         stages: Arc::clone(&stages),
@@ -102,6 +117,10 @@ pub async fn run(
         panicked: CancellationToken::new(),
     };
     let panicked = tasks.panicked.clone();
+    let retry = stages.retry.as_ref().zip(retry_member);
+    let retry = retry.map(|(stage, member)| RetryTier::start(&stages, stage, member, &panicked));
+    let retry_ended = retry.as_ref().map(|tier| tier.ended.clone()).unwrap_or_default();
+    let measured = if until_idle.is_some() { Measured::All } else { Measured::Ours };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
@@ -110,6 +129,7 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
             () = panicked.cancelled() => break Err(RunError::Panicked),
+            () = retry_ended.cancelled() => break Err(RunError::ConsumerEnded),
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
@@ -134,7 +154,8 @@ pub async fn run(
                     }
                     Some(_) => false,
                     None => {
-                        measuring = Some(tasks.measure());
+                        let backlog = retry.as_ref().map(RetryTier::backlog);
+                        measuring = Some(tasks.measure(backlog, measured));
                         false
                     }
                 };
@@ -147,7 +168,12 @@ pub async fn run(
             }
         }
     };
-    let unsettled = tasks.finish().await;
+    let retry_finished = async {
+        if let Some(tier) = retry {
+            tier.finish().await;
+        }
+    };
+    let (unsettled, ()) = tokio::join!(tasks.finish(), retry_finished);
     // a rebalance that began meanwhile waits for us no longer
     drop(consumer);
     group.close().await;
@@ -243,13 +269,17 @@ impl Tasks {
     }
 
     /// Measures lag beside the main loop, since the broker may be slow to answer. The result:
-    /// whether every partition is settled up to its log end.
-    fn measure(&self) -> JoinHandle<bool> {
+    /// whether every partition is settled up to its log end, and nothing waits to be tried again.
+    fn measure(&self, retry: Option<Backlog>, measured: Measured) -> JoinHandle<bool> {
         let lags: Vec<Lag> = self.running.values().map(Task::lag).collect();
         tokio::spawn(async move {
             let mut settled = true;
             for lag in lags {
                 settled &= lag.measure().await;
+            }
+            // afterwards: what was settled until now may have been sent there
+            if let Some(retry) = retry {
+                settled &= retry.measure(measured).await;
             }
             settled
         })

@@ -45,10 +45,10 @@ pub(super) fn prepare(
     for some in records.chunks(DOCUMENTS) {
         let started = Instant::now();
         for (record, place) in some.iter().zip(&mut places) {
-            match decoder.decode(record) {
-                Ok(changes) => entering.extend(changes.into_iter().map(|change| (place, change))),
+            decoder.decode_each(record, |change| match change {
+                Ok(change) => entering.push((place, change)),
                 Err(error) => refused.push((place, error.into())),
-            }
+            });
         }
         let between = Instant::now();
         entered += entering.len();
@@ -75,20 +75,14 @@ pub(super) fn prepare_record(
     decoder: &Decoder,
     transformer: &dyn Transformer,
 ) -> (Vec<RowChange>, Vec<Refusal>) {
-    match decoder.decode(record) {
-        Err(error) => (Vec::new(), vec![error.into()]),
-        Ok(changes) => {
-            let mut rows = Vec::with_capacity(changes.len());
-            let mut refused = Vec::new();
-            for change in changes {
-                match to_rows(change, transformer) {
-                    Ok(change) => rows.push(change),
-                    Err(refusal) => refused.push(*refusal),
-                }
-            }
-            (rows, refused)
-        }
-    }
+    let mut rows = Vec::new();
+    let mut refused = Vec::new();
+    decoder.decode_each(record, |change| match change.map(|change| to_rows(change, transformer)) {
+        Ok(Ok(change)) => rows.push(change),
+        Ok(Err(refusal)) => refused.push(*refusal),
+        Err(error) => refused.push(error.into()),
+    });
+    (rows, refused)
 }
 
 /// The rows of a change.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::prepare::{Batch, prepare};
-use super::settle::settle;
+use super::settled::settle;
 use crate::error::{Cause, ErrorClass, Refusal, Stage};
 use crate::model::{Offset, Record, RowChange, TopicPartition};
 use crate::retry::Backoff;
@@ -150,19 +150,19 @@ fn count(batch: &Batch, results: Results, types: &BTreeSet<Arc<str>>, rebuilt: &
             *ours |= is_ours(change);
         }
     }
-    let (outcomes, refused, _) = settle(batch, results);
-    for (outcome, ours) in outcomes.iter().zip(ours) {
+    let settled = settle(batch, results, |_, _| false);
+    for (outcome, ours) in settled.outcomes.iter().zip(ours) {
         rebuilt.read += 1;
         match outcome {
             RecordOutcome::Written => rebuilt.written += 1,
             RecordOutcome::Stale => rebuilt.stale += 1,
             RecordOutcome::Filtered if ours => rebuilt.left_out += 1,
             RecordOutcome::Filtered => rebuilt.other += 1,
-            RecordOutcome::DeadLettered => {}
+            RecordOutcome::Retried | RecordOutcome::DeadLettered => {}
         }
     }
     let mut told = None;
-    for (place, refusal) in refused {
+    for (place, refusal) in settled.refused {
         let Some(record) = batch.records.get(place).filter(|_| told != Some(place)) else {
             continue;
         };

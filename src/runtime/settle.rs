@@ -1,33 +1,37 @@
 //! Prepared batches become settled records and committed offsets.
 //!
-//! In: the batches of one partition, in order. Out: rows, then dead letters, then the committed
-//! offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
+//! In: the batches of one partition, in order. Out: rows, then what was refused (letters that wait
+//! to be tried again, dead letters), then the committed offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
 //! revoked partition ends it at any await.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::circuit::{Circuit, Tried, tried};
+use super::circuit::{Circuit, Tried};
 use super::prepare::Batch;
+use super::publish::Publishing;
+use super::settled::{Settled, letters, now_millis, settle};
 use super::task::Shared;
-use super::{Stages, broker_cause};
+use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
-use crate::dead_letter::DeadLetter;
-use crate::error::{ErrorClass, Refusal, Stage};
-use crate::model::{Offset, Record, resource_type_label};
+use crate::error::{ErrorClass, Stage};
+use crate::model::Offset;
 use crate::retry::Backoff;
-use crate::sink::{Outcome, Owner, SinkError, write};
+use crate::sink::{Owner, SinkError, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
+use crate::telemetry::troubleshooting;
 
 /// Between two commits that a rebalance refused: one takes from tens of milliseconds to seconds.
 const REBALANCE_FIRST: Duration = Duration::from_millis(20);
 /// See [`REBALANCE_FIRST`].
 const REBALANCE_MOST: Duration = Duration::from_millis(500);
+
+/// How often a record was tried that comes from the ingest topic.
+const FIRST: u32 = 1;
 
 /// The second half of a task: prepared batches to committed offsets.
 pub(super) struct Settler {
@@ -38,30 +42,40 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// The order here is the guarantee: rows first, dead letters next, offset last.
+    /// The order here is the guarantee: rows first, letters next, offset last. Under a backlog the
+    /// offset of a batch is committed while the next one's rows are being written: two waits, for
+    /// two machines, that need not follow one another.
     pub(super) async fn run(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
-        let mut settler = Self { shared, owner, circuit: Circuit::new(max_ratio), open: None };
-        while let Some(batch) = batches.recv().await {
-            let started = Instant::now();
-            let Some((outcomes, refused)) = settler.write_rows(&batch).await else { return };
-            settler.publish_dead_letters(&batch, &refused).await;
-            settler.count(&batch, &outcomes);
-            if settler.commit(batch.next).await.is_err() {
+        let circuit = Circuit::new(max_ratio);
+        let mut settler = Self { shared: Arc::clone(&shared), owner, circuit, open: None };
+        while let Some(first) = batches.recv().await {
+            let mut started = Instant::now();
+            let mut next = Some(first);
+            let mut uncommitted = None;
+            while let Some(batch) = next {
+                started = Instant::now();
+                let (written, committed) =
+                    tokio::join!(settler.write_rows(&batch), commit(&shared, uncommitted));
+                let (Some(mut settled), Ok(())) = (written, committed) else { return };
+                settler.publish_refusals(&batch, &mut settled).await;
+                settler.count(&batch, &settled.outcomes);
+                shared.settled_in(started.elapsed());
+                uncommitted = Some(batch.next);
+                next = batches.try_recv().ok();
+            }
+            if commit(&shared, uncommitted).await.is_err() {
                 return;
             }
-            settler.shared.settled_in(started.elapsed());
+            shared.settled_in(started.elapsed());
         }
     }
 
     /// Writes until it is written: retriable errors and an open circuit are waited out. `None` if
     /// the task is to stop while the circuit is open, or the partition is gone: the batch stays
     /// unsettled.
-    async fn write_rows(
-        &mut self,
-        batch: &Batch,
-    ) -> Option<(Vec<RecordOutcome>, Vec<(usize, Refusal)>)> {
+    async fn write_rows(&mut self, batch: &Batch) -> Option<Settled> {
         let mut backoff = Backoff::default();
         loop {
             let started = Instant::now();
@@ -71,13 +85,17 @@ impl Settler {
             let seconds = started.elapsed().as_secs_f64();
             match written {
                 Ok(results) => {
-                    let (outcomes, refused, results) = settle(batch, results);
-                    if self.let_through(results) {
+                    trail::written(batch, &results);
+                    let mut settled = settle(batch, results, |_, cause| {
+                        let retry = self.shared.stages.retry.as_ref();
+                        retry.is_some_and(|retry| retry.takes(cause, FIRST))
+                    });
+                    if self.let_through(std::mem::take(&mut settled.tried)) {
                         self.database_up();
                         let Stages { metrics, .. } = &*self.shared.stages;
                         metrics.stage(Stage::Sink, batch.records.len(), seconds);
                         metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
-                        return Some((outcomes, refused));
+                        return Some(settled);
                     }
                     tokio::select! {
                         () = self.shared.stopping.cancelled() => return None,
@@ -86,6 +104,7 @@ impl Settler {
                 }
                 Err(error) => {
                     self.shared.stages.metrics.write_failed(seconds);
+                    troubleshooting::waits(&self.shared.partition, &error);
                     self.database_down(&error);
                     if matches!(error, SinkError::Fenced) {
                         self.confirm_assignment(batch).await.ok()?;
@@ -103,15 +122,18 @@ impl Settler {
     /// that one's consumer has noticed and this task is ended.
     async fn confirm_assignment(&self, batch: &Batch) -> Result<(), BrokerError> {
         match batch.records.first() {
-            Some(first) => self.commit(first.offset).await,
+            Some(first) => commit(&self.shared, Some(first.offset)).await,
             None => Ok(()),
         }
     }
 
     /// Whether the refusals of a batch may become dead letters.
     fn let_through(&mut self, results: Vec<Tried>) -> bool {
-        let Stages { health, metrics, .. } = &*self.shared.stages;
+        let Stages { health, metrics, retry, .. } = &*self.shared.stages;
         let Some(tripped) = self.circuit.trips(&results) else {
+            if let Some(retry) = retry {
+                retry.went_well(results.iter().filter(|result| result.is_none()).count());
+            }
             self.circuit.record(results);
             if health.up(Check::Circuit, &self.shared.scope) {
                 self.open = None;
@@ -141,50 +163,25 @@ impl Settler {
     }
 
     fn database_down(&mut self, error: &SinkError) {
-        database_down(&self.shared, error);
+        database_down(&self.shared.stages, &self.shared.scope, error);
         self.open = (error.class() == ErrorClass::Fatal)
             .then(|| self.shared.stages.metrics.open_circuit(Component::Database));
     }
 
-    /// Publishes until all replicas have the letters.
-    async fn publish_dead_letters(&self, batch: &Batch, refused: &[(usize, Refusal)]) {
-        if refused.is_empty() {
-            return;
+    /// Publishes what was refused: letters that wait first, since one that is too large for the retry
+    /// topic becomes a dead letter.
+    async fn publish_refusals(&self, batch: &Batch, settled: &mut Settled) {
+        let stages = &*self.shared.stages;
+        let publishing =
+            Publishing { stages, partition: &self.shared.partition, scope: &self.shared.scope };
+        let first_time = |place: usize| Some((batch.records.get(place)?.clone(), FIRST));
+        if let Some(retry) = &stages.retry {
+            let letters = letters(&settled.waiting, first_time);
+            settled.give_up(&publishing.retries(retry, letters).await);
         }
-        let Stages { dead_letters, metrics, health, .. } = &*self.shared.stages;
-        let letters = letters(&batch.records, refused);
-        let mut backoff = Backoff::default();
-        while let Err(error) = dead_letters.publish(&letters).await {
-            metrics.dead_letter_write_failed();
-            metrics.retried(Component::DeadLetterTopic, broker_cause(&error));
-            if health.down(Check::DeadLetterTopic, &self.shared.scope, &error.to_string()) {
-                tracing::error!(partition = %self.shared.partition, %error, "dead letters cannot be written; the partition waits");
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-        health.up(Check::DeadLetterTopic, &self.shared.scope);
-        for letter in &letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let resource_type = place.resource_type.as_deref().map_or("other", resource_type_label);
-            metrics.dead_letter(*stage, *cause, resource_type);
-        }
-        self.tell(&letters);
-    }
-
-    /// One line per batch and kind of refusal: a topic full of them must not fill the disk.
-    fn tell(&self, letters: &[DeadLetter]) {
-        let mut alike: BTreeMap<_, (usize, Offset)> = BTreeMap::new();
-        for letter in letters {
-            let Refusal { stage, cause, place, .. } = &letter.refusal;
-            let kind = (*stage, *cause, place.table.as_deref(), place.column.as_deref());
-            alike.entry(kind).or_insert((0, letter.record.offset)).0 += 1;
-        }
-        for ((stage, cause, table, column), (letters, first_offset)) in alike {
-            tracing::warn!(
-                partition = %self.shared.partition, %stage, %cause, table, column, letters,
-                first_offset = first_offset.0, "dead letters"
-            );
-        }
+        let letters = letters(&settled.refused, first_time);
+        let letters: Vec<_> = letters.into_iter().map(|(_, letter)| letter).collect();
+        publishing.dead_letters(&letters).await;
     }
 
     /// Rows and letters are safe: the records are settled.
@@ -197,40 +194,42 @@ impl Settler {
         let seconds = timestamps.map(|timestamp| millis_to_seconds(now - timestamp));
         metrics.latencies(&self.shared.partition.topic, seconds);
     }
+}
 
-    /// Commits until the broker has it. During a rebalance the group refuses commits, also of
-    /// partitions that stay ours, so that is waited out; if the partition does leave, this task is
-    /// ended. An error means that it was to stop and the partition is gone.
-    async fn commit(&self, next: Offset) -> Result<(), BrokerError> {
-        let shared = &self.shared;
-        let Stages { metrics, health, .. } = &*shared.stages;
-        let mut backoff = Backoff::default();
-        let mut rebalance = Backoff::new(REBALANCE_FIRST, REBALANCE_MOST);
-        loop {
-            let error = match shared.group.commit(&shared.partition, next).await {
-                Ok(()) => {
-                    shared.committed.store(next.0, Ordering::Release);
-                    metrics.committed(&shared.partition, next);
-                    health.up(Check::Broker, &shared.scope);
-                    return Ok(());
+/// Commits until the broker has it; nothing settled, nothing to commit. During a rebalance the group
+/// refuses commits, also of partitions that stay ours, so that is waited out; if the partition does
+/// leave, this task is ended. An error means that it was to stop and the partition is gone.
+async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerError> {
+    let Some(next) = settled else { return Ok(()) };
+    let Stages { metrics, health, .. } = &*shared.stages;
+    let mut backoff = Backoff::default();
+    let mut rebalance = Backoff::new(REBALANCE_FIRST, REBALANCE_MOST);
+    loop {
+        let error = match shared.group.commit(&shared.partition, next).await {
+            Ok(()) => {
+                shared.committed.store(next.0, Ordering::Release);
+                metrics.committed(&shared.partition, next);
+                troubleshooting::committed(&shared.partition, next);
+                health.up(Check::Broker, &shared.scope);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        metrics.retried(Component::Broker, broker_cause(&error));
+        troubleshooting::waits(&shared.partition, &error);
+        match error {
+            BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
+                tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
+                return Err(error);
+            }
+            BrokerError::NotAssigned | BrokerError::Rebalancing => {
+                tokio::time::sleep(rebalance.next_delay()).await;
+            }
+            error => {
+                if health.down(Check::Broker, &shared.scope, &error.to_string()) {
+                    tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
                 }
-                Err(error) => error,
-            };
-            metrics.retried(Component::Broker, broker_cause(&error));
-            match error {
-                BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
-                    tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
-                    return Err(error);
-                }
-                BrokerError::NotAssigned | BrokerError::Rebalancing => {
-                    tokio::time::sleep(rebalance.next_delay()).await;
-                }
-                error => {
-                    if health.down(Check::Broker, &shared.scope, &error.to_string()) {
-                        tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
-                    }
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
+                tokio::time::sleep(backoff.next_delay()).await;
             }
         }
     }
@@ -258,7 +257,7 @@ async fn take_over(shared: &Shared) -> Owner {
                     }
                 }
             },
-            Err(error) => database_down(shared, &error),
+            Err(error) => database_down(&shared.stages, &shared.scope, &error),
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
@@ -296,75 +295,18 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
     Ok(())
 }
 
-fn database_down(shared: &Shared, error: &SinkError) {
-    let Stages { health, metrics, .. } = &*shared.stages;
+/// The database does not take the writes of this partition.
+pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError) {
+    let Stages { health, metrics, .. } = stages;
     let cause = match error.class() {
         ErrorClass::Fatal => "refused",
         ErrorClass::Retriable if matches!(error, SinkError::Fenced) => "fenced",
         ErrorClass::Retriable | ErrorClass::Poison => "unavailable",
     };
     metrics.retried(Component::Database, cause);
-    if health.down(Check::Database, &shared.scope, &error.to_string()) {
-        tracing::error!(partition = %shared.partition, %error, "the database does not take writes; waiting");
+    if health.down(Check::Database, partition, &error.to_string()) {
+        tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
-}
-
-/// One letter per refused record: the whole record with the first cause and the count.
-fn letters(records: &[Record], refused: &[(usize, Refusal)]) -> Vec<DeadLetter> {
-    let failed_at = now_millis();
-    let of_one_record = refused.chunk_by(|(left, _), (right, _)| left == right);
-    of_one_record
-        .filter_map(|refusals| {
-            let (place, first) = refusals.first()?;
-            Some(DeadLetter {
-                record: records.get(*place)?.clone(),
-                refusal: first.clone(),
-                changes_refused: refusals.len(),
-                attempts: 1,
-                failed_at,
-            })
-        })
-        .collect()
-}
-
-/// Joins the results of all stages into one outcome per record.
-pub(super) fn settle(
-    batch: &Batch,
-    results: Vec<Result<Outcome, Refusal>>,
-) -> (Vec<RecordOutcome>, Vec<(usize, Refusal)>, Vec<Tried>) {
-    // a record without any change (an empty bundle) has nothing to write
-    let mut outcomes = vec![RecordOutcome::Filtered; batch.records.len()];
-    let mut refused = batch.refused.clone();
-    let mut attempts: Vec<Tried> =
-        refused.iter().map(|(_, refusal)| tried(Some(refusal))).collect();
-    for (&place, result) in batch.record_of.iter().zip(results) {
-        attempts.push(tried(result.as_ref().err()));
-        match result {
-            Ok(outcome) => {
-                if let Some(record) = outcomes.get_mut(place) {
-                    *record = (*record).max(match outcome {
-                        Outcome::Filtered => RecordOutcome::Filtered,
-                        Outcome::Stale => RecordOutcome::Stale,
-                        Outcome::Written => RecordOutcome::Written,
-                    });
-                }
-            }
-            Err(refusal) => refused.push((place, refusal)),
-        }
-    }
-    refused.sort_by_key(|(place, _)| *place);
-    for (place, _) in &refused {
-        if let Some(record) = outcomes.get_mut(*place) {
-            *record = RecordOutcome::DeadLettered;
-        }
-    }
-    (outcomes, refused, attempts)
-}
-
-/// Milliseconds since the epoch.
-fn now_millis() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[allow(clippy::cast_precision_loss)] // latencies are far below 2^52 ms

@@ -19,6 +19,7 @@ use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::schemas;
 use super::settle::Settler;
+use super::trail;
 use crate::broker::Group;
 use crate::model::{Record, TopicPartition};
 
@@ -182,7 +183,7 @@ impl Shared {
 }
 
 /// Tells of a panic, which would else stop the partition in silence.
-async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
+pub(super) async fn watched(half: impl Future<Output = ()>, panicked: CancellationToken) {
     // nothing of the half is looked at afterwards
     if AssertUnwindSafe(half).catch_unwind().await.is_err() {
         panicked.cancel();
@@ -194,12 +195,14 @@ async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
     // a permit first: no batch is begun before there is room for it
     while let Ok(permit) = to_settle.reserve().await {
         let Some(records) = shared.intake.next_batch(shared.linger()).await else { return };
-        if !schemas::bring(&shared, &records).await {
+        let Shared { stages, partition, stopping, .. } = &*shared;
+        if !schemas::bring(stages, partition, stopping, &records).await {
             return;
         }
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
         let batch =
             tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
+        trail::prepared(&batch, &shared.stages);
         permit.send(batch);
     }
 }

@@ -228,7 +228,8 @@ impl<'a> Attempt<'a> {
 }
 
 /// A refusal; without a code, of the driver's.
-fn refused(
+/// A refusal by the database, by its code and the constraint's name.
+pub(super) fn refused(
     cause: Cause,
     code: Option<(&str, Option<&str>)>,
     table: Option<Arc<str>>,

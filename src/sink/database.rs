@@ -114,6 +114,8 @@ pub(super) trait Transaction: Send {
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
     ) -> Result<Vec<ReplyRow>, SinkError>;
+    /// Checks now what the database would check only at the commit.
+    async fn check_deferred(&mut self) -> Result<(), SinkError>;
     /// Commits.
     async fn commit(self: Box<Self>) -> Result<(), SinkError>;
     /// Rolls back and keeps the connection.

@@ -114,7 +114,8 @@ where
         self.finished = done;
     }
 
-    async fn execute(
+    /// Runs a statement that yields nothing.
+    pub(super) async fn execute(
         &mut self,
         attempted: &'static str,
         statement: &'static str,

@@ -59,6 +59,57 @@ pub async fn write(
     Ok(results)
 }
 
+/// What [`write`] would give at this moment; nothing stays, and nothing is noted. Parts are rehearsed
+/// after all that passed before them, as they would find it written.
+///
+/// # Errors
+/// As [`write`].
+pub async fn rehearse(
+    sink: &dyn Sink,
+    owner: &Owner,
+    changes: &[RowChange],
+) -> Result<Vec<Result<Outcome, Refusal>>, SinkError> {
+    let all: Vec<&RowChange> = changes.iter().collect();
+    let mut passing: Vec<&RowChange> = Vec::with_capacity(changes.len());
+    let mut outcomes = Vec::new();
+    // of each change so far, in their order; none: it passes
+    let mut refusals = Vec::with_capacity(changes.len());
+    let mut parts = vec![all.as_slice()];
+    while let Some(part) = parts.pop() {
+        let tried: Vec<&RowChange> = passing.iter().chain(part).copied().collect();
+        match sink.rehearse(owner, &tried).await {
+            Ok(found) => {
+                (passing, outcomes) = (tried, found);
+                refusals.extend(part.iter().map(|_| None));
+            }
+            Err(SinkError::Refused(refusal)) => match part {
+                [] => return Err(SinkError::Refused(refusal)),
+                [change] => refusals.push(Some(known(*refusal, change))),
+                _ => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.push(second);
+                    parts.push(first);
+                }
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    let mut passed = passing.into_iter().zip(outcomes);
+    let mut results = Vec::with_capacity(refusals.len());
+    for refusal in refusals {
+        if let Some(refusal) = refusal {
+            results.push(Err(refusal));
+            continue;
+        }
+        match passed.next() {
+            Some((_, Some(outcome))) => results.push(Ok(outcome)),
+            Some((change, None)) => results.push(Err(refused_before(change))),
+            None => break,
+        }
+    }
+    Ok(results)
+}
+
 const fn is_delete_without_version(change: &RowChange) -> bool {
     matches!(change.operation, RowOperation::Delete { version: None })
 }
@@ -130,6 +181,15 @@ mod tests {
             Ok(vec![Some(Outcome::Written); changes.len()])
         }
 
+        async fn rehearse(
+            &self,
+            owner: &Owner,
+            changes: &[&RowChange],
+        ) -> Result<Vec<Option<Outcome>>, SinkError> {
+            self.diary.lock().unwrap().push("rehearsed".to_owned());
+            self.apply(owner, changes, None).await
+        }
+
         async fn note_refused_delete(
             &self,
             _: &Owner,
@@ -171,6 +231,20 @@ mod tests {
         let (refused, diary) = run(&[2]).await;
         assert_eq!(refused, [2]);
         assert_eq!(diary, ["[0, 1] None", "[3] None", "[4, 5, 6, 7] Some(8)"]);
+    }
+
+    #[tokio::test]
+    async fn a_rehearsal_isolates_in_the_same_way_after_all_that_passed_and_notes_nothing() {
+        let sink = Fussy { poison: vec![2, 5], diary: Mutex::default() };
+        let owner = Owner::Replay { partition: TopicPartition::new("t", 0), force: false };
+        let results = rehearse(&sink, &owner, &changes()).await.unwrap();
+        let refused: Vec<_> = (0..results.len()).filter(|at| results[*at].is_err()).collect();
+        assert_eq!((results.len(), refused), (8, vec![2, 5]));
+        let mut diary = sink.diary.into_inner().unwrap();
+        diary.retain(|line| line != "rehearsed");
+        let passed =
+            ["[0, 1] None", "[0, 1, 3] None", "[0, 1, 3, 4] None", "[0, 1, 3, 4, 6, 7] None"];
+        assert_eq!(diary, passed);
     }
 
     #[tokio::test]

@@ -16,12 +16,13 @@ mod postgres;
 mod schema;
 mod sql;
 mod sqlite;
+mod traced;
 mod transaction;
 
 use async_trait::async_trait;
 
 pub use self::connections::{ConnectionCount, ConnectionSettings};
-pub use self::isolate::write;
+pub use self::isolate::{rehearse, write};
 pub use self::schema::{DatabaseSchema, Unfinished};
 pub use self::sql::{Claim, DatabaseKind, RebuildSource, Rulings, SqlSink, TakenUp};
 pub use self::transaction::{Keying, TaskIdentity};
@@ -86,6 +87,17 @@ pub trait Sink: Send + Sync {
         changes: &[&RowChange],
         next: Option<Offset>,
     ) -> Result<Vec<Option<Outcome>>, SinkError>;
+
+    /// What [`Sink::apply`] would give at this moment: the same statements under the same locks,
+    /// with what is checked only at a commit checked too, and rolled back. Nothing stays.
+    async fn rehearse(
+        &self,
+        _owner: &Owner,
+        _changes: &[&RowChange],
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let reason = "this sink cannot undo what it does".to_owned();
+        Err(SinkError::Fatal { attempted: "rehearsing a batch", reason })
+    }
 
     /// Remembers that a delete without version was refused, so that it is never applied late by
     /// itself, over something newer.

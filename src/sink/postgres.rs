@@ -197,6 +197,10 @@ impl Transaction for PostgresTransaction {
         .await
     }
 
+    async fn check_deferred(&mut self) -> Result<(), SinkError> {
+        self.0.execute("checking deferred constraints", "SET CONSTRAINTS ALL IMMEDIATE").await
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), SinkError> {
         self.0.commit().await
     }

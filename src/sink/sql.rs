@@ -14,9 +14,10 @@ use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
 use super::schema::{create_bookkeeping, describe, execute};
 use super::sqlite::SqliteDatabase;
+use super::traced::traced;
 use super::transaction::{Keying, Layout, Rebuilding, RootLayout, Script, TaskIdentity};
 use super::{ConnectionCount, ConnectionSettings, Outcome, Owner, Ownership, Sink, SinkError};
-use crate::model::{Catalog, Offset, RootTable, RowChange, TopicPartition};
+use crate::model::{Catalog, Offset, Reveal, RootTable, RowChange, TopicPartition};
 use crate::plan::{
     Admission, Cell, ClaimStatements, Dialect, ForeignKeys, LiveSchema, RebuildStatements,
     RootStatements, Rows, SchemaProblem, Severity, TableKind, TaskStatements, broken, catalog_ddl,
@@ -93,6 +94,8 @@ pub struct SqlSink {
     catalog: Arc<Catalog>,
     identity: TaskIdentity,
     keying: Keying,
+    /// What the troubleshooting log may show.
+    reveal: Reveal,
     /// What is rebuilt through this sink; live traffic's has nothing of it.
     rebuilding: Option<Rebuilding>,
     /// `None` after a fatal error: to be read again.
@@ -130,8 +133,16 @@ impl SqlSink {
     ) -> Result<Self, SinkError> {
         let (kind, database) = open(url, settings)?;
         create_bookkeeping(&*database).await?;
-        let (keying, layout) = (Keying::default(), RwLock::new(None));
-        let sink = Self { kind, database, catalog, identity, keying, rebuilding: None, layout };
+        let sink = Self {
+            kind,
+            database,
+            catalog,
+            identity,
+            keying: Keying::default(),
+            reveal: Reveal::default(),
+            rebuilding: None,
+            layout: RwLock::new(None),
+        };
         sink.layout().await?;
         Ok(sink)
     }
@@ -140,6 +151,14 @@ impl SqlSink {
     #[must_use]
     pub fn with_keying(mut self, keying: Keying) -> Self {
         self.keying = keying;
+        self
+    }
+
+    /// The same sink, whose statements tell the troubleshooting log this much of what they bind;
+    /// [`SqlSink::connect`] takes nothing.
+    #[must_use]
+    pub fn revealing(mut self, reveal: Reveal) -> Self {
+        self.reveal = reveal;
         self
     }
 
@@ -176,7 +195,7 @@ impl SqlSink {
     /// The offsets remembered for this topology.
     pub async fn next_offsets(&self) -> Result<Vec<(TopicPartition, Option<Offset>)>, SinkError> {
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let key = [Cell::Text(&self.identity.cluster_id), Cell::Text(&self.identity.name)];
         let result = transaction.run(&layout.tasks.offsets, &Rows::new(0), &key).await;
         let rows = self.finish(transaction, result).await?;
@@ -194,7 +213,7 @@ impl SqlSink {
     /// offsets mean something else. Versions stay remembered.
     pub async fn forget(&self, topic: &str) -> Result<(), SinkError> {
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.forget_within(&mut *transaction, &layout, topic).await;
         self.finish(transaction, result).await
     }
@@ -222,6 +241,10 @@ impl SqlSink {
     /// Ends all connections.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
+        Ok(traced(self.database.begin().await?, self.reveal))
     }
 
     async fn layout(&self) -> Result<Arc<Layout>, SinkError> {
@@ -329,7 +352,7 @@ fn claimed_names(root: &RootTable, live: &LiveSchema) -> Vec<String> {
 impl Sink for SqlSink {
     async fn take_over(&self, partition: &TopicPartition) -> Result<Ownership, SinkError> {
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.script(&mut *transaction, &layout).take_over(partition).await;
         self.finish(transaction, result).await
     }
@@ -341,9 +364,30 @@ impl Sink for SqlSink {
         next: Option<Offset>,
     ) -> Result<Vec<Option<Outcome>>, SinkError> {
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.script(&mut *transaction, &layout).apply(owner, changes, next).await;
         self.finish(transaction, result).await
+    }
+
+    async fn rehearse(
+        &self,
+        owner: &Owner,
+        changes: &[&RowChange],
+    ) -> Result<Vec<Option<Outcome>>, SinkError> {
+        let layout = self.layout().await?;
+        let mut transaction = self.begin().await?;
+        let played = self.script(&mut *transaction, &layout).apply(owner, changes, None).await;
+        let played = match played {
+            Ok(outcomes) => transaction.check_deferred().await.map(|()| outcomes),
+            Err(error) => Err(error),
+        };
+        match played {
+            Ok(outcomes) => {
+                transaction.rollback().await;
+                Ok(outcomes)
+            }
+            error => self.finish(transaction, error).await,
+        }
     }
 
     async fn note_refused_delete(
@@ -352,7 +396,7 @@ impl Sink for SqlSink {
         change: &RowChange,
     ) -> Result<(), SinkError> {
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.script(&mut *transaction, &layout).note_refused(owner, change).await;
         self.finish(transaction, result).await
     }

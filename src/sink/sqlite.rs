@@ -19,6 +19,7 @@ use super::database::{
 };
 use super::held::Held;
 use super::schema::Unfinished;
+use crate::error::Cause;
 use crate::model::TableName;
 use crate::plan::{
     BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Rows, Sqlite, Statement,
@@ -231,6 +232,27 @@ impl Transaction for SqliteTransaction {
         Ok(replies)
     }
 
+    /// SQLite counts violations of deferred keys and tells only at the commit, so the tables that
+    /// have such keys are looked through, whole.
+    async fn check_deferred(&mut self) -> Result<(), SinkError> {
+        let attempt = Attempt::to("checking deferred constraints");
+        let broken = answer(self.0.answer_limit(), attempt.what, async {
+            let query = sqlx::query_scalar(DEFERRED);
+            let broken: Option<String> = query
+                .fetch_optional(self.0.connection())
+                .await
+                .map_err(|error| attempt.failed(error, judge))?;
+            Ok(broken)
+        });
+        match broken.await? {
+            None => Ok(()),
+            Some(table) => {
+                let (cause, code) = (Cause::ConstraintForeignKey, FOREIGN_KEY);
+                Err(classify::refused(cause, Some((code, None)), Some(table.into()), None))
+            }
+        }
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), SinkError> {
         self.0.commit().await
     }
@@ -278,6 +300,13 @@ fn reply_row(row: &SqliteRow) -> Result<ReplyRow, sqlx::Error> {
         })
         .collect()
 }
+
+/// SQLite's code for a foreign key that is not there.
+const FOREIGN_KEY: &str = "787";
+
+/// A table with a broken foreign key, of those that have deferred ones.
+const DEFERRED: &str = "SELECT s.name FROM sqlite_schema s JOIN pragma_foreign_key_check(s.name) \
+WHERE s.type = 'table' AND s.sql LIKE '%DEFERRABLE%' LIMIT 1";
 
 /// Name, declared type, whether NOT NULL, whether SQLite fills it, place in the primary key.
 const COLUMNS: &str = "SELECT name, type, \"notnull\", dflt_value IS NOT NULL OR hidden <> 0, pk \

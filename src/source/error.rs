@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{AvroFault, SchemaFault, VersionFrom};
+use super::{AvroFault, Seen, VersionFrom};
 use crate::error::{Cause, Place, Refusal, Stage};
-use crate::model::DocumentError;
+use crate::model::{DocumentError, ResourceKey};
 
 /// Why a record was refused. Nothing of it heals: the record's bytes stay what they are.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum DecodeError {
         place: &'static str,
     },
     /// Key, envelope and document name different resources.
-    #[error("{other} and the document name different resources")]
+    #[error("the {other} and the document name different resources")]
     KeyMismatch {
         /// Type of the resource that the document names.
         resource_type: Arc<str>,
@@ -66,9 +66,30 @@ pub enum DecodeError {
     /// A null value deletes the resource that the key names, and this key names none.
     #[error("the value is null, which deletes, but the key is not `Type/id`")]
     TombstoneWithoutKey,
-    /// An upsert was announced and no document came.
+    /// A header announced an upsert and no document came.
     #[error("an upsert was announced, but the record holds no document")]
     UpsertWithoutDocument,
+    /// A resource changed and its document was left out: reading it from its server would tell
+    /// what it is now. See [`DecodeError::hint`].
+    #[error(
+        "the {} changed, but {told_by} leaves its document out: a hint to read it from the server",
+        resource.resource_type
+    )]
+    Hint {
+        /// What changed.
+        resource: ResourceKey,
+        /// Which part of the record told it.
+        told_by: &'static str,
+    },
+    /// A bundle holds more than one record may.
+    #[error("the bundle has more than {limit} entries")]
+    TooManyEntries {
+        /// Limit in force.
+        limit: usize,
+    },
+    /// A notification tells that something changed, and not what.
+    #[error("the notification tells of an event, but names no resource")]
+    EventWithoutResource,
     /// An upsert or a versioned delete has no version that counts.
     #[error(
         "the {resource_type} {fault} (read from {}): make the server send it, choose another \
@@ -92,14 +113,36 @@ pub enum DecodeError {
         fault: VersionFault,
     },
     /// The document says of itself that elements were left out.
-    #[error("the {resource_type} is tagged SUBSETTED: elements were left out")]
+    #[error("the {} is tagged SUBSETTED: elements were left out", resource.resource_type)]
     Subsetted {
-        /// Type of the resource.
-        resource_type: Arc<str>,
+        /// What it is of.
+        resource: ResourceKey,
     },
 }
 
 impl DecodeError {
+    /// The resource that changed, if that is known and only its document is missing: who may read
+    /// the server can resolve it.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&ResourceKey> {
+        match self {
+            Self::Hint { resource, .. } | Self::Subsetted { resource } => Some(resource),
+            Self::Document { .. }
+            | Self::Avro { .. }
+            | Self::UnknownFormat { .. }
+            | Self::UnknownResourceType { .. }
+            | Self::KeyMismatch { .. }
+            | Self::MissingId { .. }
+            | Self::InvalidId { .. }
+            | Self::TombstoneWithoutKey
+            | Self::UpsertWithoutDocument
+            | Self::TooManyEntries { .. }
+            | Self::EventWithoutResource
+            | Self::MissingVersion { .. }
+            | Self::InvalidVersionHeader { .. } => None,
+        }
+    }
+
     /// What an operator finds it under.
     #[must_use]
     pub const fn cause(&self) -> Cause {
@@ -121,6 +164,7 @@ impl DecodeError {
                 | AvroFault::NotFinite
                 | AvroFault::LongDecimal => Cause::InvalidAvro,
             },
+            Self::TooManyEntries { .. } => Cause::TooLarge,
             Self::UnknownFormat { .. } => Cause::UnknownFormat,
             Self::UnknownResourceType { .. } => Cause::UnknownResourceType,
             Self::KeyMismatch { .. } => Cause::KeyMismatch,
@@ -130,7 +174,10 @@ impl DecodeError {
             Self::MissingVersion { .. } | Self::InvalidVersionHeader { .. } => {
                 Cause::MissingVersion
             }
-            Self::UpsertWithoutDocument | Self::Subsetted { .. } => Cause::IncompleteDocument,
+            Self::UpsertWithoutDocument
+            | Self::Hint { .. }
+            | Self::EventWithoutResource
+            | Self::Subsetted { .. } => Cause::IncompleteDocument,
         }
     }
 
@@ -141,14 +188,18 @@ impl DecodeError {
             Self::KeyMismatch { resource_type, .. }
             | Self::MissingId { resource_type }
             | Self::InvalidId { resource_type }
-            | Self::MissingVersion { resource_type, .. }
-            | Self::Subsetted { resource_type } => Some(resource_type.clone()),
+            | Self::MissingVersion { resource_type, .. } => Some(resource_type.clone()),
+            Self::Hint { resource, .. } | Self::Subsetted { resource } => {
+                Some(resource.resource_type.clone())
+            }
             Self::Document { .. }
             | Self::Avro { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownResourceType { .. }
             | Self::TombstoneWithoutKey
             | Self::UpsertWithoutDocument
+            | Self::TooManyEntries { .. }
+            | Self::EventWithoutResource
             | Self::InvalidVersionHeader { .. } => None,
         };
         Place { resource_type, ..Place::default() }
@@ -158,109 +209,6 @@ impl DecodeError {
 impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
         Self::new(Stage::Decode, error.cause(), &error, "DecodeError", error.place())
-    }
-}
-
-/// What was seen where a known format was expected. Structure only: in an unknown format even
-/// the names of members may be data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// Confluent's magic byte 0: binary with a schema id.
-    SchemaRegistryFrame,
-    /// A schema's name of the wrong length, before the value or in its header.
-    SchemaFrame,
-    /// A value without the name of a schema, where Avro was expected.
-    NoAvro,
-    /// A value that names a schema of a registry, and no registry to ask.
-    NoRegistry,
-    /// A schema that the registry does not know.
-    UnknownSchema,
-    /// A schema that no file holds.
-    UnknownFingerprint,
-    /// A schema that cannot be used.
-    UnusableSchema(SchemaFault),
-    /// A record without a field that the settings name.
-    NoAvroField,
-    /// A field that the settings name, of a type that says nothing.
-    AvroFieldType,
-    /// A field for the operation that names none.
-    AvroOperation,
-    /// XML.
-    Xml,
-    /// JSON, but no object.
-    NoObject(&'static str),
-    /// An object without the members that tell the formats.
-    NoKnownMember,
-    /// HAPI's envelope without `operationType`, or with one that is no single change.
-    HapiOperation,
-    /// HAPI's envelope with a `payload` that is not JSON text.
-    HapiPayload(&'static str),
-    /// A `rowcast.operation` header that says neither upsert nor delete.
-    OperationHeader,
-    /// Some of the `rowcast.origin` headers, or unreadable ones.
-    OriginHeaders,
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SchemaRegistryFrame => f.write_str(
-                "the value begins with the magic byte 0 of a schema registry; JSON was expected",
-            ),
-            Self::SchemaFrame => f.write_str(
-                "the value or its header `__value_schema_id` begins as one with a schema does, but \
-                 the schema's id is cut off",
-            ),
-            Self::NoAvro => f.write_str(
-                "the value names no Avro schema: neither a magic byte 0, nor the header \
-                 `__value_schema_id`, nor the marker of single-object encoding",
-            ),
-            Self::NoRegistry => f.write_str(
-                "the value is framed with the id of a schema, and the topology names no \
-                 `source.schema_registry` to ask for it",
-            ),
-            Self::UnknownSchema => {
-                f.write_str("the schema registry has no schema with the id that the value names")
-            }
-            Self::UnknownFingerprint => f.write_str(
-                "none of the files in `source.avro.schemas` has the fingerprint that the value names",
-            ),
-            Self::UnusableSchema(fault) => {
-                write!(f, "the schema that the value names cannot be used: {fault}")
-            }
-            Self::NoAvroField => f.write_str(
-                "the value is no Avro record with all fields that `source.avro` names",
-            ),
-            Self::AvroFieldType => f.write_str(
-                "a field that `source.avro` names is neither text, nor an enum, nor a whole number",
-            ),
-            Self::AvroOperation => f.write_str(
-                "the field that `source.avro.operation` names says none of create, update, upsert, \
-                 insert, delete",
-            ),
-            Self::Xml => f.write_str("the value looks like XML; JSON was expected"),
-            Self::NoObject(kind) => {
-                write!(f, "the value is {kind}; an object was expected")
-            }
-            Self::NoKnownMember => f.write_str(
-                "the value is an object with neither `resourceType` (fhir) nor \
-                 `operationType` (hapi)",
-            ),
-            Self::HapiOperation => f.write_str(
-                "the envelope's `operationType` is none of CREATE, UPDATE, DELETE, \
-                 MANUALLY_TRIGGERED",
-            ),
-            Self::HapiPayload(kind) => {
-                write!(f, "the envelope's `payload` is {kind}; JSON in a string was expected")
-            }
-            Self::OperationHeader => {
-                f.write_str("the header `rowcast.operation` is neither `upsert` nor `delete`")
-            }
-            Self::OriginHeaders => f.write_str(
-                "the headers `rowcast.origin.*` are incomplete or not numbers: topic, partition \
-                 and offset are needed",
-            ),
-        }
     }
 }
 
@@ -275,6 +223,8 @@ pub enum VersionFault {
     NoInstant,
     /// It is below zero.
     Negative,
+    /// Several changes of the resource share it.
+    Shared,
 }
 
 impl fmt::Display for VersionFault {
@@ -284,6 +234,7 @@ impl fmt::Display for VersionFault {
             Self::NoInteger => "has a version that is not a 64-bit integer",
             Self::NoInstant => "has a version that is not an instant with a time zone",
             Self::Negative => "has a negative version",
+            Self::Shared => "has several changes in one record, which share one offset",
         })
     }
 }

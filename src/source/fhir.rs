@@ -8,7 +8,8 @@ use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
 use crate::model::{Document, Version};
 
 use super::detect::kind;
-use super::{Content, DecodeError, Seen, Statement, VersionFault, headers, identity};
+use super::statement::{Content, Statement};
+use super::{DecodeError, Seen, VersionFault, headers, identity};
 
 /// FHIR's mark of a resource whose elements were left out.
 const SUBSETTED_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
@@ -22,7 +23,7 @@ pub(super) fn read(document: Document) -> Result<Statement, DecodeError> {
     }
     let resource =
         identity::resource(document.text("resourceType"), document.text("id"), "document")?;
-    Ok(Statement { resource, version_id: None, content: Content::Document(document) })
+    Ok(Statement::new(resource, Content::Document(document)))
 }
 
 /// `meta.versionId` as an integer.
@@ -35,7 +36,11 @@ pub(super) fn version_id(document: &Document) -> Result<Version, VersionFault> {
 /// `meta.lastUpdated` as microseconds since the epoch.
 pub(super) fn last_updated(document: &Document) -> Result<Version, VersionFault> {
     let updated = document.root().get("meta").and_then(|meta| meta.get("lastUpdated"));
-    let text = updated.ok_or(VersionFault::Absent)?.as_str().ok_or(VersionFault::NoInstant)?;
+    instant(updated.ok_or(VersionFault::Absent)?.as_str().ok_or(VersionFault::NoInstant)?)
+}
+
+/// An instant as microseconds since the epoch.
+pub(super) fn instant(text: &str) -> Result<Version, VersionFault> {
     let instant = DateTime::parse_from_rfc3339(text).map_err(|_| VersionFault::NoInstant)?;
     Version::new(instant.timestamp_micros()).ok_or(VersionFault::Negative)
 }

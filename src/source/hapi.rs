@@ -11,7 +11,9 @@ use crate::model::{Document, DocumentLimits, Node};
 
 use super::detect::kind;
 use super::identity::{self, Reference};
-use super::{Content, DecodeError, Seen, Statement};
+use super::json::{scalar, text};
+use super::statement::{Content, Statement};
+use super::{DecodeError, Seen};
 
 /// What the envelope says.
 pub(super) fn read(envelope: &Document, limits: DocumentLimits) -> Result<Statement, DecodeError> {
@@ -20,7 +22,7 @@ pub(super) fn read(envelope: &Document, limits: DocumentLimits) -> Result<Statem
         return Err(DecodeError::UnknownFormat { seen: Seen::NoObject(kind(root)) });
     }
     let message = root.get("payload").filter(JsonValueTrait::is_object).unwrap_or(root);
-    let deleted = match message.get("operationType").and_then(|operation| operation.as_str()) {
+    let deleted = match text(message, "operationType") {
         Some("CREATE" | "UPDATE" | "MANUALLY_TRIGGERED") => false,
         Some("DELETE") => true,
         // TRANSACTION is about a bundle as a whole; its entries come as messages of their own.
@@ -29,32 +31,15 @@ pub(super) fn read(envelope: &Document, limits: DocumentLimits) -> Result<Statem
     let document = document(message, limits)?;
     let stated = text(message, "payloadId").or_else(|| text(message, "resourceId"));
     let stated = stated.map(Reference::parse).unwrap_or_default();
-    let resource = match &document {
-        Some(document) => {
-            let resource = identity::resource(
-                document.text("resourceType"),
-                document.text("id").or(stated.id),
-                "document",
-            )?;
-            let other_type = stated.resource_type.is_some_and(|t| t != &*resource.resource_type);
-            if other_type || stated.id.is_some_and(|id| id != &*resource.id) {
-                return Err(DecodeError::KeyMismatch {
-                    resource_type: resource.resource_type,
-                    other: "the envelope",
-                });
-            }
-            resource
-        }
-        None => identity::resource(stated.resource_type, stated.id, "envelope")?,
-    };
+    let resource = identity::agreed(document.as_ref(), &stated, "envelope")?;
     let version_id =
         message.get("payloadVersion").and_then(scalar).or(stated.version.map(str::to_owned));
     let content = match (deleted, document) {
         (true, last_state) => Content::Deleted { last_state },
         (false, Some(document)) => Content::Document(document),
-        (false, None) => return Err(DecodeError::UpsertWithoutDocument),
+        (false, None) => Content::Hint("the envelope"),
     };
-    Ok(Statement { resource, version_id, content })
+    Ok(Statement { version_id, ..Statement::new(resource, content) })
 }
 
 /// The resource in the message's `payload`, if there is one.
@@ -73,17 +58,5 @@ fn document(message: &Node, limits: DocumentLimits) -> Result<Option<Document>, 
         Ok(Some(document))
     } else {
         Err(unreadable(kind(document.root())))
-    }
-}
-
-fn text<'m>(message: &'m Node, member: &str) -> Option<&'m str> {
-    message.get(member).and_then(Node::as_str)
-}
-
-/// A version written as text or as a number.
-fn scalar(node: &Node) -> Option<String> {
-    match node.as_str() {
-        Some(text) => Some(text.to_owned()),
-        None => node.as_raw_number().map(|number| number.as_str().to_owned()),
     }
 }

@@ -20,11 +20,15 @@ pub const HEADER_ORIGIN_OFFSET: &str = "rowcast.origin.offset";
 /// Index of the change in it, decimal text; 0 if absent.
 pub const HEADER_ORIGIN_INDEX: &str = "rowcast.origin.index";
 
+/// Timestamp of the change's first record, milliseconds since the epoch, decimal text.
+pub const HEADER_ORIGIN_TIMESTAMP: &str = "rowcast.origin.timestamp";
+
 /// What headers state about a change.
 pub(super) struct Overrides {
     pub(super) version: Option<Version>,
     pub(super) operation: Option<RequestedOperation>,
     pub(super) origin: Option<Origin>,
+    pub(super) timestamp: Option<i64>,
 }
 
 /// The operation that a header states.
@@ -37,7 +41,7 @@ pub(super) enum RequestedOperation {
 impl Overrides {
     pub(super) fn read(record: &Record) -> Result<Self, DecodeError> {
         if !record.headers.iter().any(|header| header.name.starts_with("rowcast.")) {
-            return Ok(Self { version: None, operation: None, origin: None });
+            return Ok(Self { version: None, operation: None, origin: None, timestamp: None });
         }
         let version = present(record, HEADER_VERSION).map(|text| version(text.unwrap_or_default()));
         let operation = present(record, HEADER_OPERATION).map(|text| match text {
@@ -52,6 +56,7 @@ impl Overrides {
             })?,
             operation: operation.transpose()?,
             origin: origin(record)?,
+            timestamp: timestamp(record)?,
         })
     }
 }
@@ -66,6 +71,13 @@ pub(super) fn version(text: &str) -> Result<Version, VersionFault> {
 #[expect(clippy::option_option, reason = "absent and unreadable are different answers")]
 fn present<'r>(record: &'r Record, name: &str) -> Option<Option<&'r str>> {
     record.headers.iter().any(|header| header.name == name).then(|| record.header(name))
+}
+
+fn timestamp(record: &Record) -> Result<Option<i64>, DecodeError> {
+    let stated = present(record, HEADER_ORIGIN_TIMESTAMP);
+    let read = stated.map(|text| text.and_then(|text| text.parse().ok()));
+    read.map(|number| number.ok_or(DecodeError::UnknownFormat { seen: Seen::OriginHeaders }))
+        .transpose()
 }
 
 fn origin(record: &Record) -> Result<Option<Origin>, DecodeError> {

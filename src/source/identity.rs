@@ -5,12 +5,35 @@
 
 use std::sync::Arc;
 
-use crate::model::{Record, ResourceKey, is_resource_type};
+use sonic_rs::JsonValueTrait as _;
+
+use crate::model::{Document, Record, ResourceKey, is_resource_type};
 
 use super::DecodeError;
 
 /// Longest id that FHIR allows, characters.
 const MAX_ID: usize = 64;
+
+/// What says the resource type where the document need not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeFrom {
+    /// All are of this type, one that FHIR knows.
+    Constant(Arc<str>),
+    /// The column, or the field, of this name.
+    Named(String),
+}
+
+impl TypeFrom {
+    /// A constant if FHIR knows a type of this name, else what holds it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if is_resource_type(text) {
+            Self::Constant(text.into())
+        } else {
+            Self::Named(text.to_owned())
+        }
+    }
+}
 
 /// The resource with this type and id.
 pub(super) fn resource(
@@ -29,8 +52,31 @@ pub(super) fn resource(
     }
 }
 
+/// The resource that a document and what came with it name: both must agree, and the document
+/// may leave its id to the other. `place`: where `stated` was.
+pub(super) fn agreed(
+    document: Option<&Document>,
+    stated: &Reference<'_>,
+    place: &'static str,
+) -> Result<ResourceKey, DecodeError> {
+    let Some(document) = document else {
+        return resource(stated.resource_type, stated.id, place);
+    };
+    let id = match document.root().get("id") {
+        None => stated.id,
+        // no text is no id that FHIR allows
+        Some(id) => Some(id.as_str().unwrap_or_default()),
+    };
+    let named = resource(document.text("resourceType"), id, "document")?;
+    if stated.contradicts(&named) {
+        let resource_type = named.resource_type;
+        return Err(DecodeError::KeyMismatch { resource_type, other: place });
+    }
+    Ok(named)
+}
+
 /// Whether FHIR allows this logical id.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
@@ -52,6 +98,11 @@ impl Key<'_> {
     /// Whether it has the form of a resource's key by more than chance.
     pub(super) fn has_known_type(&self) -> bool {
         is_resource_type(self.resource_type)
+    }
+
+    /// Whether it names the bundle that the changes came in.
+    pub(super) fn is_of_a_bundle(&self) -> bool {
+        self.resource_type == "Bundle"
     }
 
     /// Whether it names a resource, and another one than this.
@@ -84,6 +135,26 @@ impl<'t> Reference<'t> {
         let id = segments.next().filter(|id| !id.is_empty());
         Self { id, resource_type: segments.next(), version }
     }
+
+    /// A URL of which nothing is known: `Patient`, `Patient/123/_history/2`, `Patient?name=x`,
+    /// `http://server/fhir/Patient/123`, `urn:uuid:...`. Only what follows a known type is an id.
+    pub(super) fn of_url(url: &'t str) -> Self {
+        let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        let whole = Self::parse(path);
+        match (whole.resource_type, whole.id) {
+            (Some(name), Some(_)) if is_resource_type(name) => whole,
+            (_, Some(name)) if is_resource_type(name) && whole.version.is_none() => {
+                Self { resource_type: Some(name), id: None, version: None }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether it names another resource than this.
+    pub(super) fn contradicts(&self, resource: &ResourceKey) -> bool {
+        self.resource_type.is_some_and(|name| name != &*resource.resource_type)
+            || self.id.is_some_and(|id| id != &*resource.id)
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +170,26 @@ mod tests {
         assert_eq!(Reference::parse("http://server/fhir/Patient/1/_history/2"), versioned);
         let bare = Reference { resource_type: None, id: Some("1"), version: None };
         assert_eq!(Reference::parse("1"), bare);
+    }
+
+    #[test]
+    fn of_urls_only_what_follows_a_known_type_is_an_id() {
+        let of = |url| {
+            let Reference { resource_type, id, version } = Reference::of_url(url);
+            (resource_type, id, version)
+        };
+        assert_eq!(of("Patient"), (Some("Patient"), None, None));
+        assert_eq!(of("/fhir/Patient"), (Some("Patient"), None, None));
+        assert_eq!(of("Patient?identifier=a|b/c"), (Some("Patient"), None, None));
+        assert_eq!(of("Patient/1"), (Some("Patient"), Some("1"), None));
+        assert_eq!(of("Patient/Patient"), (Some("Patient"), Some("Patient"), None));
+        assert_eq!(
+            of("http://s/fhir/Patient/1/_history/4"),
+            (Some("Patient"), Some("1"), Some("4"))
+        );
+        assert_eq!(of("urn:uuid:b21e4fae-ce73-45cb-8e37-1e203362b2ae"), (None, None, None));
+        assert_eq!(of("http://server/fhir"), (None, None, None));
+        assert_eq!(of(""), (None, None, None));
     }
 
     #[test]

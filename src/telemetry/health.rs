@@ -24,6 +24,8 @@ pub enum Check {
     Database,
     /// The dead-letter topic takes letters.
     DeadLetterTopic,
+    /// The retry topic can be read and written; holds if there is none.
+    RetryTopic,
     /// No circuit is open.
     Circuit,
     /// No batch waits for a schema of the schema registry.
@@ -31,11 +33,12 @@ pub enum Check {
 }
 
 impl Check {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Broker,
         Self::Assignment,
         Self::Database,
         Self::DeadLetterTopic,
+        Self::RetryTopic,
         Self::Circuit,
         Self::SchemaRegistry,
     ];
@@ -44,7 +47,7 @@ impl Check {
     const fn is_needed_at_start(self) -> bool {
         match self {
             Self::Broker | Self::Assignment | Self::Database | Self::DeadLetterTopic => true,
-            Self::Circuit | Self::SchemaRegistry => false,
+            Self::RetryTopic | Self::Circuit | Self::SchemaRegistry => false,
         }
     }
 }

@@ -9,13 +9,16 @@ pub enum RecordOutcome {
     Stale,
     /// Rows were written or removed.
     Written,
+    /// Refused for a cause that may heal, and the retry topic has it.
+    Retried,
     /// Refused, and the dead-letter topic has it.
     DeadLettered,
 }
 
 impl RecordOutcome {
     /// All outcomes, lowest first.
-    pub const ALL: [Self; 4] = [Self::Filtered, Self::Stale, Self::Written, Self::DeadLettered];
+    pub const ALL: [Self; 5] =
+        [Self::Filtered, Self::Stale, Self::Written, Self::Retried, Self::DeadLettered];
 
     /// Label value.
     #[must_use]
@@ -24,6 +27,7 @@ impl RecordOutcome {
             Self::Filtered => "filtered",
             Self::Stale => "stale",
             Self::Written => "written",
+            Self::Retried => "retried",
             Self::DeadLettered => "dead_lettered",
         }
     }
@@ -38,6 +42,8 @@ pub enum Component {
     Database,
     /// The dead-letter topic.
     DeadLetterTopic,
+    /// The retry topic.
+    RetryTopic,
     /// Rules and schema: they refuse too many changes alike.
     Rules,
     /// The schema registry.
@@ -46,8 +52,14 @@ pub enum Component {
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 5] =
-        [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::Rules, Self::SchemaRegistry];
+    pub const ALL: [Self; 6] = [
+        Self::Broker,
+        Self::Database,
+        Self::DeadLetterTopic,
+        Self::RetryTopic,
+        Self::Rules,
+        Self::SchemaRegistry,
+    ];
 
     /// Label value.
     #[must_use]
@@ -56,6 +68,7 @@ impl Component {
             Self::Broker => "broker",
             Self::Database => "database",
             Self::DeadLetterTopic => "dead_letter_topic",
+            Self::RetryTopic => "retry_topic",
             Self::Rules => "rules",
             Self::SchemaRegistry => "schema_registry",
         }

@@ -1,8 +1,15 @@
 //! Logs on stderr: for people on a terminal, JSON otherwise.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::filter::LogFilter;
+use super::switch::LogSwitch;
+use crate::model::Reveal;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,34 +22,42 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged unless `RUST_LOG` says otherwise. Server notices are off because a trigger may
-/// put row values into them; the troubleshooting target is off until someone asks for it.
-const DEFAULT_FILTER: &str = "info,sqlx=warn,rowcast::troubleshooting=off";
+/// What changes the filter of this process, as its log is the process's too.
+static SWITCH: OnceLock<LogSwitch> = OnceLock::new();
 
-/// Always off, whatever `RUST_LOG` says: texts of the database and of SQL arguments.
-const NEVER: [&str; 1] = ["sqlx::postgres::notice=off"];
-
-/// Starts logging. `directives` is a `RUST_LOG` text that wins over the default. A second call in
-/// one process changes nothing.
-pub fn start(format: LogFormat, directives: Option<&str>) {
-    let mut filter = EnvFilter::new(directives.unwrap_or(DEFAULT_FILTER));
-    for directive in NEVER {
-        if let Ok(directive) = directive.parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
+/// Starts logging. `directives` is a `RUST_LOG` text that wins over the default; one that is no
+/// [`LogFilter`] is told about and the default stays. A second call in one process changes nothing.
+pub fn start(format: LogFormat, directives: Option<&str>, reveal: Reveal) {
+    let directives = directives.filter(|directives| !directives.trim().is_empty());
+    let asked = directives.map(|directives| LogFilter::parse(directives, reveal));
+    let filter = match &asked {
+        Some(Ok(filter)) => filter.clone(),
+        Some(Err(_)) | None => LogFilter::default(),
+    };
     let human = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // an embedding program may have its own subscriber already; it stays
-    let _ = if human {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if human {
+        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
     } else {
-        builder.json().flatten_event(true).with_current_span(false).try_init()
+        lines.json().flatten_event(true).with_current_span(false).boxed()
     };
+    let (gate, switch) = LogSwitch::new(filter, reveal);
+    // an embedding program may have its own subscriber already; it stays
+    if tracing_subscriber::registry().with(gate).with(lines).try_init().is_ok() {
+        let _ = SWITCH.set(switch);
+    }
+    if let Some(Err(error)) = asked {
+        tracing::warn!(%error, "RUST_LOG is left aside");
+    }
+}
+
+/// What changes the filter while the process runs; `None` if its log is not ours.
+pub fn switch() -> Option<LogSwitch> {
+    SWITCH.get().cloned()
 }
 
 /// From now on a panic tells its place alone. Its message may quote a document: that of a text cut

@@ -43,6 +43,8 @@ pub struct Metrics {
     end_to_end_latency: HistogramVec,
     dead_letters: IntCounterVec,
     dead_letter_write_errors: IntCounter,
+    retry_attempts: IntCounterVec,
+    retry_waiting: IntGauge,
     lag: IntGaugeVec,
     committed: IntGaugeVec,
     rebalances: IntCounterVec,
@@ -80,7 +82,7 @@ impl Metrics {
             ),
             settled: to.counters(
                 "records_settled_total",
-                "Records that reached their one outcome: filtered, stale, written or dead_lettered.",
+                "Records that reached their one outcome: filtered, stale, written, retried or dead_lettered.",
                 &["outcome"],
             ),
             released: to.register("counter",
@@ -135,6 +137,17 @@ impl Metrics {
                 IntCounter::new(
                     "rowcast_dead_letter_write_errors_total",
                     "Failed attempts to write dead letters; their partition waits.",
+                ),
+            ),
+            retry_attempts: to.counters(
+                "retry_attempts_total",
+                "Records of the retry topic that were tried, by how it ended; retried: they wait again.",
+                &["outcome"],
+            ),
+            retry_waiting: to.register("gauge",
+                IntGauge::new(
+                    "rowcast_retry_waiting_records",
+                    "Records that wait in this process's partitions of the retry topic.",
                 ),
             ),
             lag: to.gauges(
@@ -212,6 +225,7 @@ impl Metrics {
     fn start_at_zero(&self) {
         for outcome in RecordOutcome::ALL {
             self.settled.with_label_values(&[outcome.as_str()]);
+            self.retry_attempts.with_label_values(&[outcome.as_str()]);
         }
         // plan and sink work as one transaction and are measured as one
         for stage in [Stage::Decode, Stage::Transform, Stage::Sink] {
@@ -314,6 +328,18 @@ impl Metrics {
     /// Writing dead letters failed; it will be tried again.
     pub fn dead_letter_write_failed(&self) {
         self.dead_letter_write_errors.inc();
+    }
+
+    /// Records of the retry topic were tried.
+    pub fn retry_attempts(&self, outcomes: &[RecordOutcome]) {
+        for outcome in outcomes {
+            self.retry_attempts.with_label_values(&[outcome.as_str()]).inc();
+        }
+    }
+
+    /// Records that wait in the retry topic.
+    pub fn retry_waiting(&self, records: i64) {
+        self.retry_waiting.set(records);
     }
 
     /// The connections to the database, as they are.

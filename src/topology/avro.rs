@@ -13,7 +13,7 @@ use super::file::SourceFile;
 use super::load::{cannot_be_read, read};
 use super::resolve::{Findings, files, time};
 use super::secret::Secret;
-use crate::source::AvroFields;
+use crate::source::{AvroFields, TypeFrom};
 
 const REGISTRY: &str = "/source/schema_registry";
 
@@ -94,7 +94,8 @@ pub(super) struct AvroFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub id: Option<String>,
-    /// Field with the version. Default none: it is the document's own.
+    /// Field with what `transform.version.from` asks for: a whole number, or an instant for
+    /// `last_updated`. Default none: it is the document's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub version: Option<String>,
@@ -226,7 +227,7 @@ pub(super) fn contents(
     let fields = written.document.as_ref().map(|document| AvroFields {
         document: document.clone(),
         operation: written.operation.clone(),
-        resource_type: written.resource_type.clone(),
+        resource_type: written.resource_type.as_deref().map(TypeFrom::parse),
         id: written.id.clone(),
         version: written.version.clone(),
     });

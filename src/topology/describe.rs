@@ -8,9 +8,10 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::Topology;
+use super::{RetrySettings, SourceTopic, Topology};
+use crate::dead_letter::RetryPolicy;
+use crate::retry::Strategy;
 use crate::sink::Keying;
-use crate::source::{Format, VersionFrom};
 
 /// What a topology does, stage by stage, in the order a record travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,7 +65,15 @@ const STRING: &str = "a string takes whatever is written";
 
 const DEAD_LETTER: &str = "dead-letter";
 
+const RETRY: &str = "retry";
+
 impl Topology {
+    /// Whether the source reads this topic.
+    #[must_use]
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().any(|read| read.selector.selects(topic))
+    }
+
     /// Describes the topology.
     #[must_use]
     pub fn describe(&self) -> Description {
@@ -75,12 +84,13 @@ impl Topology {
             bytesize::ByteSize::b(self.batch.bytes as u64).display().iec(),
             humantime::format_duration(self.batch.linger),
         );
-        let stages = vec![
+        let retry = self.retry.as_ref().map(retry_stage);
+        let mut stages = vec![
             stage(
                 "source",
                 StageKind::Source,
                 vec![
-                    ("topics", format!("[{}]", self.topic)),
+                    ("topics", format!("[{}]", self.each_topic(|topic| topic.selector.as_str()))),
                     ("broker", self.broker.shown()),
                     ("keyed", (self.keying == Keying::Keyed).to_string()),
                 ],
@@ -90,8 +100,8 @@ impl Topology {
                 "decode",
                 StageKind::Processor,
                 vec![
-                    ("format", format_name(self.format).to_owned()),
-                    ("version", version_name(self.version_from).to_owned()),
+                    ("format", self.alike_or_each(|topic| topic.format.as_str())),
+                    ("version", self.alike_or_each(|topic| topic.version_from.as_str())),
                 ],
                 vec!["transform", DEAD_LETTER],
             ),
@@ -109,19 +119,35 @@ impl Topology {
                     ("database", self.sink.shown()),
                     ("connections", self.sink.connections.connections.to_string()),
                 ],
-                vec![DEAD_LETTER],
-            ),
-            stage(
-                DEAD_LETTER,
-                StageKind::Sink,
-                vec![
-                    ("topic", self.dead_letter.topic.clone()),
-                    ("max_ratio", self.dead_letter.max_ratio.to_string()),
-                ],
-                Vec::new(),
+                retry.iter().map(|_| RETRY).chain([DEAD_LETTER]).collect(),
             ),
         ];
+        stages.extend(retry);
+        stages.push(stage(
+            DEAD_LETTER,
+            StageKind::Sink,
+            vec![
+                ("topic", self.dead_letter.topic.clone()),
+                ("max_ratio", self.dead_letter.max_ratio.to_string()),
+            ],
+            Vec::new(),
+        ));
         Description { name: self.name.clone(), config_hash: self.config_hash.clone(), stages }
+    }
+
+    /// What is said of each topic, in their order.
+    fn each_topic<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        self.topics.iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The same once if it is the same of all topics.
+    fn alike_or_each<'t>(&'t self, said: impl Fn(&'t SourceTopic) -> &'t str) -> String {
+        match self.topics.split_first() {
+            Some((first, rest)) if rest.iter().all(|other| said(other) == said(first)) => {
+                said(first).to_owned()
+            }
+            _ => format!("[{}]", self.each_topic(said)),
+        }
     }
 }
 
@@ -144,7 +170,11 @@ impl Description {
         }
         for stage in &self.stages {
             for successor in &stage.successors {
-                let arrow = if *successor == DEAD_LETTER { "-. refused .->" } else { "-->" };
+                let arrow = match *successor {
+                    DEAD_LETTER => "-. refused .->",
+                    RETRY => "-. not yet .->",
+                    _ => "-->",
+                };
                 writeln!(out, "    {} {arrow} {successor}", stage.name).expect(STRING);
             }
         }
@@ -178,6 +208,25 @@ impl fmt::Display for Description {
     }
 }
 
+fn retry_stage(settings: &RetrySettings) -> DescribedStage {
+    let RetryPolicy { maximum_attempts, schedule, causes } = &settings.policy;
+    let causes: Vec<&str> = causes.iter().map(|cause| cause.as_str()).collect();
+    let shown = |delay| humantime::format_duration(delay).to_string();
+    stage(
+        RETRY,
+        StageKind::Processor,
+        vec![
+            ("topic", settings.topic.clone()),
+            ("maximum_attempts", maximum_attempts.to_string()),
+            ("delay", shown(schedule.delay)),
+            ("maximum_delay", shown(schedule.maximum_delay)),
+            ("strategy", strategy_name(schedule.strategy).to_owned()),
+            ("causes", format!("[{}]", causes.join(", "))),
+        ],
+        vec!["decode", DEAD_LETTER],
+    )
+}
+
 fn stage(
     name: &'static str,
     kind: StageKind,
@@ -194,20 +243,10 @@ fn as_mapping<S: Serializer>(
     serializer.collect_map(settings.iter().map(|(key, value)| (key, value)))
 }
 
-const fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Auto => "auto",
-        Format::Fhir => "fhir",
-        Format::Hapi => "hapi",
-        Format::Avro => "avro",
-    }
-}
-
-const fn version_name(from: VersionFrom) -> &'static str {
-    match from {
-        VersionFrom::VersionId => "version_id",
-        VersionFrom::LastUpdated => "last_updated",
-        VersionFrom::Offset => "offset",
+const fn strategy_name(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Constant => "constant",
+        Strategy::Exponential => "exponential",
     }
 }
 

@@ -12,8 +12,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::avro::{AvroFile, SchemaRegistryFile};
+use super::retry::RetryFile;
 use super::secret::Secret;
 use crate::problem;
+use crate::source::{Format, VersionFrom};
 
 /// What one rowcast process does: read a topic, make rows, write a database.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +37,11 @@ pub(super) struct TopologyFile {
     /// Where records go that cannot be written.
     #[serde(default)]
     pub dead_letter: DeadLetterFile,
+    /// A second way for records whose refusal may heal by itself: they wait in a topic of their own
+    /// and are tried again, before they become dead letters. Absent: off, and they are dead letters
+    /// at once. `retry: {}` turns it on; it needs the right to a topic and a consumer group more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryFile>,
     /// How many records are written in one transaction.
     #[serde(default)]
     pub batch: BatchFile,
@@ -57,18 +64,25 @@ pub(super) struct SourceFile {
     /// The embedded broker: one file, one process, for trying out and tests. Not beside `kafka`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedFile>,
-    /// Topic with the changes, or a regular expression that begins with `^`.
+    /// Topic with the changes, or a regular expression that begins with `^`. This or `topics`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
-    pub topic: String,
+    pub topic: Option<String>,
+    /// Several topics, each with what is particular to it. This or `topic`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicFile>,
     /// Whether records are keyed by resource, so that one partition holds all changes of a resource.
     /// Default true. False for topics that are keyed otherwise or not at all: writers then lock whole
     /// tables while they write deletes, and deletes without version are not right.
     #[serde(default = "default_keyed")]
     pub keyed: bool,
-    /// What the records look like. `auto` decides for each record by its shape, so
-    /// that a topic may change its producer.
+    /// What the records look like. `auto` decides for each record, so that a topic may change its
+    /// producer.
     #[serde(default)]
-    pub format: FormatFile,
+    pub format: Format,
+    /// Which columns of a table that Debezium captures say what. Without, its events are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debezium: Option<DebeziumFile>,
     /// The schema registry that knows the schemas of Avro records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_registry: Option<SchemaRegistryFile>,
@@ -102,19 +116,49 @@ impl Default for EmbeddedFile {
     }
 }
 
-/// What the records look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum FormatFile {
-    /// Decided for each record.
-    #[default]
-    Auto,
-    /// The resource itself, keyed `Type/id`; a null value deletes.
-    Fhir,
-    /// HAPI and Smile CDR `ResourceModifiedMessage`, wrapped or bare.
-    Hapi,
-    /// Avro only; what it holds is decided by its shape. The other formats read Avro too.
-    Avro,
+/// A topic of several.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicFile {
+    /// The topic, or a regular expression that begins with `^`. Of several entries that fit a
+    /// topic the first counts.
+    #[schemars(length(min = 1, max = 249))]
+    pub topic: String,
+    /// What its records look like. Default: `source.format`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// What a change's version is taken from. Default: `transform.version.from`. Topics that hold
+    /// changes of the same resource need the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_from: Option<VersionFrom>,
+    /// Which columns of its rows say what. Default: `source.debezium`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debezium: Option<DebeziumFile>,
+}
+
+/// Which columns of a table that Debezium captures say what.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DebeziumFile {
+    /// The column that holds the document: JSON text or an object.
+    #[schemars(length(min = 1))]
+    pub document: String,
+    /// The resource type: a type that FHIR knows is meant as such, anything else is a column.
+    /// Without, only the document tells it, and deletes need a table whose replica identity is
+    /// full.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub resource_type: Option<String>,
+    /// The column that holds the logical id. Without, only the document tells it, and deletes need
+    /// a table whose replica identity is full. One that contradicts the document is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub id: Option<String>,
+    /// The column with what `transform.version.from` asks for: a whole number, or an instant for
+    /// `last_updated`. Default: the document's own. Log positions are no versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub version: Option<String>,
 }
 
 /// What becomes of a change.
@@ -139,20 +183,7 @@ pub(super) struct VersionFile {
     /// What a change's version is taken from; a larger one wins. Default `version_id`, which
     /// servers that count their versions have.
     #[serde(default)]
-    pub from: VersionFromFile,
-}
-
-/// What a change's version is taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum VersionFromFile {
-    /// `meta.versionId`, which must be a whole number that counts up.
-    #[default]
-    VersionId,
-    /// `meta.lastUpdated` in microseconds, for servers whose versionId is opaque or restarts.
-    LastUpdated,
-    /// The record's offset; only for topics keyed by resource.
-    Offset,
+    pub from: VersionFrom,
 }
 
 /// Where rows go.
@@ -195,9 +226,18 @@ pub(super) struct SinkFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct DeadLetterFile {
     /// Topic of the dead letters. Default: the source's topic with `.dead-letter` appended;
-    /// required if that is a regular expression.
+    /// required if that is a regular expression, or with several topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Compacted topic of what became of each letter: replayed, discarded, refused again. Default:
+    /// the dead-letter topic with `.status` appended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_topic: Option<String>,
+    /// Replays after which a letter that is refused every time is quarantined: left out of replays
+    /// unless it is named. Default 5.
+    #[serde(default = "default_replays")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replays: u32,
     /// Share of recent changes, above 0 and up to 1, that may be refused with one cause before
     /// the partition pauses instead: a systemic fault must not drain the topic into the
     /// dead-letter topic. Default 0.5.
@@ -208,7 +248,12 @@ pub(super) struct DeadLetterFile {
 
 impl Default for DeadLetterFile {
     fn default() -> Self {
-        Self { topic: None, max_ratio: default_ratio() }
+        Self {
+            topic: None,
+            status_topic: None,
+            max_replays: default_replays(),
+            max_ratio: default_ratio(),
+        }
     }
 }
 
@@ -264,6 +309,10 @@ pub(super) struct LogFile {
     /// How lines look. Default `auto`.
     #[serde(default)]
     pub format: LogFormat,
+    /// Let the troubleshooting log, at TRACE, show the values that are written, with keys and
+    /// resource ids: patient data then stands in the log. Default false: kinds and lengths alone.
+    #[serde(default)]
+    pub reveal_bind_values: bool,
 }
 
 /// How log lines look.
@@ -386,6 +435,10 @@ fn default_idle_in_transaction_session_timeout() -> String {
 
 fn default_tcp_keepalive() -> String {
     "30s".into()
+}
+
+const fn default_replays() -> u32 {
+    5
 }
 
 const fn default_ratio() -> f64 {

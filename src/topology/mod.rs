@@ -13,19 +13,23 @@ mod interpolate;
 mod kafka;
 mod load;
 mod resolve;
+mod retry;
 mod secret;
 mod set;
 mod structure;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::DocumentLimits;
+use crate::dead_letter::RetryPolicy;
+use crate::model::{DocumentLimits, Reveal, TopicSelector};
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::{AvroFields, Format, VersionFrom};
+use crate::source::{AvroFields, DebeziumColumns, DecodeSettings, Decoder, Format, VersionFrom};
 
 pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
@@ -41,19 +45,17 @@ pub struct Topology {
     pub name: String,
     /// The log that is read and that takes dead letters.
     pub broker: BrokerChoice,
-    /// Topic, or a regular expression that begins with `^`.
-    pub topic: String,
+    /// The topics that are read, at least one. Of several that fit a topic the first counts.
+    pub topics: Vec<SourceTopic>,
     /// Whether one partition holds all changes of a resource.
     pub keying: Keying,
-    /// What records look like.
-    pub format: Format,
-    /// Who knows the schemas of Avro records.
+    /// Who knows the schemas of Avro records, whatever their topic.
     pub schema_registry: Option<SchemaRegistrySettings>,
     /// Where an Avro record has its document, if it is not the document itself.
     pub avro_fields: Option<AvroFields>,
     /// Files with Avro schemas: the name to show and the text, not yet compiled.
     pub avro_schemas: Vec<(String, String)>,
-    /// What orders the changes of one resource.
+    /// What orders the changes of one resource, where its topic does not say otherwise.
     pub version_from: VersionFrom,
     /// Bounds of a document.
     pub limits: DocumentLimits,
@@ -64,17 +66,62 @@ pub struct Topology {
     pub sink: SinkSettings,
     /// Where refused records go, and when not.
     pub dead_letter: DeadLetterSettings,
+    /// Where refused records wait that may heal by themselves; `None`: nowhere.
+    pub retry: Option<RetrySettings>,
     /// Bounds of a batch.
     pub batch: BatchSettings,
     /// Where metrics and health are served.
     pub http: HttpSettings,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What the troubleshooting log may show.
+    pub reveal: Reveal,
     /// The whole configuration with its defaults, secrets shown as `***`: to be printed.
     pub effective: serde_json::Value,
     /// SHA-256, as 64 hexadecimal digits, of `effective` and the rules: tells which configuration
     /// made a dead letter. Does not depend on the folder the file lies in, or on secrets.
     pub config_hash: String,
+}
+
+impl Topology {
+    /// The topic, if there is but one and it is named: what feeding appends to.
+    #[must_use]
+    pub fn only_topic(&self) -> Option<&str> {
+        match self.topics.as_slice() {
+            [only] => only.selector.name(),
+            _ => None,
+        }
+    }
+
+    /// Records to changes, but for Avro, whose schemas are not compiled yet.
+    #[must_use]
+    pub fn decoder(&self) -> Decoder {
+        let of = |topic: &SourceTopic| DecodeSettings {
+            format: topic.format,
+            version_from: topic.version_from,
+            limits: self.limits,
+            debezium: topic.debezium.clone(),
+        };
+        let first = self.topics.first().map(of).unwrap_or_default();
+        let own = |topic: &SourceTopic| (topic.selector.clone(), of(topic));
+        let topics: Vec<_> = self.topics.iter().map(own).collect();
+        let differ = topics.iter().any(|(_, settings)| *settings != first);
+        // most topologies read all their records alike, and need not ask for each where it is from
+        Decoder::new(first).with_topics(if differ { topics } else { Vec::new() })
+    }
+}
+
+/// A topic that is read, or a pattern of topics.
+#[derive(Debug, Clone)]
+pub struct SourceTopic {
+    /// Which.
+    pub selector: TopicSelector,
+    /// What its records look like.
+    pub format: Format,
+    /// What orders the changes of one resource.
+    pub version_from: VersionFrom,
+    /// Which columns of Debezium's rows say what.
+    pub debezium: Option<Arc<DebeziumColumns>>,
 }
 
 /// Which log.
@@ -138,8 +185,21 @@ impl SinkSettings {
 pub struct DeadLetterSettings {
     /// Topic; never one that the source reads.
     pub topic: String,
+    /// Compacted topic of what became of each letter; neither of the other two.
+    pub status_topic: String,
+    /// Replays after which a letter that is refused every time is quarantined; at least 1.
+    pub max_replays: u32,
     /// Above 0, up to 1: the share of recent changes that may be refused with one cause.
     pub max_ratio: f64,
+}
+
+/// Where refused records wait to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// Topic; neither read by the source nor the dead letters'.
+    pub topic: String,
+    /// Which, when and how often.
+    pub policy: RetryPolicy,
 }
 
 /// Bounds of a batch: whichever is met first.

@@ -9,20 +9,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use regex::Regex;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::file::{
-    DeadLetterFile, FormatFile, HttpFile, SinkFile, Size, SourceFile, TopologyFile,
-    VersionFromFile, default_log_path,
+    DeadLetterFile, HttpFile, LogFile, SinkFile, Size, SourceFile, TopologyFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
+use super::topics::{self, NO_TOPIC, is_topic};
 use super::{
-    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, SinkSettings, Topology, avro,
-    database_url, kafka,
+    BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, RetrySettings, SinkSettings,
+    SourceTopic, Topology, avro, database_url, kafka, retry,
 };
-use crate::model::DocumentLimits;
+use crate::model::{DocumentLimits, Reveal};
 use crate::problem::{Problem, pointer};
 use crate::sink::{ConnectionSettings, Keying};
 use crate::source::{Format, VersionFrom};
@@ -38,27 +37,6 @@ const SINK_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 const MAX_FILES: usize = 1000;
 /// Largest file of them, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
-
-impl From<FormatFile> for Format {
-    fn from(written: FormatFile) -> Self {
-        match written {
-            FormatFile::Auto => Self::Auto,
-            FormatFile::Fhir => Self::Fhir,
-            FormatFile::Hapi => Self::Hapi,
-            FormatFile::Avro => Self::Avro,
-        }
-    }
-}
-
-impl From<VersionFromFile> for VersionFrom {
-    fn from(written: VersionFromFile) -> Self {
-        match written {
-            VersionFromFile::VersionId => Self::VersionId,
-            VersionFromFile::LastUpdated => Self::LastUpdated,
-            VersionFromFile::Offset => Self::Offset,
-        }
-    }
-}
 
 /// Collects what is found.
 pub(super) struct Findings<'a> {
@@ -103,20 +81,22 @@ pub(super) fn resolve(
     let mut found = Findings { file, mended, problems: Vec::new(), warnings: Vec::new() };
 
     let broker = broker(&written.source, folder, typed, &mut found);
-    check_topic(&written.source.topic, &mut found);
-    let keying = keying(&written, &mut found);
+    let topics = topics::resolve(&written, &mut found);
+    let keying = keying(&written, topics.as_deref().unwrap_or_default(), &mut found);
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
     let schema_registry = avro::registry(&written.source, folder, typed, &mut found);
     let (avro_fields, avro_schemas) = avro::contents(&written.source, folder, &mut found);
     let rules = files("/transform/rules", &written.transform.rules, folder, &mut found);
     let sink = sink(&written.sink, folder, &mut found);
-    let dead_letter = dead_letter(&written.dead_letter, &written.source.topic, &mut found);
+    let dead_letter = dead_letter(&written.dead_letter, topics.as_deref(), &mut found);
+    let retry = retry::accept(&written, topics.as_deref(), dead_letter.as_ref(), &mut found);
     let batch_bytes = bytes(&written.batch.bytes);
     let batch_bytes = found.take("/batch/bytes", batch_bytes);
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
+    let reveal = reveal(&written.log, &mut found);
     warn_of_the_database(&written, typed, &mut found);
 
     let Findings { problems, warnings, .. } = found;
@@ -125,27 +105,39 @@ pub(super) fn resolve(
         Some(record_bytes),
         Some(sink),
         Some(dead_letter),
+        Some(retry),
         Some(batch_bytes),
         Some(linger),
         Some(http),
+        Some(topics),
         true,
-    ) = (broker, record_bytes, sink, dead_letter, batch_bytes, linger, http, problems.is_empty())
+    ) = (
+        broker,
+        record_bytes,
+        sink,
+        dead_letter,
+        retry,
+        batch_bytes,
+        linger,
+        http,
+        topics,
+        problems.is_empty(),
+    )
     else {
         return Err(problems);
     };
 
-    let effective = effective(&written, &broker, &dead_letter);
+    let effective = effective(&written, &broker, &dead_letter, retry.as_ref());
     let config_hash = config_hash(&effective, &rules);
     let topology = Topology {
         name: written.name,
         broker,
-        topic: written.source.topic,
+        topics,
         keying,
-        format: written.source.format.into(),
         schema_registry,
         avro_fields,
         avro_schemas,
-        version_from: written.transform.version.from.into(),
+        version_from: written.transform.version.from,
         limits: DocumentLimits {
             bytes: record_bytes,
             depth: usize::from(written.source.max_depth),
@@ -153,6 +145,7 @@ pub(super) fn resolve(
         rules,
         sink,
         dead_letter,
+        retry,
         batch: BatchSettings {
             rows: usize::try_from(written.batch.rows).expect("100,000 fits"),
             bytes: batch_bytes,
@@ -160,6 +153,7 @@ pub(super) fn resolve(
         },
         http,
         log_format: written.log.format,
+        reveal,
         effective,
         config_hash,
     };
@@ -211,67 +205,89 @@ fn broker(
     }
 }
 
-fn check_topic(topic: &str, found: &mut Findings<'_>) {
-    if topic.starts_with('^') {
-        if Regex::new(topic).is_err() {
-            found.problem("/source/topic", "begins with `^` but is no regular expression");
-        }
-    } else if !is_topic(topic) {
-        found.problem("/source/topic", NO_TOPIC);
-    }
-}
-
-fn keying(written: &TopologyFile, found: &mut Findings<'_>) -> Keying {
+fn keying(written: &TopologyFile, topics: &[SourceTopic], found: &mut Findings<'_>) -> Keying {
     if written.source.keyed {
         return Keying::Keyed;
     }
-    if matches!(written.transform.version.from, VersionFromFile::Offset) {
+    if topics.iter().any(|topic| topic.version_from == VersionFrom::Offset) {
         found.problem(
             "/source/keyed",
             "must be true with `transform.version.from: offset`: offsets of several partitions say \
              nothing about which change is newer",
         );
     }
+    if topics.iter().any(|topic| topic.format == Format::Debezium) {
+        found.warning(
+            "/source/keyed",
+            "Debezium's deletes have no version: they are right only where one partition holds all \
+             changes of a row",
+        );
+    }
     Keying::Unkeyed
 }
 
-const NO_TOPIC: &str =
-    "is no topic name: 1 to 249 letters, digits, `.`, `_` or `-`, but not `.` or `..`";
-
-/// Kafka's own rule.
-fn is_topic(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
-}
-
+/// `topics`: `None` if something is wrong with them, which was told there.
 fn dead_letter(
     written: &DeadLetterFile,
-    source: &str,
+    topics: Option<&[SourceTopic]>,
     found: &mut Findings<'_>,
 ) -> Option<DeadLetterSettings> {
     const PATH: &str = "/dead_letter/topic";
-    let pattern = source.starts_with('^');
-    let topic = match &written.topic {
-        Some(topic) => topic.clone(),
-        None if pattern => {
-            found.problem(PATH, "is required, because `source.topic` is a regular expression");
-            return None;
+    let topic = match (&written.topic, topics) {
+        (Some(topic), _) => topic.clone(),
+        (None, None) => return None,
+        (None, Some(topics)) => {
+            let only = match topics {
+                [only] => only.selector.name(),
+                _ => None,
+            };
+            let Some(name) = only else {
+                found.problem(
+                    PATH,
+                    "is required, because the source is a pattern or several topics",
+                );
+                return None;
+            };
+            format!("{name}.dead-letter")
         }
-        // what is wrong with the source's name was told there
-        None if !is_topic(source) => return None,
-        None => format!("{source}.dead-letter"),
     };
     if !is_topic(&topic) {
         found.problem(PATH, NO_TOPIC);
         return None;
     }
-    let read_again = topic == source
-        || (pattern && Regex::new(source).is_ok_and(|pattern| pattern.is_match(&topic)));
-    if read_again {
-        found.problem(PATH, "is read by `source.topic`: dead letters would go round for ever");
+    if is_read_by(topics.unwrap_or_default(), &topic) {
+        found.problem(PATH, "is read by the source: dead letters would go round for ever");
         return None;
     }
-    Some(DeadLetterSettings { topic, max_ratio: written.max_ratio })
+    let status_topic =
+        status_topic(written.status_topic.as_deref(), topics.unwrap_or_default(), &topic);
+    let status_topic = found.take("/dead_letter/status_topic", status_topic)?;
+    let DeadLetterFile { max_replays, max_ratio, .. } = *written;
+    Some(DeadLetterSettings { topic, status_topic, max_replays, max_ratio })
+}
+
+/// The topic of the letters' statuses, neither read nor mixed with letters.
+fn status_topic(
+    written: Option<&str>,
+    topics: &[SourceTopic],
+    letters: &str,
+) -> Result<String, String> {
+    let topic = written.map_or_else(|| format!("{letters}.status"), str::to_owned);
+    if !is_topic(&topic) {
+        return Err(NO_TOPIC.into());
+    }
+    if topic == letters {
+        return Err("is the dead-letter topic: statuses need a compacted topic of their own".into());
+    }
+    if is_read_by(topics, &topic) {
+        return Err("is read by the source: statuses are no changes".into());
+    }
+    Ok(topic)
+}
+
+/// Whether one of these topics is, or its pattern fits, this one.
+pub(super) fn is_read_by(topics: &[SourceTopic], topic: &str) -> bool {
+    topics.iter().any(|read| read.selector.selects(topic))
 }
 
 fn bytes(written: &Size) -> Result<usize, String> {
@@ -291,7 +307,10 @@ fn bytes(written: &Size) -> Result<usize, String> {
 pub(super) fn time(written: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let time = humantime::parse_duration(written)
         .map_err(|_| "must be a time with its unit, as in 50ms or 1s")?;
-    let shown = |bound: Duration| format!("{}s", bound.as_secs());
+    let shown = |bound: Duration| match bound.as_secs() {
+        0 => humantime::format_duration(bound).to_string(),
+        seconds => format!("{seconds}s"),
+    };
     if time > most {
         return Err(format!("must be at most {}", shown(most)));
     }
@@ -326,6 +345,19 @@ fn http(
         );
     }
     Some(HttpSettings { listen, token: written.token.clone() })
+}
+
+fn reveal(written: &LogFile, found: &mut Findings<'_>) -> Reveal {
+    if !written.reveal_bind_values {
+        return Reveal::Nothing;
+    }
+    found.warning(
+        "/log/reveal_bind_values",
+        "PATIENT DATA MAY STAND IN THE LOG: the troubleshooting log shows values, keys and resource \
+         ids at TRACE, and libraries may say anything at DEBUG and TRACE; remove this once you have \
+         found what you look for, and erase the log",
+    );
+    Reveal::Values
 }
 
 fn warn_of_the_database(
@@ -398,11 +430,16 @@ fn effective(
     written: &TopologyFile,
     broker: &BrokerChoice,
     dead_letter: &DeadLetterSettings,
+    retry: Option<&RetrySettings>,
 ) -> Value {
     let mut shown =
         serde_json::to_value(written).expect("strings, numbers and maps with string keys");
     shown["sink"]["url"] = json!(database_url::shown(&written.sink.url));
     shown["dead_letter"]["topic"] = json!(dead_letter.topic);
+    shown["dead_letter"]["status_topic"] = json!(dead_letter.status_topic);
+    if let Some(retry) = retry {
+        shown["retry"]["topic"] = json!(retry.topic);
+    }
     match broker {
         BrokerChoice::Kafka(properties) => {
             shown["source"]["kafka"] = json!(kafka::harmless(properties));

@@ -149,6 +149,40 @@ fn poisonous_avro_becomes_letters_of_its_own_causes_and_is_replayed_once_the_sch
 }
 
 #[test]
+fn letters_in_avro_are_edited_and_tested_with_the_registry_too() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    let server = Server::start();
+    server.put("/schemas/ids/7", &schema());
+    source(&pipeline, &format!("schema_registry: {{ url: '{}' }}", server.url()));
+    pipeline.create_tables();
+    let (key, whole) = patient(7, "cut");
+    let cut = whole.iter().copied().take(whole.len() - 3).collect();
+    send(&pipeline, vec![(key, cut)]);
+    pipeline.run_until_idle();
+    let letters = pipeline.letters();
+    let id = letters.first().and_then(|letter| letter["id"].as_str()).expect("a letter");
+
+    let file = pipeline.path("mended.avro");
+    let edit = ["dead-letters", "edit", id, "--with", &file];
+    for (value, objection) in [
+        (patient(8, "cut").1, "no schema with the id"),
+        (patient(7, "other").1, "different resources"),
+    ] {
+        std::fs::write(&file, value).expect("it is written");
+        let refused = pipeline.command(&edit);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(objection), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    std::fs::write(&file, whole).expect("it is written");
+    pipeline.expect(&edit);
+    pipeline.expect(&["dead-letters", "test"]);
+    assert!(pipeline.patients().is_empty());
+    pipeline.expect(&["dead-letters", "replay"]);
+    assert_eq!(pipeline.patients(), ["cut"]);
+}
+
+#[test]
 fn schemas_of_files_are_looked_at_before_anything_starts() {
     let pipeline = Pipeline::embedded(RULES, "");
     source(&pipeline, "avro: { schemas: [patient.avsc] }");

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use rowcast::problem::Problem;
-use rowcast::source::Format;
+use rowcast::source::{Format, TypeFrom};
 use rowcast::topology::{Loaded, RegistryCredentials, load_with};
 
 const CANARY: &str = "canary-5f1c";
@@ -40,7 +40,7 @@ fn registry_and_fields_are_read_and_secrets_shown_nowhere() {
     .expect("it is right");
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let topology = loaded.topology;
-    assert_eq!(topology.format, Format::Avro);
+    assert!(topology.topics.iter().all(|topic| topic.format == Format::Avro));
     let registry = topology.schema_registry.clone().expect("a registry");
     assert_eq!(registry.url.as_str(), "https://registry.example/api");
     assert_eq!(registry.timeout, Duration::from_secs(3));
@@ -51,7 +51,7 @@ fn registry_and_fields_are_read_and_secrets_shown_nowhere() {
     assert_eq!((user.as_str(), password.expose()), ("rowcast", CANARY));
     let fields = topology.avro_fields.clone().expect("fields");
     assert_eq!(fields.document, "resource");
-    assert_eq!(fields.resource_type.as_deref(), Some("Patient"));
+    assert_eq!(fields.resource_type, Some(TypeFrom::parse("Patient")));
     assert_eq!(topology.avro_schemas, [("a.avsc".to_owned(), "\"string\"".to_owned())]);
     let shown = format!("{topology:?} {}", topology.effective);
     assert!(!shown.contains(CANARY), "{shown}");

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use rowcast::broker::{Broker, BrokerError, OutgoingRecord, TopicSettings};
-use rowcast::dead_letter::{DeadLetter, DeadLetterQueue, Letterhead, browse};
+use rowcast::broker::{Broker, BrokerError, ConsumerSettings, OutgoingRecord, TopicSettings};
+use rowcast::dead_letter::{DeadLetter, DeadLetterQueue, Found, Ledger, LedgerTopics, Letterhead};
 use rowcast::error::{Cause, Place, Refusal, Stage};
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
-use super::{LONG, Member, SHORT, append, assert_in_order, fresh, outgoing};
+use super::{LONG, Member, SHORT, append, assert_in_order, fresh, outgoing, settings};
 
 /// Runs every behaviour in turn.
 pub(super) async fn run(broker: &dyn Broker) {
@@ -18,7 +18,9 @@ pub(super) async fn run(broker: &dyn Broker) {
     a_paused_partition_delivers_nothing_and_loses_nothing(broker).await;
     pausing_and_resuming_at_any_moment_neither_loses_nor_repeats(broker).await;
     a_pattern_reads_all_matching_topics(broker).await;
+    names_and_patterns_are_read_together(broker).await;
     a_reader_sees_the_topic_as_it_was_when_opened(broker).await;
+    a_record_is_found_by_its_place_and_only_there(broker).await;
     a_topic_is_created_once(broker).await;
     asking_for_a_topic_does_not_create_it(broker).await;
     the_cluster_id_stays(broker).await;
@@ -202,6 +204,25 @@ async fn a_pattern_reads_all_matching_topics(broker: &dyn Broker) {
     member.group.close().await;
 }
 
+async fn names_and_patterns_are_read_together(broker: &dyn Broker) {
+    let stem = fresh("together");
+    let names = ["a", "b", "x.1", "x.2", "c"].map(|name| format!("{stem}.{name}"));
+    for (number, name) in names.iter().enumerate() {
+        let settings =
+            TopicSettings { name: name.clone(), partitions: Some(2), properties: vec![] };
+        assert!(broker.ensure_topic(&settings).await.unwrap());
+        append(broker, name, number * 10, 10, 4).await;
+    }
+    let topics = vec![names[0].clone(), format!("^{stem}[.]x[.]"), names[1].clone()];
+    let settings = ConsumerSettings { topics, ..settings(&fresh("group"), "") };
+    let mut member = Member::join_with(broker, settings);
+    member.until(40).await;
+    assert_eq!(member.values(), (0..40).collect::<Vec<_>>());
+    assert_eq!(member.assigned.len(), 8, "the topic that nobody named is not read");
+    assert_in_order(&member.records);
+    member.group.close().await;
+}
+
 async fn a_reader_sees_the_topic_as_it_was_when_opened(broker: &dyn Broker) {
     let topic = topic(broker, "reader").await;
     append(broker, &topic, 0, 3000, 30).await;
@@ -216,6 +237,21 @@ async fn a_reader_sees_the_topic_as_it_was_when_opened(broker: &dyn Broker) {
     assert!(reader.next().await.unwrap().is_none());
     assert_eq!(read_all(broker, &topic).await.len(), 3100);
     assert!(read_all(broker, &fresh("missing")).await.is_empty());
+}
+
+async fn a_record_is_found_by_its_place_and_only_there(broker: &dyn Broker) {
+    let topic = topic(broker, "place").await;
+    append(broker, &topic, 0, 20, 5).await;
+    for record in read_all(broker, &topic).await {
+        let found = broker.record(&record.source, record.offset).await.unwrap();
+        assert_eq!(found, Some(record));
+    }
+    for (partition, offset) in [(0, 20), (0, -1), (99, 0)] {
+        let place = TopicPartition::new(topic.as_str(), partition);
+        assert_eq!(broker.record(&place, Offset(offset)).await.unwrap(), None);
+    }
+    let missing = TopicPartition::new(fresh("missing"), 0);
+    assert_eq!(broker.record(&missing, Offset(0)).await.unwrap(), None);
 }
 
 async fn a_topic_is_created_once(broker: &dyn Broker) {
@@ -298,16 +334,29 @@ async fn dead_letters_are_listed_once(broker: &dyn Broker) {
     queue.publish(&[letter(7, 1000), letter(8, 2000)]).await.unwrap();
     queue.publish(&[letter(7, 3000)]).await.unwrap();
 
-    let listing = browse::list(broker, &topic, 10, |_| true).await.unwrap();
-    let times: HashMap<i64, i64> =
-        listing.letters.iter().map(|one| (one.offset.0, one.last_failed_at)).collect();
+    let topics = LedgerTopics {
+        letters: topic.clone(),
+        statuses: format!("{topic}.status"),
+        max_replays: 5,
+    };
+    let ledger = Ledger::open(broker, &topics, 10, |_, _| true).await.unwrap();
+    let times: HashMap<i64, i64> = ledger
+        .letters()
+        .iter()
+        .map(|one| (one.summary.offset.0, one.summary.last_failed_at))
+        .collect();
     assert_eq!(times, HashMap::from([(7, 3000), (8, 2000)]));
-    assert_eq!((listing.beyond, listing.foreign), (0, 1));
-    let listing = browse::list(broker, &topic, 1, |_| true).await.unwrap();
-    assert_eq!((listing.letters.len(), listing.beyond), (1, 1));
-    let wanted = listing.letters[0].id.clone();
-    let (found, record) = browse::find(broker, &topic, &wanted).await.unwrap().unwrap();
-    assert_eq!(found.id, wanted);
+    assert_eq!((ledger.beyond(), ledger.foreign()), (0, 1));
+    let few = Ledger::open(broker, &topics, 1, |_, _| true).await.unwrap();
+    assert_eq!(few.letters().len(), 1);
+    assert!(few.beyond() > 0);
+    let wanted = few.letters()[0].summary.id.clone();
+    let found = Ledger::find(broker, &topics, &wanted[..20]).await.unwrap();
+    let Found::One(letter, record) = found else { panic!("found: {found:?}") };
+    assert_eq!(letter.summary.id, wanted);
     assert_eq!(record.value.as_deref(), Some(&b"{"[..]));
-    assert!(browse::find(broker, &topic, "no such").await.unwrap().is_none());
+    let none = Ledger::find(broker, &topics, "no such").await.unwrap();
+    assert!(matches!(none, Found::None), "{none:?}");
+    let both = Ledger::find(broker, &topics, "").await.unwrap();
+    assert!(matches!(both, Found::Several(_)), "{both:?}");
 }

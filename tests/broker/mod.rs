@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rowcast::broker::{Broker, Consumer, ConsumerEvent, ConsumerSettings, Group, OutgoingRecord};
+use rowcast::broker::{
+    Begin, Broker, Consumer, ConsumerEvent, ConsumerSettings, Group, OutgoingRecord,
+};
 use rowcast::model::{Header, Offset, Record, TopicPartition};
 
 /// Longer than anything here takes; only a failing test waits it out.
@@ -27,8 +29,9 @@ fn fresh(name: &str) -> String {
 fn settings(group: &str, topic: &str) -> ConsumerSettings {
     ConsumerSettings {
         group: group.to_owned(),
-        topic: topic.to_owned(),
+        topics: vec![topic.to_owned()],
         revocation_deadline: Duration::from_secs(10),
+        begin: Begin::AsConfigured,
     }
 }
 
@@ -63,7 +66,11 @@ struct Member {
 
 impl Member {
     fn join(broker: &dyn Broker, group: &str, topic: &str) -> Self {
-        let (consumer, group) = broker.consumer(settings(group, topic)).unwrap();
+        Self::join_with(broker, settings(group, topic))
+    }
+
+    fn join_with(broker: &dyn Broker, settings: ConsumerSettings) -> Self {
+        let (consumer, group) = broker.consumer(settings).unwrap();
         Self { consumer, group, assigned: Vec::new(), records: Vec::new() }
     }
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# One Apache Kafka node (KRaft, broker and controller in one JVM) for tests: see usage.
+# One Apache Kafka node (KRaft, broker and controller in one JVM) for tests: see usage. Also:
+#   console-consumer NAME ARGUMENT...   Kafka's own console consumer on the instance
+# ROWCAST_TEST_KAFKA_OPTIONS holds more lines for the configuration of a node that is started,
+# ROWCAST_TEST_KAFKA_CLUSTER the id of a cluster that is there already, for a second node of it.
 set -euo pipefail
 # shellcheck source=tests/services/functions.sh
 source "$(dirname "${BASH_SOURCE[0]}")/functions.sh"
@@ -22,12 +25,13 @@ start() {
     port=$(choose_port "$asked_port")
     [[ -f "$instance/controller_port" ]] || free_port >"$instance/controller_port"
     echo "$port" >"$instance/port"
-    sed -e "s#@PORT@#$port#; s#@CONTROLLER_PORT@#$(<"$instance/controller_port")#; s#@DATA@#$instance/data#" \
-        "$services_dir/kafka/server.properties" >"$instance/server.properties"
+    { cat "$services_dir/kafka/server.properties"; printf '%s\n' "${ROWCAST_TEST_KAFKA_OPTIONS:-}"; } |
+        sed -e "s#@PORT@#$port#; s#@CONTROLLER_PORT@#$(<"$instance/controller_port")#; s#@DATA@#$instance/data#" \
+            >"$instance/server.properties"
     if [[ ! -f "$instance/data/meta.properties" ]]; then
         # A KRaft cluster id is 16 bytes in base64; it must not begin with a minus.
         local id
-        id=A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)
+        id=${ROWCAST_TEST_KAFKA_CLUSTER:-A$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c2-22)}
         in_kafka -Xmx256M -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
             -t "$id" -c "$instance/server.properties" >"$instance/format.log" 2>&1 ||
             { tail -20 "$instance/format.log" >&2; fail "formatting Kafka's storage failed"; }
@@ -70,7 +74,14 @@ kill_it() {
 
 address() { echo "127.0.0.1:$(<"$instance/port")"; }
 
+# Kafka's own tool, as everybody has it: arguments are passed on, records go to standard output.
+console_consumer() {
+    in_kafka -Xmx512M -XX:TieredStopAtLevel=1 org.apache.kafka.tools.consumer.ConsoleConsumer \
+        --bootstrap-server "$(address)" "$@"
+}
+
 case $action in
+console-consumer) shift 2; console_consumer "$@" ;;
 start) start ;;
 stop) stop ;;
 kill) kill_it ;;

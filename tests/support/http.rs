@@ -1,4 +1,4 @@
-//! A GET, small enough to be read: what a test asks `/metrics`, `/livez` and `/readyz`.
+//! A request, small enough to be read: what a test asks `/metrics`, `/log`, `/livez` and `/readyz`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,13 +15,29 @@ pub(crate) struct Answer {
 
 /// Asks once; `None` if nobody answers, or not HTTP, within two seconds.
 pub(crate) fn get(port: u16, path: &str) -> Option<Answer> {
+    request(port, "GET", path, None, "")
+}
+
+/// The same with any method, a bearer token and a body.
+pub(crate) fn request(
+    port: u16,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> Option<Answer> {
     let patience = Duration::from_secs(2);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     stream.set_write_timeout(Some(patience)).ok()?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{}\r\n{body}",
+        body.len(),
+        token.unwrap_or_default()
+    );
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

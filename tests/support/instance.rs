@@ -7,13 +7,23 @@ pub(crate) struct Instance {
     script: String,
     name: String,
     address: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Instance {
     /// Starts a new one.
     pub(crate) fn start(script: &str, kind: &str) -> Self {
-        let mut instance =
-            Self { script: script.to_owned(), name: super::unique(kind), address: String::new() };
+        Self::start_with(script, kind, Vec::new())
+    }
+
+    /// The same; its script finds this in its environment.
+    pub(crate) fn start_with(
+        script: &str,
+        kind: &str,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
+        let (script, name) = (script.to_owned(), super::unique(kind));
+        let mut instance = Self { script, name, address: String::new(), environment };
         instance.address = instance.run("start");
         instance
     }
@@ -21,6 +31,13 @@ impl Instance {
     /// Bootstrap servers, or the database's url. Stays the same over restarts.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What its script, or the server itself, keeps in this file.
+    pub(crate) fn note(&self, file: &str) -> String {
+        let state = std::env::var("ROWCAST_TEST_STATE").expect("the services' state");
+        let path = std::path::Path::new(&state).join(&self.name).join(file);
+        std::fs::read_to_string(path).expect("it is there").trim().to_owned()
     }
 
     /// Ends it in order.
@@ -56,6 +73,7 @@ impl Instance {
     fn run(&self, action: &str) -> String {
         let output = Command::new(&self.script)
             .args([action, &self.name])
+            .envs(self.environment.clone())
             .stdin(Stdio::null())
             .output()
             .expect("the service script runs");

@@ -11,6 +11,7 @@ pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod instance;
 pub(crate) mod kafka;
+pub(crate) mod kip_1034;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub(crate) mod process;
@@ -42,6 +43,30 @@ pub(crate) fn requires_mariadb() -> Option<Mariadb> {
 /// A Kafka of this test's own, which it may stop, kill and freeze; or `skipped`.
 pub(crate) fn requires_own_kafka() -> Option<Instance> {
     variable("ROWCAST_TEST_KAFKA_CTL").map(|script| Instance::start(&script, "kafka"))
+}
+
+/// The same with more lines in its configuration.
+pub(crate) fn requires_own_kafka_with(options: &str) -> Option<Instance> {
+    let environment = vec![("ROWCAST_TEST_KAFKA_OPTIONS", options.to_owned())];
+    variable("ROWCAST_TEST_KAFKA_CTL")
+        .map(|script| Instance::start_with(&script, "kafka", environment))
+}
+
+/// A second broker of that one's cluster; or `skipped`.
+pub(crate) fn requires_second_broker_of(first: &Instance) -> Option<Instance> {
+    let controller = first.note("controller_port");
+    let meta = first.note("data/meta.properties");
+    let cluster = meta.lines().find_map(|line| line.strip_prefix("cluster.id="));
+    let options = format!(
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:@PORT@"
+    );
+    let environment = vec![
+        ("ROWCAST_TEST_KAFKA_OPTIONS", options),
+        ("ROWCAST_TEST_KAFKA_CLUSTER", cluster.expect("a cluster id").to_owned()),
+    ];
+    variable("ROWCAST_TEST_KAFKA_CTL")
+        .map(|script| Instance::start_with(&script, "kafka", environment))
 }
 
 /// A PostgreSQL of this test's own, which it may stop, kill and freeze; or `skipped`.

@@ -50,6 +50,13 @@ impl Pipeline {
         Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
     }
 
+    /// The same with a `source` section of the test's own, as YAML.
+    pub(crate) fn embedded_from(source: &str, rules: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("rows.db").display());
+        Self::laid_out(folder, Ground::Embedded, source, url, rules, more)
+    }
+
     /// Kafka and PostgreSQL or MariaDB at these addresses; `topic` and `database` are dropped with it.
     pub(crate) fn servers(
         servers: &str,
@@ -58,9 +65,20 @@ impl Pipeline {
         rules: &str,
         more: &str,
     ) -> Self {
+        Self::servers_with((servers, ""), topic, database, rules, more)
+    }
+
+    /// The same with more properties of Kafka's client, as YAML: `, name: value`.
+    pub(crate) fn servers_with(
+        (servers, properties): (&str, &str),
+        topic: Topic,
+        database: Database,
+        rules: &str,
+        more: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let source = format!(
-            "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500 }} }}",
+            "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500{properties} }} }}",
             topic.name()
         );
         let url = database.url().to_owned();
@@ -99,6 +117,12 @@ impl Pipeline {
         Rowcast::command(&self.arguments(arguments)).output().expect("rowcast runs")
     }
 
+    /// The same with more environment.
+    pub(crate) fn command_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+        let mut command = Rowcast::command(&self.arguments(arguments));
+        command.envs(more.iter().copied()).output().expect("rowcast runs")
+    }
+
     /// The same, which must end well; its stdout.
     pub(crate) fn expect(&self, arguments: &[&str]) -> String {
         let output = Rowcast::run(&self.arguments(arguments));
@@ -110,10 +134,22 @@ impl Pipeline {
         Rowcast::start(&self.arguments(arguments))
     }
 
+    /// The same with more environment.
+    pub(crate) fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Rowcast {
+        Rowcast::start_with(&self.arguments(arguments), more)
+    }
+
     fn arguments(&self, arguments: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         all.extend(["--topology".to_owned(), self.path("topology.yaml")]);
         all
+    }
+
+    /// Its name, which is the consumer group's.
+    pub(crate) fn name(&self) -> String {
+        let topology = std::fs::read_to_string(self.path("topology.yaml")).expect("it is there");
+        let first = topology.lines().next().and_then(|line| line.strip_prefix("name: "));
+        first.expect("a name").to_owned()
     }
 
     /// The database's url.
@@ -206,9 +242,13 @@ impl Pipeline {
         run.messages()
     }
 
-    /// The dead letters.
+    /// The dead letters that are open.
     pub(crate) fn letters(&self) -> Vec<Value> {
-        let printed = self.expect(&["dead-letters", "list", "--output", "json"]);
+        let listed = self.command(&["dead-letters", "list", "--output", "json"]);
+        let said = String::from_utf8_lossy(&listed.stderr);
+        // 4: there are none
+        assert!(matches!(listed.status.code(), Some(0 | 4)), "{}: {said}", listed.status);
+        let printed = String::from_utf8(listed.stdout).expect("stdout is UTF-8");
         printed.lines().map(|line| serde_json::from_str(line).expect("a letter is JSON")).collect()
     }
 

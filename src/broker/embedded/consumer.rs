@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use regex::Regex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::store::{LogPartition, Store};
 use super::writer::Writer;
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, ConsumerSettings, Group};
-use crate::model::{Offset, TopicPartition};
+use crate::model::{Offset, TopicPartition, TopicSelector};
 use crate::retry::Backoff;
 
 /// Events under way to the runtime; each holds 4 MiB of records at most.
@@ -31,7 +30,7 @@ pub(super) fn join(
     writer: Writer,
     written: Arc<Notify>,
 ) -> Result<(EmbeddedConsumer, EmbeddedGroup), BrokerError> {
-    let topics = Topics::parse(&settings.topic)?;
+    let topics = selectors(&settings.topics)?;
     let lock = lock(file, &settings.group)?;
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared {
@@ -83,37 +82,19 @@ impl Shared {
 }
 
 /// The topics to be read.
-#[derive(Debug)]
-enum Topics {
-    Named(String),
-    Matching(Regex),
-}
-
-impl Topics {
-    fn parse(topic: &str) -> Result<Self, BrokerError> {
-        if !topic.starts_with('^') {
-            return Ok(Self::Named(topic.to_owned()));
-        }
-        match Regex::new(topic) {
-            Ok(pattern) => Ok(Self::Matching(pattern)),
-            Err(_) => Err(BrokerError::Refused {
-                attempted: "reading the topic's pattern",
-                reason: format!("`{topic}` is no regular expression"),
-            }),
-        }
-    }
-
-    fn contain(&self, topic: &str) -> bool {
-        match self {
-            Self::Named(name) => name == topic,
-            Self::Matching(pattern) => pattern.is_match(topic),
-        }
-    }
+fn selectors(topics: &[String]) -> Result<Vec<TopicSelector>, BrokerError> {
+    let parse = |topic: &String| {
+        TopicSelector::parse(topic).ok_or_else(|| BrokerError::Refused {
+            attempted: "reading the topic's pattern",
+            reason: format!("`{topic}` is no regular expression"),
+        })
+    };
+    topics.iter().map(parse).collect()
 }
 
 struct Reading {
     shared: Arc<Shared>,
-    topics: Topics,
+    topics: Vec<TopicSelector>,
     events: mpsc::Sender<ConsumerEvent>,
     /// The next offset to be handed over, per partition.
     positions: HashMap<TopicPartition, i64>,
@@ -160,10 +141,13 @@ impl Reading {
     /// Hands over some records of each partition in turn. Whether there were any.
     async fn round(&mut self) -> Result<bool, BrokerError> {
         let mut partitions = self.partitions().await?;
-        if let Topics::Named(name) = &self.topics
-            && partitions.is_empty()
-        {
-            self.shared.writer.create(name, None).await?;
+        let is_there = |name: &str| partitions.iter().any(|found| *found.source.topic == *name);
+        let named = self.topics.iter().filter_map(TopicSelector::name);
+        let missing: Vec<&str> = named.filter(|name| !is_there(name)).collect();
+        if !missing.is_empty() {
+            for name in missing {
+                self.shared.writer.create(name, None).await?;
+            }
             partitions = self.partitions().await?;
         }
         self.assign(&partitions).await?;
@@ -187,7 +171,9 @@ impl Reading {
 
     async fn partitions(&self) -> Result<Vec<LogPartition>, BrokerError> {
         let mut partitions = self.shared.store.partitions().await?;
-        partitions.retain(|partition| self.topics.contain(&partition.source.topic));
+        partitions.retain(|partition| {
+            self.topics.iter().any(|topic| topic.selects(&partition.source.topic))
+        });
         Ok(partitions)
     }
 

@@ -88,6 +88,21 @@ impl Broker for EmbeddedBroker {
         Ok(Box::new(EmbeddedReader { store: self.store.clone(), unread: unread.collect() }))
     }
 
+    async fn record(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Record>, BrokerError> {
+        let partitions = self.store.partitions().await?;
+        match partitions.iter().find(|found| found.source == *partition) {
+            // an id before the first would be another partition's
+            Some(found) if offset.0 >= 0 => {
+                Ok(self.store.read(found, offset.0, offset.next().0).await?.pop())
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {
         let _alone = consumer::lock(&self.path, group)?;
         for partition in self.store.partitions().await? {

@@ -70,20 +70,21 @@ pub(super) fn join(
         failing: Mutex::default(),
     };
     let member: Member = properties
-        .member(&settings.group)
+        .member(&settings.group, settings.begin)
         .create_with_context(context)
         .map_err(|error| refused(&error))?;
-    member.subscribe(&[&settings.topic]).map_err(|error| refused(&error))?;
+    let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+    member.subscribe(&topics).map_err(|error| refused(&error))?;
     let member = Arc::new(member);
     // cancelled when the thread is over, however it ends
     let ended = CancellationToken::new();
     let end = ended.clone().drop_guard();
     let thread = Arc::clone(&member);
-    let topic = settings.topic.clone();
+    let topics = settings.topics.clone();
     std::thread::Builder::new()
         .name("kafka-poll".to_owned())
         .spawn(move || {
-            run(&thread, &topic);
+            run(&thread, &topics);
             drop(thread);
             drop(end);
         })
@@ -112,7 +113,7 @@ impl Consumer for KafkaConsumer {
 }
 
 /// Polls until the runtime closes the group or is gone.
-fn run(member: &Arc<Member>, topic: &str) {
+fn run(member: &Arc<Member>, topics: &[String]) {
     let context = Arc::clone(member.context());
     let mut last_topic: Arc<str> = Arc::from("");
     let mut lanes = Lanes::new(std::thread::current());
@@ -140,7 +141,7 @@ fn run(member: &Arc<Member>, topic: &str) {
             std::thread::park_timeout(POLL);
         }
         context.hand_over();
-        context.probe(member, topic);
+        context.probe(member, topics);
     }
     // the revocation on leaving is served by the polls and, since we are closing, waits for nobody
     let left_by = Instant::now() + LEAVE;
@@ -372,7 +373,7 @@ impl MemberContext {
     }
 
     /// Asks a failing broker whether it is back: an idle topic would not show it.
-    fn probe(&self, member: &Member, topic: &str) {
+    fn probe(&self, member: &Member, topics: &[String]) {
         let due = self
             .failing()
             .as_mut()
@@ -382,8 +383,11 @@ impl MemberContext {
         if !due {
             return;
         }
-        // of a pattern no topic can be named
-        let named = (!topic.starts_with('^')).then_some(topic);
+        // one can be asked for, or all: of a pattern no topic can be named
+        let named = match topics {
+            [only] if !only.starts_with('^') => Some(only.as_str()),
+            _ => None,
+        };
         if let Ok(metadata) = member.fetch_metadata(named, PROBE)
             && metadata.topics().iter().all(|topic| topic.error().is_none())
         {

@@ -18,7 +18,7 @@ use self::classify::{classify, classify_code};
 use self::context::LogContext;
 use self::properties::Properties;
 use super::{Broker, BrokerError, ConsumerSettings, Joined, LogReader, Producer, TopicSettings};
-use crate::model::Offset;
+use crate::model::{Offset, Record, TopicPartition};
 
 mod classify;
 mod consumer;
@@ -114,6 +114,18 @@ impl Broker for KafkaBroker {
                 reason: "shutting down".to_owned(),
             }),
         }
+    }
+
+    async fn record(
+        &self,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> Result<Option<Record>, BrokerError> {
+        let partitions = self.partitions(&partition.topic).await?.unwrap_or(0);
+        if !(0..partitions).contains(&partition.partition) {
+            return Ok(None);
+        }
+        reader::record(partition.clone(), offset, self.properties.clone()).await
     }
 
     async fn rewind(&self, group: &str, topic: &str) -> Result<(), BrokerError> {

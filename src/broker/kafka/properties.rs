@@ -11,7 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
 use super::context::LOG_TARGET;
-use crate::broker::BrokerError;
+use crate::broker::{Begin, BrokerError};
 
 /// What at-least-once delivery rests on, with the reason that is given to who tries to change it.
 const OURS: [(&str, &str); 11] = [
@@ -141,9 +141,14 @@ impl Properties {
     }
 
     /// A member of the group `group`.
-    pub(super) fn member(&self, group: &str) -> ClientConfig {
+    pub(super) fn member(&self, group: &str, begin: Begin) -> ClientConfig {
         let mut config = self.base(&PRODUCER_ONLY);
-        self.preset(&mut config, &["auto.offset.reset"], "earliest");
+        match begin {
+            Begin::AsConfigured => self.preset(&mut config, &["auto.offset.reset"], "earliest"),
+            Begin::Earliest => {
+                config.set("auto.offset.reset", "earliest");
+            }
+        }
         // the next-generation protocol assigns on the broker and refuses the classic setting
         let classic = self.given.get("group.protocol").is_none_or(|protocol| protocol == "classic");
         if classic {
@@ -310,7 +315,10 @@ mod tests {
         let properties =
             properties(&[("auto.offset.reset", "latest"), ("queue.buffering.max.ms", "50")])
                 .unwrap();
-        assert_eq!(properties.member("g").get("auto.offset.reset"), Some("latest"));
+        let reset =
+            |begin| properties.member("g", begin).get("auto.offset.reset").map(str::to_owned);
+        assert_eq!(reset(Begin::AsConfigured).as_deref(), Some("latest"));
+        assert_eq!(reset(Begin::Earliest).as_deref(), Some("earliest"));
         assert_eq!(properties.producer().get("linger.ms"), None);
     }
 
@@ -322,7 +330,7 @@ mod tests {
             ("security.protocol", "ssl"),
         ])
         .unwrap();
-        let member = properties.member("g");
+        let member = properties.member("g", Begin::AsConfigured);
         assert_eq!(member.get("group.instance.id"), Some("a"));
         assert_eq!(member.get("compression.type"), None);
         let producer = properties.producer();

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::classify::{classify, classify_code};
 use super::context::LogContext;
 use super::convert;
 use super::properties::Properties;
 use crate::broker::{BrokerError, LogReader};
-use crate::model::{Offset, Record};
+use crate::model::{Offset, Record, TopicPartition};
 
 const ATTEMPTED: &str = "reading a topic";
 /// Batches read ahead of the caller.
@@ -85,6 +85,55 @@ pub(super) fn open(
             })?;
     }
     Ok(KafkaReader { batches })
+}
+
+/// Looks for the record at one place, on a thread of its own: a consumer takes its time to end, and
+/// whoever asked should not wait for that.
+pub(super) async fn record(
+    partition: TopicPartition,
+    offset: Offset,
+    properties: Properties,
+) -> Result<Option<Record>, BrokerError> {
+    let (answer, answered) = oneshot::channel();
+    let unavailable = |reason| BrokerError::Unavailable { attempted: ATTEMPTED, reason };
+    std::thread::Builder::new()
+        .name("kafka-record".to_owned())
+        .spawn(move || {
+            let client =
+                properties.reader().create_with_context(LogContext::new(properties.clone()));
+            let found = match &client {
+                Ok(client) => look_up(client, &partition, offset, &properties),
+                Err(error) => Err(classify(ATTEMPTED, error, &properties)),
+            };
+            // whoever went away needs no answer
+            let _ = answer.send(found);
+        })
+        .map_err(|error| unavailable(error.to_string()))?;
+    answered.await.unwrap_or_else(|_| Err(unavailable("shutting down".to_owned())))
+}
+
+fn look_up(
+    client: &Client,
+    partition: &TopicPartition,
+    offset: Offset,
+    properties: &Properties,
+) -> Result<Option<Record>, BrokerError> {
+    let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
+    let TopicPartition { topic, partition } = partition;
+    let (low, high) =
+        client.fetch_watermarks(topic, *partition, ANSWER).map_err(|error| failed(&error))?;
+    if !(low..high).contains(&offset.0) {
+        return Ok(None);
+    }
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, *partition, KafkaOffset::Offset(offset.0))
+        .map_err(|error| failed(&error))?;
+    client.assign(&list).map_err(|error| failed(&error))?;
+    // one batch or one error, which the channel holds
+    let (sender, mut batches) = mpsc::channel(BATCHES);
+    read(client, HashMap::from([(*partition, offset.next().0)]), &sender, properties);
+    let records = batches.try_recv().ok().transpose()?.unwrap_or_default();
+    Ok(records.into_iter().find(|record| record.offset == offset))
 }
 
 /// Reads until every partition has reached its captured end. The end is found by position or by

@@ -12,6 +12,7 @@ use sqlx::{Column as _, Row as _, SqliteConnection};
 use super::table::table;
 use super::{Failure, TopologyArguments, dead_letters};
 use crate::application::Application;
+use crate::model::Reveal;
 use crate::telemetry::logs::{self, LogFormat};
 use hospital::Hospital;
 
@@ -48,7 +49,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
-    logs::start(LogFormat::Auto, Some("error"));
+    logs::start(LogFormat::Auto, Some("error"), Reveal::Nothing);
     let topology = prepare_folder(&arguments.dir)?;
     let application = super::load(&TopologyArguments {
         topology: topology.clone(),
@@ -61,12 +62,11 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     application.create_tables().await?;
 
     let hospital = Hospital { seed: arguments.seed, patients: arguments.patients };
-    let records = hospital.records(&application.topology().topic);
+    let topic = application.topology().only_topic();
+    let topic = topic.ok_or_else(|| Failure::failed("internal: demo topic"))?;
+    let records = hospital.records(topic);
     let count = records.len();
-    println!(
-        "1. {count} records of a made-up hospital go to topic {}",
-        application.topology().topic
-    );
+    println!("1. {count} records of a made-up hospital go to topic {topic}");
     feed(&application, records).await?;
 
     println!("2. rowcast runs the topology until the topic is settled");
@@ -90,7 +90,7 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let file = topology.display();
     println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());
     let rowcast = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
-    println!("  {rowcast} dead-letters list --topology {file}");
+    println!("  {rowcast} dead-letters summary --topology {file}");
     println!("  {rowcast} topology --topology {file} --output mermaid");
     println!("  {rowcast} schema --topology {file}");
     Ok(())

@@ -180,6 +180,7 @@ fn decoder(job: &Job<'_>, is_file: bool) -> Decoder {
         format: Format::Fhir,
         version_from: topology.version_from,
         limits: topology.limits,
+        debezium: None,
     })
 }
 

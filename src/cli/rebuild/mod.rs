@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::{Failure, Output, TopologyArguments, check};
 use crate::application::Application;
 use crate::broker::Broker;
+use crate::model::TopicSelector;
 use crate::sink::{Claim, Rulings, SqlSink};
 
 mod again;
@@ -83,12 +84,15 @@ impl Job<'_> {
 
     /// The topics that the topology reads: of a pattern those that it has read from.
     async fn topics(&self, sink: &SqlSink) -> Result<BTreeSet<String>, Failure> {
-        let topic = &self.application.topology().topic;
-        if !topic.starts_with('^') {
-            return Ok([topic.clone()].into());
+        let selectors = || self.application.topology().topics.iter().map(|topic| &topic.selector);
+        let mut topics: BTreeSet<String> =
+            selectors().filter_map(TopicSelector::name).map(str::to_owned).collect();
+        if selectors().any(|selector| selector.name().is_none()) {
+            let known = sink.next_offsets().await?.into_iter();
+            let known = known.map(|(partition, _)| partition.topic.to_string());
+            topics.extend(known.filter(|name| selectors().any(|read| read.selects(name))));
         }
-        let known = sink.next_offsets().await?;
-        Ok(known.into_iter().map(|(partition, _)| partition.topic.to_string()).collect())
+        Ok(topics)
     }
 }
 

@@ -190,6 +190,11 @@ impl Transaction for MysqlTransaction {
         Ok(answers)
     }
 
+    /// Nothing is deferred here.
+    async fn check_deferred(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), SinkError> {
         self.held.commit().await
     }

@@ -65,7 +65,7 @@ impl SqlSink {
     /// # Errors
     /// [`SinkError`] if the database cannot be read.
     pub async fn claims(&self, hashes: &[String]) -> Result<Vec<Claim>, SinkError> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.read_claims(&mut *transaction, hashes).await;
         self.finish(transaction, result).await
     }
@@ -76,7 +76,7 @@ impl SqlSink {
     /// # Errors
     /// [`SinkError`] if the database cannot be written.
     pub async fn claim(&self, hashes: &[String]) -> Result<Vec<Claim>, SinkError> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = self.claim_within(&mut *transaction, hashes).await;
         match result {
             Ok(claims) if claims.iter().any(|claim| claim.taken.is_some()) => {
@@ -103,7 +103,7 @@ impl SqlSink {
             tables.extend(claimed.unwrap_or_default().iter().map(|name| (name.as_str(), hash)));
         }
         tables.sort_unstable();
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let topology = Cell::Text(self.topology());
         let result = async {
             for (table, hash) in tables {

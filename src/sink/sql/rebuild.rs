@@ -95,7 +95,7 @@ impl SqlSink {
         let key = [Cell::Text(cluster_id), Cell::Text(name), Cell::Text(REFUSED), Cell::Int(0)];
         let mut settled = vec![count, count];
         settled.extend(key);
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = async {
             transaction.run(&layout.tasks.ensure, &Rows::new(0), &key).await?;
             transaction.run(&layout.tasks.settle, &Rows::new(0), &settled).await.map(drop)
@@ -119,7 +119,7 @@ impl SqlSink {
         // what was come to goes first: left behind, it would keep the next rebuild from its work
         self.forget_versions().await?;
         let layout = self.layout().await?;
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let key = [Cell::Text(&self.identity.cluster_id), Cell::Text(&self.identity.name)];
         let result = transaction.run(&layout.tasks.forget_tasks, &Rows::new(0), &key).await;
         self.finish(transaction, result.map(drop)).await
@@ -135,7 +135,7 @@ impl SqlSink {
         self.forget_others().await?;
         let layout = self.layout().await?;
         for topic in self.next_offsets().await?.into_iter().map(|(partition, _)| partition.topic) {
-            let mut transaction = self.database.begin().await?;
+            let mut transaction = self.begin().await?;
             let TaskIdentity { cluster_id, name } = &self.identity;
             let key = [Cell::Text(cluster_id), Cell::Text(name), Cell::Text(&topic)];
             let forget = &layout.tasks.forget_offsets;
@@ -156,7 +156,7 @@ impl SqlSink {
         let layout = self.layout().await?;
         let (nothing, cluster) = (Rows::new(0), Cell::Text(&self.identity.cluster_id));
         let prefix = format!("{}{REBUILD}", self.topology());
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = async {
             let names = transaction.run(&layout.tasks.names, &nothing, &[cluster]).await?;
             let others = names.iter().filter_map(|row| row.first()?.text());
@@ -182,7 +182,7 @@ impl SqlSink {
 
     async fn empty(&self, emptying: &Emptying) -> Result<(), SinkError> {
         loop {
-            let mut transaction = self.database.begin().await?;
+            let mut transaction = self.begin().await?;
             let nothing = Rows::new(0);
             let result = async {
                 transaction.run(&emptying.delete, &nothing, &[]).await?;
@@ -206,7 +206,7 @@ impl SqlSink {
             Cell::Text(&partition.topic),
             Cell::Int(partition.partition.into()),
         ];
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.begin().await?;
         let result = transaction.run(&layout.tasks.ensure, &Rows::new(0), &key).await;
         self.finish(transaction, result.map(drop)).await
     }

@@ -5,9 +5,10 @@
 
 use super::read::{AvroFault, Reader};
 use super::schema::{AvroSchema, Type};
-use crate::model::{Document, DocumentLimits, Record, is_resource_type};
-use crate::source::identity::{self, Reference};
-use crate::source::{Content, DecodeError, Seen, Statement};
+use crate::model::{Document, DocumentLimits, Record};
+use crate::source::identity::{self, Reference, TypeFrom};
+use crate::source::statement::{Content, Statement};
+use crate::source::{DecodeError, Seen};
 
 /// The fields of an Avro record that say what happened to which resource. Names of fields of the
 /// outermost record.
@@ -18,11 +19,11 @@ pub struct AvroFields {
     /// What happened: `create`, `update`, `upsert`, `insert`, `delete` or their first letters.
     /// Without it, a document upserts and null deletes.
     pub operation: Option<String>,
-    /// The resource's type: a field, or the name of a type for all.
-    pub resource_type: Option<String>,
+    /// Says the resource's type.
+    pub resource_type: Option<TypeFrom>,
     /// The resource's id, bare or as a reference (`Patient/123`).
     pub id: Option<String>,
-    /// The version: a whole number, or text that is one.
+    /// What orders the changes: a whole number or text that is one, or an instant.
     pub version: Option<String>,
 }
 
@@ -53,42 +54,35 @@ impl AvroFields {
             Some("delete" | "d") => true,
             _ => return Err(DecodeError::UnknownFormat { seen: Seen::AvroOperation }),
         };
-        let stated_type = self.constant_type().or(found.resource_type.as_deref());
-        let stated = found.id.as_deref().map(Reference::parse).unwrap_or_default();
-        let named_type = stated_type.or(stated.resource_type);
+        let id = found.id.as_deref().map(Reference::parse).unwrap_or_default();
+        let resource_type = match &self.resource_type {
+            Some(TypeFrom::Constant(name)) => Some(&**name),
+            Some(TypeFrom::Named(_)) => found.resource_type.as_deref(),
+            None => None,
+        };
+        let stated = Reference { resource_type: resource_type.or(id.resource_type), ..id };
         let resource = match &found.document {
-            Some(document) => {
-                let resource = identity::resource(
-                    document.text("resourceType"),
-                    document.text("id").or(stated.id),
-                    "document",
-                )?;
-                let other_type = named_type.is_some_and(|named| named != &*resource.resource_type);
-                if other_type || stated.id.is_some_and(|id| id != &*resource.id) {
-                    return Err(DecodeError::KeyMismatch {
-                        resource_type: resource.resource_type,
-                        other: "the Avro record",
-                    });
-                }
-                resource
-            }
             None if self.id.is_none() => {
                 identity::of_key(record).ok_or(DecodeError::TombstoneWithoutKey)?.resource()?
             }
-            None => identity::resource(named_type, stated.id, "Avro record")?,
+            document => identity::agreed(document.as_ref(), &stated, "Avro record")?,
         };
-        let version_id = found.version.or(stated.version.map(str::to_owned));
+        let version_id = found.version.clone().or(stated.version.map(str::to_owned));
         let content = match (deleted, found.document) {
             (true, last_state) => Content::Deleted { last_state },
             (false, Some(document)) => Content::Document(document),
             (false, None) => return Err(DecodeError::UpsertWithoutDocument),
         };
-        Ok(Statement { resource, version_id, content })
+        let last_updated = found.version;
+        Ok(Statement { version_id, last_updated, ..Statement::new(resource, content) })
     }
 
-    /// The type that all records have.
-    fn constant_type(&self) -> Option<&str> {
-        self.resource_type.as_deref().filter(|name| is_resource_type(name))
+    /// The field with the type, if there is one.
+    const fn type_field(&self) -> Option<&String> {
+        match &self.resource_type {
+            Some(TypeFrom::Named(name)) => Some(name),
+            Some(TypeFrom::Constant(_)) | None => None,
+        }
     }
 
     fn find(
@@ -100,7 +94,7 @@ impl AvroFields {
         let absent = DecodeError::UnknownFormat { seen: Seen::NoAvroField };
         let fields = schema.root_fields().ok_or_else(|| absent.clone())?;
         let has = |name: &str| fields.iter().any(|field| *field.name == *name);
-        let named_type = self.resource_type.as_ref().filter(|_| self.constant_type().is_none());
+        let named_type = self.type_field();
         let wanted = [self.operation.as_ref(), named_type, self.id.as_ref(), self.version.as_ref()];
         if !wanted.into_iter().flatten().chain([&self.document]).all(|name| has(name)) {
             return Err(absent);
@@ -153,7 +147,7 @@ fn document(
     parse(text.as_bytes()).map(Some)
 }
 
-/// Text, a symbol or a whole number as text; `None` if it is null.
+/// Text, a symbol, a whole number or an instant as text; `None` if it is null.
 fn scalar(
     reader: &mut Reader<'_>,
     of: super::schema::TypeId,
@@ -170,6 +164,11 @@ fn scalar(
             let text = reader.content(of)?.unwrap_or_default();
             let text = std::str::from_utf8(text).map_err(|_| AvroFault::InvalidUtf8)?;
             Ok(Some(text.to_owned()))
+        }
+        of @ Type::Timestamp(..) => {
+            let mut text = String::new();
+            reader.json_of(of, &mut text)?;
+            Ok(Some(text.trim_matches('"').to_owned()))
         }
         _ => Err(DecodeError::UnknownFormat { seen: Seen::AvroFieldType }),
     }

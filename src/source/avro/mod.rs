@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{Document, DocumentLimits, Record};
 
-use super::{DecodeError, Seen, Statement};
+use super::statement::Statement;
+use super::{DecodeError, Seen};
 
 mod fields;
 mod frame;
