@@ -59,11 +59,11 @@ pub async fn write(
     Ok(results)
 }
 
-/// What [`write`] would give at this moment; nothing stays, and nothing is noted. Parts are rehearsed
+/// What [`write()`] would give at this moment; nothing stays, and nothing is noted. Parts are rehearsed
 /// after all that passed before them, as they would find it written.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub async fn rehearse(
     sink: &dyn Sink,
     owner: &Owner,
