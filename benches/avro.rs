@@ -16,9 +16,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use rowcast::model::{Offset, Record, TopicPartition};
-use rowcast::source::{
-    AvroFields, AvroSchema, AvroSettings, DecodeSettings, Decoder, SchemaId, Schemas,
-};
+use rowcast::source::{AvroFields, AvroSchema, DecodeSettings, Decoder, SchemaId, Schemas};
 use serde_json::{Map, Value, json};
 
 /// As in the command.
@@ -95,8 +93,8 @@ fn decoder(schema: &Value, fields: Option<AvroFields>) -> Decoder {
     let schemas = Schemas::default().with_registry();
     let none: [&str; 0] = [];
     schemas.bring(SchemaId::Number(7), AvroSchema::parse(&schema.to_string(), &none));
-    let avro = AvroSettings { schemas: Arc::new(schemas), fields };
-    Decoder::new(DecodeSettings::default()).with_avro(avro)
+    let settings = DecodeSettings { avro: fields.map(Arc::new), ..DecodeSettings::default() };
+    Decoder::new(settings).with_schemas(Arc::new(schemas))
 }
 
 fn encode(schema: &Value, value: &Value) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Avro: frames, values and schemas, and the registry that brings them.
 
 mod bounds;
+mod commands;
 mod pipeline;
 mod registry;
 mod roundtrip;
@@ -17,10 +18,12 @@ use bytes::Bytes;
 use rowcast::error::Cause;
 use rowcast::model::{Change, Header, Offset, Operation, Record, TopicPartition};
 use rowcast::source::{
-    AvroFields, AvroSchema, AvroSettings, DecodeError, DecodeSettings, Decoder, Format, SchemaId,
-    Schemas,
+    AvroFields, AvroSchema, DecodeError, DecodeSettings, Decoder, Format, SchemaId, Schemas,
 };
 use serde_json::Value;
+
+pub(crate) use pipeline::source;
+pub(crate) use server::Server;
 
 /// The number that tests give their schema.
 const ID: u32 = 7;
@@ -45,7 +48,7 @@ fn versioned(value: Vec<u8>) -> Record {
 }
 
 /// A value behind Confluent's magic byte and the number of its schema.
-fn framed(id: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(id: u32, body: &[u8]) -> Vec<u8> {
     let mut value = vec![0];
     value.extend(id.to_be_bytes());
     value.extend(body);
@@ -53,7 +56,7 @@ fn framed(id: u32, body: &[u8]) -> Vec<u8> {
 }
 
 /// A value as apache-avro writes it, in blocks of at least one byte if they are to be many.
-fn encoded(schema: &Value, value: &AvroValue, blocks: Option<usize>) -> Vec<u8> {
+pub(crate) fn encoded(schema: &Value, value: &AvroValue, blocks: Option<usize>) -> Vec<u8> {
     let schema = Schema::parse_str(&schema.to_string()).expect("a schema");
     let writer = GenericDatumWriter::builder(&schema).maybe_target_block_size(blocks).build();
     let written = writer.expect("a writer").write_value_to_vec(value.clone());
@@ -69,8 +72,9 @@ fn knowing(schema: &Value, fields: Option<AvroFields>) -> Decoder {
 }
 
 fn reading(schemas: Schemas, fields: Option<AvroFields>) -> Decoder {
-    let settings = DecodeSettings { format: Format::Avro, ..DecodeSettings::default() };
-    Decoder::new(settings).with_avro(AvroSettings { schemas: Arc::new(schemas), fields })
+    let avro = fields.map(Arc::new);
+    let settings = DecodeSettings { format: Format::Avro, avro, ..DecodeSettings::default() };
+    Decoder::new(settings).with_schemas(Arc::new(schemas))
 }
 
 fn one(changes: Result<Vec<Change>, DecodeError>) -> Change {

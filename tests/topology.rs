@@ -612,7 +612,7 @@ fn topics_that_cannot_be_are_told_with_their_places() {
         (
             "{ topics: [{ topic: a, format: hapi, debezium: { document: d } }] }",
             letters,
-            "/source/topics/0/debezium: has no effect: the format is neither `debezium` nor `auto`",
+            "/source/topics/0/debezium: has no effect: the format is none of `debezium`, `auto` and `avro`",
         ),
         (
             "{ topic: a, format: debezium }",
@@ -622,7 +622,7 @@ fn topics_that_cannot_be_are_told_with_their_places() {
         (
             "{ topic: a, format: fhir, debezium: { document: d } }",
             "",
-            "/source/debezium: has no effect: the format is neither `debezium` nor `auto`",
+            "/source/debezium: has no effect: the format is none of `debezium`, `auto` and `avro`",
         ),
         (
             "{ topic: a, debezium: { documnt: d } }",

@@ -29,7 +29,7 @@ use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
 use crate::registry::{Registry, RegistryError};
 use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
-use crate::source::{AvroSchema, AvroSettings, Decoder, FileFault, Schemas, VersionFrom};
+use crate::source::{AvroSchema, Decoder, FileFault, Schemas, VersionFrom};
 use crate::topology::{self, BrokerChoice, Setting, SourceTopic, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
 
@@ -44,7 +44,7 @@ pub struct Application {
     transformer: Arc<dyn Transformer>,
     warnings: Vec<Problem>,
     database: DatabaseKind,
-    avro: AvroSettings,
+    schemas: Arc<Schemas>,
     registry: Option<Arc<Registry>>,
 }
 
@@ -92,7 +92,7 @@ impl Application {
             })
         });
         Ok(Self {
-            avro: AvroSettings { schemas, fields: topology.avro_fields.clone() },
+            schemas,
             registry: registry.transpose()?,
             transformer: Arc::clone(&rules) as Arc<dyn Transformer>,
             file,
@@ -267,7 +267,7 @@ impl Application {
     /// knows.
     #[must_use]
     pub fn decoder(&self) -> Decoder {
-        self.topology.decoder().with_avro(self.avro.clone())
+        self.topology.decoder().with_schemas(Arc::clone(&self.schemas))
     }
 
     /// Brings the schemas that these records name: to be done before they are decoded. Tries for

@@ -43,9 +43,7 @@ mod notification;
 mod seen;
 mod statement;
 
-pub use avro::{
-    AvroFault, AvroFields, AvroSchema, AvroSettings, FileFault, SchemaFault, SchemaId, Schemas,
-};
+pub use avro::{AvroFault, AvroFields, AvroSchema, FileFault, SchemaFault, SchemaId, Schemas};
 pub use debezium::DebeziumColumns;
 pub use error::{DecodeError, VersionFault};
 pub use format::{Format, VersionFrom};
@@ -74,6 +72,8 @@ pub struct DecodeSettings {
     pub limits: DocumentLimits,
     /// Which columns of Debezium's rows say what; absent: its events are refused.
     pub debezium: Option<Arc<DebeziumColumns>>,
+    /// Where an Avro record has its document; absent: it is the document.
+    pub avro: Option<Arc<AvroFields>>,
 }
 
 /// Reads records. Stateless: the same record always says the same changes.
@@ -81,14 +81,14 @@ pub struct DecodeSettings {
 pub struct Decoder {
     settings: DecodeSettings,
     topics: Vec<(TopicSelector, DecodeSettings)>,
-    avro: Option<AvroSettings>,
+    schemas: Option<Arc<Schemas>>,
 }
 
 impl Decoder {
     /// A decoder with these settings, whatever the topic.
     #[must_use]
     pub const fn new(settings: DecodeSettings) -> Self {
-        Self { settings, topics: Vec::new(), avro: None }
+        Self { settings, topics: Vec::new(), schemas: None }
     }
 
     /// The same with other settings for some topics; of several that fit the first counts.
@@ -99,8 +99,8 @@ impl Decoder {
 
     /// The same, which reads Avro too, from whatever topic.
     #[must_use]
-    pub fn with_avro(self, avro: AvroSettings) -> Self {
-        Self { avro: Some(avro), ..self }
+    pub fn with_schemas(self, schemas: Arc<Schemas>) -> Self {
+        Self { schemas: Some(schemas), ..self }
     }
 
     /// The changes of a record, if none of them is refused: none of a heartbeat, one of most
@@ -122,7 +122,8 @@ impl Decoder {
 
     /// Hands over each change of a record, or why it is refused, in their order.
     pub fn decode_each(&self, record: &Record, mut each: impl FnMut(Result<Change, DecodeError>)) {
-        let reading = match Reading::of(record, self.settings_of(record), self.avro.as_ref()) {
+        let settings = self.settings_of(record);
+        let reading = match Reading::of(record, settings, self.schemas.as_deref()) {
             Ok(reading) => reading,
             Err(error) => return each(Err(error)),
         };
@@ -168,17 +169,17 @@ struct Reading<'r> {
     key: Option<Key<'r>>,
     overrides: Overrides,
     settings: &'r DecodeSettings,
-    avro: Option<&'r AvroSettings>,
+    schemas: Option<&'r Schemas>,
 }
 
 impl<'r> Reading<'r> {
     fn of(
         record: &'r Record,
         settings: &'r DecodeSettings,
-        avro: Option<&'r AvroSettings>,
+        schemas: Option<&'r Schemas>,
     ) -> Result<Self, DecodeError> {
         let overrides = Overrides::read(record)?;
-        Ok(Self { record, key: identity::of_key(record), overrides, settings, avro })
+        Ok(Self { record, key: identity::of_key(record), overrides, settings, schemas })
     }
 
     /// What the record says, the headers' operation included.
@@ -239,11 +240,12 @@ impl<'r> Reading<'r> {
 
     /// A value that is framed as Avro, whatever the format: no JSON begins so.
     fn open_avro(&self, value: &[u8]) -> Result<Option<Opened>, DecodeError> {
-        let opened = match self.avro {
-            Some(avro) => avro.open(self.record, value, self.settings.limits)?,
+        let DecodeSettings { format, limits, avro: fields, .. } = self.settings;
+        let opened = match self.schemas {
+            Some(schemas) => avro::open(self.record, value, schemas, fields.as_deref(), *limits)?,
             None => None,
         };
-        if opened.is_none() && self.settings.format == Format::Avro {
+        if opened.is_none() && *format == Format::Avro {
             return Err(DecodeError::UnknownFormat { seen: Seen::NoAvro });
         }
         Ok(opened)

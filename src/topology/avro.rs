@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -72,7 +73,8 @@ pub(super) struct BasicFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct AvroFile {
     /// Files with the schemas of records in single-object encoding, as paths or glob patterns
-    /// relative to the topology file. They may refer to each other's types.
+    /// relative to the topology file. They may refer to each other's types. They hold for all
+    /// topics, so a topic of several names none of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub schemas: Vec<String>,
@@ -216,22 +218,41 @@ fn credentials(
     }
 }
 
-/// Where a record has its document, and the schemas of files.
-pub(super) fn contents(
+/// Name and text of the files with schemas.
+pub(super) fn schemas(
     source: &SourceFile,
     folder: &Path,
     found: &mut Findings<'_>,
-) -> (Option<AvroFields>, Vec<(String, String)>) {
-    let Some(written) = &source.avro else { return (None, Vec::new()) };
-    let schemas = files("/source/avro/schemas", &written.schemas, folder, found);
-    let fields = written.document.as_ref().map(|document| AvroFields {
-        document: document.clone(),
-        operation: written.operation.clone(),
-        resource_type: written.resource_type.as_deref().map(TypeFrom::parse),
-        id: written.id.clone(),
-        version: written.version.clone(),
-    });
-    if fields.is_none() {
+) -> Vec<(String, String)> {
+    let Some(written) = &source.avro else { return Vec::new() };
+    files("/source/avro/schemas", &written.schemas, folder, found)
+}
+
+/// Where a record of one topic of several has its document.
+pub(super) fn fields_of_topic(
+    written: &AvroFile,
+    place: &str,
+    found: &mut Findings<'_>,
+) -> Option<Arc<AvroFields>> {
+    if !written.schemas.is_empty() {
+        let path = format!("{place}/schemas");
+        found.problem(&path, "belongs below `source.avro`: files hold for all topics");
+    }
+    fields(written, place, found)
+}
+
+/// Where a record has its document; `None` if it is the document. `place`: of what is written.
+pub(super) fn fields(
+    written: &AvroFile,
+    place: &str,
+    found: &mut Findings<'_>,
+) -> Option<Arc<AvroFields>> {
+    if written.id.is_some() && written.resource_type.is_none() {
+        // an id may be a reference, with the type in it
+        let path = format!("{place}/id");
+        found.warning(&path, "deletes need a `type` too, unless the id is `Type/id`");
+    }
+    let Some(document) = &written.document else {
         let others = [
             ("operation", &written.operation),
             ("type", &written.resource_type),
@@ -239,15 +260,18 @@ pub(super) fn contents(
             ("version", &written.version),
         ];
         for (name, _) in others.iter().filter(|(_, field)| field.is_some()) {
-            let path = format!("/source/avro/{name}");
+            let path = format!("{place}/{name}");
             found.problem(&path, "says nothing without `document`, the field with the resource");
         }
-    }
-    if written.id.is_some() && written.resource_type.is_none() {
-        // an id may be a reference, with the type in it
-        found.warning("/source/avro/id", "deletes need a `type` too, unless the id is `Type/id`");
-    }
-    (fields, schemas)
+        return None;
+    };
+    Some(Arc::new(AvroFields {
+        document: document.clone(),
+        operation: written.operation.clone(),
+        resource_type: written.resource_type.as_deref().map(TypeFrom::parse),
+        id: written.id.clone(),
+        version: written.version.clone(),
+    }))
 }
 
 fn default_timeout() -> String {

@@ -134,6 +134,10 @@ pub(super) struct TopicFile {
     /// Which columns of its rows say what. Default: `source.debezium`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debezium: Option<DebeziumFile>,
+    /// What its Avro records hold; `{}`: the resource, or another format, as a whole. Default:
+    /// `source.avro`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avro: Option<AvroFile>,
 }
 
 /// Which columns of a table that Debezium captures say what.

@@ -51,8 +51,6 @@ pub struct Topology {
     pub keying: Keying,
     /// Who knows the schemas of Avro records, whatever their topic.
     pub schema_registry: Option<SchemaRegistrySettings>,
-    /// Where an Avro record has its document, if it is not the document itself.
-    pub avro_fields: Option<AvroFields>,
     /// Files with Avro schemas: the name to show and the text, not yet compiled.
     pub avro_schemas: Vec<(String, String)>,
     /// What orders the changes of one resource, where its topic does not say otherwise.
@@ -101,6 +99,7 @@ impl Topology {
             version_from: topic.version_from,
             limits: self.limits,
             debezium: topic.debezium.clone(),
+            avro: topic.avro.clone(),
         };
         let first = self.topics.first().map(of).unwrap_or_default();
         let own = |topic: &SourceTopic| (topic.selector.clone(), of(topic));
@@ -122,6 +121,8 @@ pub struct SourceTopic {
     pub version_from: VersionFrom,
     /// Which columns of Debezium's rows say what.
     pub debezium: Option<Arc<DebeziumColumns>>,
+    /// Where an Avro record has its document, if it is not the document itself.
+    pub avro: Option<Arc<AvroFields>>,
 }
 
 /// Which log.

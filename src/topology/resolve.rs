@@ -86,7 +86,7 @@ pub(super) fn resolve(
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
     let schema_registry = avro::registry(&written.source, folder, typed, &mut found);
-    let (avro_fields, avro_schemas) = avro::contents(&written.source, folder, &mut found);
+    let avro_schemas = avro::schemas(&written.source, folder, &mut found);
     let rules = files("/transform/rules", &written.transform.rules, folder, &mut found);
     let sink = sink(&written.sink, folder, &mut found);
     let dead_letter = dead_letter(&written.dead_letter, topics.as_deref(), &mut found);
@@ -135,7 +135,6 @@ pub(super) fn resolve(
         topics,
         keying,
         schema_registry,
-        avro_fields,
         avro_schemas,
         version_from: written.transform.version.from,
         limits: DocumentLimits {

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::SourceTopic;
 use super::file::{DebeziumFile, TopologyFile};
 use super::resolve::Findings;
+use super::{SourceTopic, avro};
 use crate::model::TopicSelector;
 use crate::source::{DebeziumColumns, Format, TypeFrom};
 
@@ -23,6 +23,8 @@ pub(super) fn resolve(
     let source = &written.source;
     let version_from = written.transform.version.from;
     let common = source.debezium.as_ref().map(columns);
+    let common_fields =
+        source.avro.as_ref().and_then(|written| avro::fields(written, "/source/avro", found));
     match (&source.topic, source.topics.is_empty()) {
         (Some(_), false) => {
             found.problem("/source", "has both `topic` and `topics`: keep one of them");
@@ -36,7 +38,8 @@ pub(super) fn resolve(
             check_debezium(source.format, common.is_some(), "/source", found);
             let selector = selector(topic, "/source/topic", found)?;
             let format = source.format;
-            return Some(vec![SourceTopic { selector, format, version_from, debezium: common }]);
+            let (debezium, avro) = (common, common_fields);
+            return Some(vec![SourceTopic { selector, format, version_from, debezium, avro }]);
         }
         (None, false) => {}
     }
@@ -54,12 +57,17 @@ pub(super) fn resolve(
         if debezium.is_some() && !reads_debezium(format) {
             found.problem(&format!("{path}/debezium"), UNUSED);
         }
+        let avro = match &written.avro {
+            Some(written) => avro::fields_of_topic(written, &format!("{path}/avro"), found),
+            None => common_fields.clone(),
+        };
         if let Some(selector) = selector(&written.topic, &place, found) {
             topics.push(SourceTopic {
                 selector,
                 format,
                 version_from: written.version_from.unwrap_or(version_from),
                 debezium: debezium.or_else(|| common.clone()),
+                avro,
             });
         }
     }

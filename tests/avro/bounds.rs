@@ -87,8 +87,7 @@ fn a_value_larger_than_a_record_may_be_is_refused() {
     let schemas = rowcast::source::Schemas::default().with_registry();
     let parsed = rowcast::source::AvroSchema::parse(&schema.to_string(), &none);
     schemas.bring(rowcast::source::SchemaId::Number(ID), parsed);
-    let avro = rowcast::source::AvroSettings { schemas: schemas.into(), fields: None };
-    let decoder = rowcast::source::Decoder::new(settings).with_avro(avro);
+    let decoder = rowcast::source::Decoder::new(settings).with_schemas(schemas.into());
     for (size, control) in [(60, false), (20, true)] {
         let mut body = vec![size * 2];
         // a control character is six in JSON

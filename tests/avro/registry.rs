@@ -11,7 +11,7 @@ use apache_avro::types::Value as AvroValue;
 use rowcast::error::{Cause, ErrorClass};
 use rowcast::model::Record;
 use rowcast::registry::{Registry, RegistryError};
-use rowcast::source::{AvroSettings, Decoder, Schemas};
+use rowcast::source::{Decoder, Schemas};
 use rowcast::topology::{RegistryCredentials, SchemaRegistrySettings, Secret};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -36,7 +36,7 @@ fn settings(url: &str) -> SchemaRegistrySettings {
 fn client(settings: &SchemaRegistrySettings) -> (Registry, Decoder) {
     let schemas = Arc::new(Schemas::default().with_registry());
     let registry = Registry::new(settings, Arc::clone(&schemas)).expect("a client");
-    (registry, Decoder::default().with_avro(AvroSettings { schemas, fields: None }))
+    (registry, Decoder::default().with_schemas(schemas))
 }
 
 fn schema() -> Value {

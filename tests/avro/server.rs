@@ -18,19 +18,19 @@ use crate::support;
 
 /// What it has and what it was asked.
 #[derive(Default)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     /// Paths and what stands there: `/schemas/ids/7`, `/subjects/name/versions/1`.
-    pub(super) schemas: BTreeMap<String, Value>,
+    pub(crate) schemas: BTreeMap<String, Value>,
     /// What the header `Authorization` must be, if anything.
-    pub(super) authorization: Option<String>,
+    pub(crate) authorization: Option<String>,
     /// Answers with this status instead.
-    pub(super) failing: Option<u16>,
+    pub(crate) failing: Option<u16>,
     /// The paths it was asked for.
-    pub(super) asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
 }
 
 /// A running registry; ended when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     port: u16,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
@@ -39,12 +39,12 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts one.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_at(support::free_port())
     }
 
     /// Starts one at this port, on which nobody listened so far.
-    pub(super) fn start_at(port: u16) -> Self {
+    pub(crate) fn start_at(port: u16) -> Self {
         let contents = Arc::new(Mutex::new(Contents::default()));
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
         listener.set_nonblocking(true).expect("tokio wants it so");
@@ -63,27 +63,27 @@ impl Server {
         Self { port, stop, thread: Some(thread), contents }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Puts a schema at `/schemas/ids/ID` or wherever else.
-    pub(super) fn put(&self, path: &str, schema: &Value) {
+    pub(crate) fn put(&self, path: &str, schema: &Value) {
         self.put_with(path, schema, &json!([]));
     }
 
     /// The same with references.
-    pub(super) fn put_with(&self, path: &str, schema: &Value, references: &Value) {
+    pub(crate) fn put_with(&self, path: &str, schema: &Value, references: &Value) {
         let text = schema.as_str().map_or_else(|| schema.to_string(), str::to_owned);
         let answer = json!({ "schema": text, "references": references });
         self.change(|contents| drop(contents.schemas.insert(path.to_owned(), answer)));
     }
 
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
         change(&mut self.contents.lock().expect("nobody panicked"))
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.change(|contents| contents.asked.clone())
     }
 }

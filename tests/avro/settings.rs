@@ -49,7 +49,7 @@ fn registry_and_fields_are_read_and_secrets_shown_nowhere() {
         panic!("basic credentials are expected")
     };
     assert_eq!((user.as_str(), password.expose()), ("rowcast", CANARY));
-    let fields = topology.avro_fields.clone().expect("fields");
+    let fields = topology.topics[0].avro.clone().expect("fields");
     assert_eq!(fields.document, "resource");
     assert_eq!(fields.resource_type, Some(TypeFrom::parse("Patient")));
     assert_eq!(topology.avro_schemas, [("a.avsc".to_owned(), "\"string\"".to_owned())]);
@@ -80,8 +80,29 @@ fn what_cannot_be_is_told_with_its_place() {
     }
     let fields = load("  avro: { operation: op, version: v, schemas: [none.avsc] }");
     let fields = fields.expect_err("no document");
-    let places = ["/source/avro/schemas/0", "/source/avro/operation", "/source/avro/version"];
+    let places = ["/source/avro/operation", "/source/avro/version", "/source/avro/schemas/0"];
     assert_eq!(paths(&fields), places);
+}
+
+#[test]
+fn topics_have_fields_of_their_own_and_files_hold_for_all() {
+    let load = |topics: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("a.avsc"), "\"string\"").expect("written");
+        let text = format!(
+            "name: clinical\nsource: {{ avro: {{ document: common }}, topics: [{topics}] }}\n\
+             dead_letter: {{ topic: letters }}\nsink: {{ url: 'sqlite://rows.db' }}\n"
+        );
+        fs::write(folder.path().join("t.yaml"), text).expect("written");
+        load_with(&folder.path().join("t.yaml"), &[], &|_| None)
+    };
+    let topics = "{ topic: a }, { topic: b, avro: { document: own } }, { topic: c, avro: {} }";
+    let topics = load(topics).expect("it is right").topology.topics;
+    let fields = topics.iter().map(|topic| topic.avro.as_ref().map(|avro| avro.document.as_str()));
+    assert_eq!(fields.collect::<Vec<_>>(), [Some("common"), Some("own"), None]);
+    let refused = load("{ topic: a, avro: { schemas: ['*.avsc'], id: id, type: t } }");
+    let places = ["schemas", "type", "id"].map(|name| format!("/source/topics/0/avro/{name}"));
+    assert_eq!(paths(&refused.expect_err("no document")), places);
 }
 
 #[test]

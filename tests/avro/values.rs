@@ -10,8 +10,8 @@ use bytes::Bytes;
 use rowcast::error::{Cause, Refusal};
 use rowcast::model::{Header, Operation, Record, Version};
 use rowcast::source::{
-    AvroFields, AvroSchema, AvroSettings, DebeziumColumns, DecodeSettings, Decoder, Format,
-    SchemaFault, SchemaId, Schemas, TypeFrom, VersionFrom,
+    AvroFields, AvroSchema, DebeziumColumns, DecodeSettings, Decoder, Format, SchemaFault,
+    SchemaId, Schemas, TypeFrom, VersionFrom,
 };
 use serde_json::{Value, json};
 
@@ -359,7 +359,7 @@ fn of_a_topic(format: Format, schema: &Value) -> Decoder {
     };
     let settings =
         DecodeSettings { format, debezium: Some(debezium.into()), ..DecodeSettings::default() };
-    Decoder::new(settings).with_avro(AvroSettings { schemas: schemas.into(), fields: None })
+    Decoder::new(settings).with_schemas(schemas.into())
 }
 
 #[test]
@@ -420,10 +420,12 @@ fn the_version_field_may_be_the_instant_that_orders_changes() {
     let schemas = Schemas::default().with_registry();
     let none: [&str; 0] = [];
     schemas.bring(SchemaId::Number(ID), AvroSchema::parse(&schema.to_string(), &none));
-    let settings =
-        DecodeSettings { version_from: VersionFrom::LastUpdated, ..DecodeSettings::default() };
-    let avro = AvroSettings { schemas: schemas.into(), fields: Some(fields) };
-    let decoder = Decoder::new(settings).with_avro(avro);
+    let settings = DecodeSettings {
+        version_from: VersionFrom::LastUpdated,
+        avro: Some(fields.into()),
+        ..DecodeSettings::default()
+    };
+    let decoder = Decoder::new(settings).with_schemas(schemas.into());
     let change = one(decoder.decode(&record(framed(ID, &encoded(&schema, &value, None)))));
     assert_eq!(change.version(), Version::new(5_000));
 }

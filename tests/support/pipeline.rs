@@ -30,7 +30,7 @@ pub(crate) const RULES: &str = r#"{ "transformers": [{
 /// Where the rows go and where the records come from.
 enum Ground {
     Embedded,
-    Servers(Box<(Topic, Database)>),
+    Servers(Box<(Vec<Topic>, Database)>),
 }
 
 /// A topology with its own topic and database.
@@ -82,8 +82,22 @@ impl Pipeline {
             topic.name()
         );
         let url = database.url().to_owned();
-        let ground = Ground::Servers(Box::new((topic, database)));
+        let ground = Ground::Servers(Box::new((vec![topic], database)));
         Self::laid_out(folder, ground, &source, url, rules, more)
+    }
+
+    /// Kafka and a database with a `source` section of the test's own, as YAML.
+    pub(crate) fn servers_from(
+        source: &str,
+        topics: Vec<Topic>,
+        database: Database,
+        rules: &str,
+        more: &str,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = database.url().to_owned();
+        let ground = Ground::Servers(Box::new((topics, database)));
+        Self::laid_out(folder, ground, source, url, rules, more)
     }
 
     /// Embedded broker, and a database at this url.
@@ -273,10 +287,10 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// The ingest topic: `changes` on the embedded broker.
+    /// The ingest topic, of several the first: `changes` on the embedded broker.
     pub(crate) fn topic(&self) -> &str {
         match &self.ground {
-            Ground::Servers(ours) => ours.0.name(),
+            Ground::Servers(ours) => ours.0.first().expect("one at least").name(),
             Ground::Embedded => "changes",
         }
     }

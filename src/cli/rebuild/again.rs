@@ -181,6 +181,7 @@ fn decoder(job: &Job<'_>, is_file: bool) -> Decoder {
         version_from: topology.version_from,
         limits: topology.limits,
         debezium: None,
+        avro: None,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use super::read::{AvroFault, Reader};
 use super::schema::{AvroSchema, Type};
+use super::text::JsonText;
 use crate::model::{Document, DocumentLimits, Record};
 use crate::source::identity::{self, Reference, TypeFrom};
 use crate::source::statement::{Content, Statement};
@@ -142,7 +143,8 @@ fn document(
     if let Some(text) = reader.content(of)? {
         return parse(text).map(Some);
     }
-    let mut text = String::new();
+    // names and punctuation come on top
+    let mut text = JsonText::with_capacity(reader.left() * 2);
     reader.json_of(of, &mut text)?;
     parse(text.as_bytes()).map(Some)
 }
@@ -166,8 +168,9 @@ fn scalar(
             Ok(Some(text.to_owned()))
         }
         of @ Type::Timestamp(..) => {
-            let mut text = String::new();
+            let mut text = JsonText::default();
             reader.json_of(of, &mut text)?;
+            let text = std::str::from_utf8(text.as_bytes()).map_err(|_| AvroFault::InvalidUtf8)?;
             Ok(Some(text.trim_matches('"').to_owned()))
         }
         _ => Err(DecodeError::UnknownFormat { seen: Seen::AvroFieldType }),

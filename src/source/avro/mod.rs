@@ -5,8 +5,6 @@
 //! formats then tell apart as they do JSON, or what the fields named in the settings say. It fetches
 //! nothing: schemas are brought before ([`Schemas`]).
 
-use std::sync::Arc;
-
 use crate::model::{Document, DocumentLimits, Record};
 
 use super::statement::Statement;
@@ -28,15 +26,7 @@ use frame::{NamedSchema, frame};
 use read::Reader;
 use schema::Type;
 use schemas::Absent;
-
-/// How to read Avro.
-#[derive(Debug, Clone, Default)]
-pub struct AvroSettings {
-    /// The schemas.
-    pub schemas: Arc<Schemas>,
-    /// Where the document stands in a record; `None` if the record is the document.
-    pub fields: Option<AvroFields>,
-}
+use text::JsonText;
 
 /// What an Avro value turned out to be.
 pub(super) enum Opened {
@@ -46,32 +36,30 @@ pub(super) enum Opened {
     Statement(Statement),
 }
 
-impl AvroSettings {
-    /// Reads a value if it is Avro; `None` if it is not framed as Avro is.
-    pub(super) fn open(
-        &self,
-        record: &Record,
-        value: &[u8],
-        limits: DocumentLimits,
-    ) -> Result<Option<Opened>, DecodeError> {
-        let Some(frame) = frame(record, value)? else { return Ok(None) };
-        if value.len() > limits.bytes {
-            let limit = limits.bytes;
-            return Err(AvroFault::TooLarge { limit }.into());
-        }
-        let schema = match frame.schema {
-            NamedSchema::Registered(id) => self.schemas.registered(id),
-            NamedSchema::Fingerprint(name) => self.schemas.of_file(name),
-        };
-        let schema = schema.map_err(|absent| absent.seen(frame.schema))?;
-        if let Some(fields) = &self.fields {
-            return fields
-                .read(record, &schema, frame.body, limits)
-                .map(Opened::Statement)
-                .map(Some);
-        }
-        document(&schema, frame.body, limits).map(Opened::Document).map(Some)
+/// Reads a value if it is Avro; `None` if it is not framed as Avro is. `fields`: where the document
+/// stands in a record; without, the record is the document.
+pub(super) fn open(
+    record: &Record,
+    value: &[u8],
+    schemas: &Schemas,
+    fields: Option<&AvroFields>,
+    limits: DocumentLimits,
+) -> Result<Option<Opened>, DecodeError> {
+    let Some(frame) = frame(record, value)? else { return Ok(None) };
+    if value.len() > limits.bytes {
+        let limit = limits.bytes;
+        return Err(AvroFault::TooLarge { limit }.into());
     }
+    let schema = match frame.schema {
+        NamedSchema::Registered(id) => schemas.registered(id),
+        NamedSchema::Fingerprint(name) => schemas.of_file(name),
+    };
+    let schema = schema.map_err(|absent| absent.seen(frame.schema))?;
+    let opened = match fields {
+        Some(fields) => Opened::Statement(fields.read(record, &schema, frame.body, limits)?),
+        None => Opened::Document(document(&schema, frame.body, limits)?),
+    };
+    Ok(Some(opened))
 }
 
 /// The value as a document: JSON text as it is, anything else as the JSON that its schema means.
@@ -87,7 +75,7 @@ fn document(
         Type::String | Type::Bytes => reader.content(root)?.unwrap_or_default(),
         _ => {
             // names and punctuation come on top
-            let mut json = String::with_capacity(body.len() * 2);
+            let mut json = JsonText::with_capacity(body.len() * 2);
             reader.json_of(root, &mut json)?;
             converted = json;
             converted.as_bytes()

@@ -3,7 +3,8 @@
 //! In: bytes from outside and a compiled schema. Out: JSON text, or the bytes of a field. Every
 //! length is held against the bytes that are left before anything is allocated for it; nesting, the
 //! text's length and the number of values are bounded, so that no value can take more memory or time
-//! than a document of the largest size would. apache-avro's own reader is not used: it takes a value
+//! than a document of the largest size would. Whether texts are UTF-8 is left to the parser of the
+//! document, which looks at all of them at once. apache-avro's own reader is not used: it takes a value
 //! that is cut off for one full of nulls, has no bound of depth, and gives the members of a map in
 //! an order that changes from run to run.
 
@@ -14,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use thiserror::Error;
 
 use super::schema::{AvroSchema, Size, Type, TypeId, UuidAs};
-use super::text;
+use super::text::{self, JsonText};
 use crate::model::DocumentLimits;
 
 /// Why bytes are not what their schema says. Nothing of the value is repeated.
@@ -80,6 +81,11 @@ impl<'v> Reader<'v> {
         if self.rest.is_empty() { Ok(()) } else { Err(AvroFault::LeftOver) }
     }
 
+    /// Bytes that are not read yet.
+    pub(super) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Begins a value: follows a union to the type that is really there.
     pub(super) fn branch(&mut self, of: TypeId) -> Result<&'v Type, AvroFault> {
         let too_large = AvroFault::TooLarge { limit: self.limits.bytes };
@@ -100,18 +106,18 @@ impl<'v> Reader<'v> {
     }
 
     /// Appends a value as JSON.
-    pub(super) fn json(&mut self, of: TypeId, out: &mut String) -> Result<(), AvroFault> {
+    pub(super) fn json(&mut self, of: TypeId, out: &mut JsonText) -> Result<(), AvroFault> {
         let of = self.branch(of)?;
         self.json_of(of, out)
     }
 
     /// Appends a value of a type that is no union.
-    pub(super) fn json_of(&mut self, of: &'v Type, out: &mut String) -> Result<(), AvroFault> {
+    pub(super) fn json_of(&mut self, of: &'v Type, out: &mut JsonText) -> Result<(), AvroFault> {
         match of {
-            Type::Null => out.push_str("null"),
-            Type::Boolean => out.push_str(match self.take(1)? {
-                [0] => "false",
-                [1] => "true",
+            Type::Null => out.extend(b"null"),
+            Type::Boolean => out.extend(match self.take(1)? {
+                [0] => b"false",
+                [1] => b"true",
                 _ => return Err(AvroFault::UnknownBranch),
             }),
             Type::Int => text::integer(out, self.int()?.into()),
@@ -131,22 +137,19 @@ impl<'v> Reader<'v> {
                 }
                 let _ = write!(out, "{number:?}");
             }
-            Type::String => {
-                let told = self.told()?;
-                text::string(out, std::str::from_utf8(told).map_err(|_| AvroFault::InvalidUtf8)?);
-            }
+            Type::String | Type::Uuid(UuidAs::Text) => text::string(out, self.told()?),
             Type::Bytes => base64(out, self.told()?),
             Type::Fixed(size) => base64(out, self.take(*size)?),
             Type::Enum(symbols) => {
                 let symbol = usize::try_from(self.int()?).ok();
                 let symbol = symbol.and_then(|symbol| symbols.get(symbol));
-                text::string(out, symbol.ok_or(AvroFault::UnknownBranch)?);
+                text::string(out, symbol.ok_or(AvroFault::UnknownBranch)?.as_bytes());
             }
             Type::Array(items) => self.array_of(*items, out)?,
             Type::Map(values) => self.map_of(*values, out)?,
             Type::Record(fields) => {
                 self.open()?;
-                out.push('{');
+                out.push(b'{');
                 let mut first = true;
                 for field in fields {
                     let of = self.branch(field.of)?;
@@ -155,12 +158,12 @@ impl<'v> Reader<'v> {
                         continue;
                     }
                     if !std::mem::take(&mut first) {
-                        out.push(',');
+                        out.push(b',');
                     }
-                    out.push_str(&field.member);
+                    out.extend(field.member.as_bytes());
                     self.json_of(of, out)?;
                 }
-                out.push('}');
+                out.push(b'}');
                 self.close();
             }
             // a union holds no union
@@ -178,10 +181,6 @@ impl<'v> Reader<'v> {
                 inner.end()?;
                 text::decimal(out, digits, scale)?;
             }
-            Type::Uuid(UuidAs::Text) => {
-                let told = self.told()?;
-                text::string(out, std::str::from_utf8(told).map_err(|_| AvroFault::InvalidUtf8)?);
-            }
             Type::Uuid(UuidAs::Bytes) => {
                 let told = self.told()?.try_into().map_err(|_| AvroFault::OutOfRange)?;
                 text::uuid(out, told);
@@ -192,45 +191,44 @@ impl<'v> Reader<'v> {
             Type::Timestamp(unit, zone) => text::timestamp(out, self.long()?, *unit, *zone)?,
             Type::Duration => text::duration(out, self.array()?),
         }
-        if out.len() > self.limits.bytes {
+        if out.as_bytes().len() > self.limits.bytes {
             return Err(AvroFault::TooLarge { limit: self.limits.bytes });
         }
         Ok(())
     }
 
-    fn array_of(&mut self, items: TypeId, out: &mut String) -> Result<(), AvroFault> {
+    fn array_of(&mut self, items: TypeId, out: &mut JsonText) -> Result<(), AvroFault> {
         self.open()?;
-        out.push('[');
+        out.push(b'[');
         let mut first = true;
         while let Some(block) = self.block()? {
             for _ in 0..block {
                 if !std::mem::take(&mut first) {
-                    out.push(',');
+                    out.push(b',');
                 }
                 self.json(items, out)?;
             }
         }
-        out.push(']');
+        out.push(b']');
         self.close();
         Ok(())
     }
 
-    fn map_of(&mut self, values: TypeId, out: &mut String) -> Result<(), AvroFault> {
+    fn map_of(&mut self, values: TypeId, out: &mut JsonText) -> Result<(), AvroFault> {
         self.open()?;
-        out.push('{');
+        out.push(b'{');
         let mut first = true;
         while let Some(block) = self.block()? {
             for _ in 0..block {
                 if !std::mem::take(&mut first) {
-                    out.push(',');
+                    out.push(b',');
                 }
-                let name = self.told()?;
-                text::string(out, std::str::from_utf8(name).map_err(|_| AvroFault::InvalidUtf8)?);
-                out.push(':');
+                text::string(out, self.told()?);
+                out.push(b':');
                 self.json(values, out)?;
             }
         }
-        out.push('}');
+        out.push(b'}');
         self.close();
         Ok(())
     }
@@ -347,8 +345,8 @@ impl<'v> Reader<'v> {
 }
 
 /// FHIR's `base64Binary`.
-fn base64(out: &mut String, bytes: &[u8]) {
-    out.push('"');
-    BASE64.encode_string(bytes, out);
-    out.push('"');
+fn base64(out: &mut JsonText, bytes: &[u8]) {
+    out.push(b'"');
+    out.extend(BASE64.encode(bytes).as_bytes());
+    out.push(b'"');
 }

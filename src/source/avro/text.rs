@@ -3,7 +3,7 @@
 //! In: a decoded value. Out: its JSON text, appended. Whole and decimal numbers keep their digits,
 //! instants are UTC, dates and times are ISO 8601.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use bigdecimal::BigDecimal;
 use bigdecimal::num_bigint::BigInt;
@@ -20,40 +20,106 @@ const MAX_DECIMAL: usize = 256;
 /// Furthest place of a decimal's point, where the value itself tells it.
 const MAX_SCALE: u64 = 1000;
 
-/// A string with its quotes and escapes.
-pub(super) fn string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = next_escape(rest.as_bytes()) {
-        let (plain, escaped) = rest.split_at(at);
-        out.push_str(plain);
-        let mut characters = escaped.chars();
-        match characters.next() {
-            Some('"') => out.push_str("\\\""),
-            Some('\\') => out.push_str("\\\\"),
-            Some('\n') => out.push_str("\\n"),
-            Some('\r') => out.push_str("\\r"),
-            Some('\t') => out.push_str("\\t"),
-            Some(control) => {
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            None => {}
-        }
-        rest = characters.as_str();
+/// JSON text in the making. Bytes, because nobody has looked yet whether the strings are UTF-8.
+#[derive(Debug, Default)]
+pub(super) struct JsonText(Vec<u8>);
+
+impl JsonText {
+    /// Empty, with room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
-    out.push_str(rest);
-    out.push('"');
+
+    pub(super) fn push(&mut self, byte: u8) {
+        self.0.push(byte);
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
-/// The place of the first character that JSON does not take as it is.
-fn next_escape(bytes: &[u8]) -> Option<usize> {
+impl fmt::Write for JsonText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.extend(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// A string with its quotes and escapes. Whether it is UTF-8 is not looked at: what is not stays so
+/// between its quotes.
+pub(super) fn string(out: &mut JsonText, text: &[u8]) {
+    out.0.reserve(text.len() + 2);
+    out.push(b'"');
+    if is_plain(text) {
+        out.extend(text);
+    } else {
+        escape(out, text);
+    }
+    out.push(b'"');
+}
+
+/// Whether JSON takes all of it as it is: true of most texts, and told of eight bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, _) = text.as_chunks();
+    match text.last_chunk() {
+        // the last word overlaps the one before it
+        Some(last) => words.iter().all(|word| is_plain_word(*word)) && is_plain_word(*last),
+        None => !text.iter().any(needs_escape),
+    }
+}
+
+/// Whether none of eight bytes needs an escape. Each term has the highest bit of a byte set if, and
+/// beyond the first such byte perhaps although not, the byte is what the term looks for.
+const fn is_plain_word(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
+    const fn below(word: u64, limit: u64) -> u64 {
+        word.wrapping_sub(ONES * limit) & !word
+    }
+    let word = u64::from_ne_bytes(word);
+    let quotes = below(word ^ (ONES * b'"' as u64), 1);
+    let backslashes = below(word ^ (ONES * b'\\' as u64), 1);
+    (below(word, 0x20) | quotes | backslashes) & HIGHEST == 0
+}
+
+const fn needs_escape(byte: &u8) -> bool {
+    matches!(byte, 0..0x20 | b'"' | b'\\')
+}
+
+fn escape(out: &mut JsonText, text: &[u8]) {
+    let mut rest = text;
+    while let Some((at, byte)) = next_escape(rest) {
+        let (plain, escaped) = rest.split_at(at);
+        out.extend(plain);
+        match byte {
+            b'"' => out.extend(b"\\\""),
+            b'\\' => out.extend(b"\\\\"),
+            b'\n' => out.extend(b"\\n"),
+            b'\r' => out.extend(b"\\r"),
+            b'\t' => out.extend(b"\\t"),
+            control => {
+                let _ = write!(out, "\\u{control:04x}");
+            }
+        }
+        rest = escaped.get(1..).unwrap_or_default();
+    }
+    out.extend(rest);
+}
+
+/// The place of the first byte that JSON does not take as it is, and the byte.
+fn next_escape(bytes: &[u8]) -> Option<(usize, u8)> {
     /// Looked at together: the compiler then compares them all at once.
     const CHUNK: usize = 16;
-    let needs = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     let mut before = 0;
     for chunk in bytes.chunks(CHUNK) {
-        if chunk.iter().fold(false, |found, byte| found | needs(byte)) {
-            return chunk.iter().position(needs).map(|at| before + at);
+        if chunk.iter().fold(false, |found, byte| found | needs_escape(byte)) {
+            let found = chunk.iter().enumerate().find(|(_, byte)| needs_escape(byte));
+            return found.map(|(at, byte)| (before + at, *byte));
         }
         before += CHUNK;
     }
@@ -61,27 +127,27 @@ fn next_escape(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A whole number.
-pub(super) fn integer(out: &mut String, number: i64) {
+pub(super) fn integer(out: &mut JsonText, number: i64) {
     let _ = write!(out, "{number}");
 }
 
 /// A decimal of big-endian bytes in two's complement, with all digits of its scale: `72.50`.
-pub(super) fn decimal(out: &mut String, digits: &[u8], scale: i64) -> Result<(), AvroFault> {
+pub(super) fn decimal(out: &mut JsonText, digits: &[u8], scale: i64) -> Result<(), AvroFault> {
     if digits.len() > MAX_DECIMAL || scale.unsigned_abs() > MAX_SCALE {
         return Err(AvroFault::LongDecimal);
     }
     let number = BigDecimal::new(BigInt::from_signed_bytes_be(digits), scale);
-    out.push_str(&number.to_plain_string());
+    out.extend(number.to_plain_string().as_bytes());
     Ok(())
 }
 
 /// A UUID with hyphens.
-pub(super) fn uuid(out: &mut String, bytes: [u8; 16]) {
+pub(super) fn uuid(out: &mut JsonText, bytes: [u8; 16]) {
     let _ = write!(out, "\"{}\"", Uuid::from_bytes(bytes).hyphenated());
 }
 
 /// Days since the epoch as `YYYY-MM-DD`.
-pub(super) fn date(out: &mut String, days: i32) -> Result<(), AvroFault> {
+pub(super) fn date(out: &mut JsonText, days: i32) -> Result<(), AvroFault> {
     let distance = Days::new(days.unsigned_abs().into());
     let epoch = NaiveDate::default();
     let date = match days {
@@ -93,7 +159,7 @@ pub(super) fn date(out: &mut String, days: i32) -> Result<(), AvroFault> {
 }
 
 /// Time since midnight as `HH:MM:SS.fff`.
-pub(super) fn time(out: &mut String, since_midnight: i64, unit: Unit) -> Result<(), AvroFault> {
+pub(super) fn time(out: &mut JsonText, since_midnight: i64, unit: Unit) -> Result<(), AvroFault> {
     let per_second = per_second(unit);
     let seconds = u32::try_from(since_midnight / per_second);
     let nanos = u32::try_from(since_midnight % per_second * (1_000_000_000 / per_second));
@@ -109,7 +175,7 @@ pub(super) fn time(out: &mut String, since_midnight: i64, unit: Unit) -> Result<
 
 /// Time since the epoch as `YYYY-MM-DDTHH:MM:SS.fffZ`; without the `Z` if it is a local time.
 pub(super) fn timestamp(
-    out: &mut String,
+    out: &mut JsonText,
     since_epoch: i64,
     unit: Unit,
     zone: Zone,
@@ -134,7 +200,7 @@ pub(super) fn timestamp(
 }
 
 /// Months, days and milliseconds, little-endian, as ISO 8601: `P1M2DT3.004S`.
-pub(super) fn duration(out: &mut String, bytes: [u8; 12]) {
+pub(super) fn duration(out: &mut JsonText, bytes: [u8; 12]) {
     let mut numbers = bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
     let [months, days, millis] = std::array::from_fn(|_| numbers.next().unwrap_or_default());
     let (seconds, millis) = (millis / 1000, millis % 1000);
@@ -153,17 +219,32 @@ const fn per_second(unit: Unit) -> i64 {
 mod tests {
     use super::*;
 
-    fn written(write: impl FnOnce(&mut String)) -> String {
-        let mut out = String::new();
+    fn written(write: impl FnOnce(&mut JsonText)) -> String {
+        let mut out = JsonText::default();
         write(&mut out);
-        out
+        String::from_utf8(out.0).expect("UTF-8")
     }
 
     #[test]
     fn strings_are_escaped_as_json_wants_it() {
         let all: String = (0..0x80_u8).map(char::from).chain("äß€𝄞 and the rest".chars()).collect();
-        let text = written(|out| string(out, &all));
+        let text = written(|out| string(out, all.as_bytes()));
         assert_eq!(serde_json::from_str::<String>(&text).ok(), Some(all));
+    }
+
+    #[test]
+    fn every_byte_that_needs_an_escape_gets_one_wherever_it_stands() {
+        for length in 1..20 {
+            for place in 0..length {
+                for byte in 0..0x80_u8 {
+                    let mut text = vec![b'~'; length];
+                    text[place] = byte;
+                    let text = String::from_utf8(text).expect("ASCII");
+                    let json = written(|out| string(out, text.as_bytes()));
+                    assert_eq!(serde_json::from_str::<String>(&json).ok(), Some(text));
+                }
+            }
+        }
     }
 
     #[test]
@@ -177,24 +258,24 @@ mod tests {
             let text = written(|out| decimal(out, digits, scale).expect("a decimal"));
             assert_eq!(text, expected);
         }
-        assert_eq!(decimal(&mut String::new(), &[1; 300], 0), Err(AvroFault::LongDecimal));
-        assert_eq!(decimal(&mut String::new(), &[1], i64::MIN), Err(AvroFault::LongDecimal));
+        assert_eq!(decimal(&mut JsonText::default(), &[1; 300], 0), Err(AvroFault::LongDecimal));
+        assert_eq!(decimal(&mut JsonText::default(), &[1], i64::MIN), Err(AvroFault::LongDecimal));
     }
 
     #[test]
     fn days_times_and_instants_are_iso_8601() {
         assert_eq!(written(|out| date(out, -1).expect("a day")), "\"1969-12-31\"");
         assert_eq!(written(|out| date(out, 20_000).expect("a day")), "\"2024-10-04\"");
-        assert_eq!(date(&mut String::new(), i32::MAX), Err(AvroFault::OutOfRange));
+        assert_eq!(date(&mut JsonText::default(), i32::MAX), Err(AvroFault::OutOfRange));
         let noon = written(|out| time(out, 43_200_001, Unit::Millis).expect("a time"));
         assert_eq!(noon, "\"12:00:00.001\"");
-        assert_eq!(time(&mut String::new(), -1, Unit::Micros), Err(AvroFault::OutOfRange));
+        assert_eq!(time(&mut JsonText::default(), -1, Unit::Micros), Err(AvroFault::OutOfRange));
         let instant =
             |at, unit, zone| written(|out| timestamp(out, at, unit, zone).expect("an instant"));
         let at = 1_764_000_000_000;
         assert_eq!(instant(at, Unit::Millis, Zone::Utc), "\"2025-11-24T16:00:00.000Z\"");
         assert_eq!(instant(-1, Unit::Micros, Zone::Local), "\"1969-12-31T23:59:59.999999\"");
-        let far = timestamp(&mut String::new(), i64::MAX, Unit::Millis, Zone::Utc);
+        let far = timestamp(&mut JsonText::default(), i64::MAX, Unit::Millis, Zone::Utc);
         assert_eq!(far, Err(AvroFault::OutOfRange));
     }
 
