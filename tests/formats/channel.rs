@@ -108,7 +108,9 @@ impl Stream {
         let rows = (0..SERVERS).flat_map(|server| self.writer.rows_of(&self.prefix(server)));
         let mut rows: Vec<_> = rows.collect();
         if self.name == "dated" {
-            rows.iter_mut().for_each(|row| row[1].push_str("000000"));
+            for row in &mut rows {
+                row[1].push_str("000000");
+            }
         }
         rows
     }

@@ -69,12 +69,12 @@ fn is_plain(text: &[u8]) -> bool {
     match text.last_chunk() {
         // the last word overlaps the one before it
         Some(last) => words.iter().all(|word| is_plain_word(*word)) && is_plain_word(*last),
-        None => !text.iter().any(needs_escape),
+        None => !text.iter().copied().any(needs_escape),
     }
 }
 
-/// Whether none of eight bytes needs an escape. Each term has the highest bit of a byte set if, and
-/// beyond the first such byte perhaps although not, the byte is what the term looks for.
+/// Whether none of eight bytes needs an escape. A term has the highest bit of any byte set exactly if
+/// one of the bytes is what it looks for.
 const fn is_plain_word(word: [u8; 8]) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -87,7 +87,7 @@ const fn is_plain_word(word: [u8; 8]) -> bool {
     (below(word, 0x20) | quotes | backslashes) & HIGHEST == 0
 }
 
-const fn needs_escape(byte: &u8) -> bool {
+const fn needs_escape(byte: u8) -> bool {
     matches!(byte, 0..0x20 | b'"' | b'\\')
 }
 
@@ -117,9 +117,10 @@ fn next_escape(bytes: &[u8]) -> Option<(usize, u8)> {
     const CHUNK: usize = 16;
     let mut before = 0;
     for chunk in bytes.chunks(CHUNK) {
-        if chunk.iter().fold(false, |found, byte| found | needs_escape(byte)) {
-            let found = chunk.iter().enumerate().find(|(_, byte)| needs_escape(byte));
-            return found.map(|(at, byte)| (before + at, *byte));
+        if chunk.iter().fold(false, |found, byte| found | needs_escape(*byte)) {
+            let mut bytes = chunk.iter().copied().enumerate();
+            let found = bytes.find(|(_, byte)| needs_escape(*byte));
+            return found.map(|(at, byte)| (before + at, byte));
         }
         before += CHUNK;
     }
