@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::SourceTopic;
 use super::file::{DebeziumFile, TopologyFile};
 use super::resolve::Findings;
-use super::{SourceTopic, avro};
 use crate::model::TopicSelector;
 use crate::source::{DebeziumColumns, Format, TypeFrom};
 
@@ -22,9 +22,10 @@ pub(super) fn resolve(
 ) -> Option<Vec<SourceTopic>> {
     let source = &written.source;
     let version_from = written.transform.version.from;
+    let common_avro = source.avro.as_ref();
+    let common_avro =
+        common_avro.and_then(|written| super::avro::fields(written, "/source/avro", found));
     let common = source.debezium.as_ref().map(columns);
-    let common_fields =
-        source.avro.as_ref().and_then(|written| avro::fields(written, "/source/avro", found));
     match (&source.topic, source.topics.is_empty()) {
         (Some(_), false) => {
             found.problem("/source", "has both `topic` and `topics`: keep one of them");
@@ -38,7 +39,7 @@ pub(super) fn resolve(
             check_debezium(source.format, common.is_some(), "/source", found);
             let selector = selector(topic, "/source/topic", found)?;
             let format = source.format;
-            let (debezium, avro) = (common, common_fields);
+            let (debezium, avro) = (common, common_avro);
             return Some(vec![SourceTopic { selector, format, version_from, debezium, avro }]);
         }
         (None, false) => {}
@@ -58,8 +59,8 @@ pub(super) fn resolve(
             found.problem(&format!("{path}/debezium"), UNUSED);
         }
         let avro = match &written.avro {
-            Some(written) => avro::fields_of_topic(written, &format!("{path}/avro"), found),
-            None => common_fields.clone(),
+            Some(written) => super::avro::fields_of_topic(written, &format!("{path}/avro"), found),
+            None => common_avro.clone(),
         };
         if let Some(selector) = selector(&written.topic, &place, found) {
             topics.push(SourceTopic {

@@ -126,9 +126,9 @@ fn topics_of_every_kind_leave_the_right_rows_though_rowcast_is_killed_in_the_mid
     // a topic that the pattern finds comes later
     let (late, early): (Vec<_>, Vec<_>) =
         streams.iter().partition(|stream| stream.name == "pg.person");
-    let mut topics: Vec<_> =
+    let _topics: Vec<_> =
         early.iter().map(|stream| kafka.topic_named(&topic(stream.name), 2)).collect();
-    topics.push(kafka.topic_named(&topic("letters"), 1));
+    let letters = kafka.topic_named(&topic("letters"), 1);
     let source = format!(
         "
 source:
@@ -149,7 +149,8 @@ batch: {{ rows: 20 }}",
         servers = kafka.servers(),
         url = registry.url()
     );
-    let pipeline = Pipeline::servers_from(&source, topics, postgres.database("channel"), RULES, "");
+    let database = postgres.database("channel");
+    let pipeline = Pipeline::servers_from(&source, letters, database, RULES, "");
     pipeline.create_tables();
 
     let halves = |stream: &Stream| {

@@ -30,7 +30,7 @@ pub(crate) const RULES: &str = r#"{ "transformers": [{
 /// Where the rows go and where the records come from.
 enum Ground {
     Embedded,
-    Servers(Box<(Vec<Topic>, Database)>),
+    Servers(Box<(Topic, Database)>),
 }
 
 /// A topology with its own topic and database.
@@ -76,27 +76,24 @@ impl Pipeline {
         rules: &str,
         more: &str,
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
         let source = format!(
             "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500{properties} }} }}",
             topic.name()
         );
-        let url = database.url().to_owned();
-        let ground = Ground::Servers(Box::new((vec![topic], database)));
-        Self::laid_out(folder, ground, &source, url, rules, more)
+        Self::servers_from(&source, topic, database, rules, more)
     }
 
-    /// Kafka and a database with a `source` section of the test's own, as YAML.
+    /// The same with a `source` section of the test's own, as YAML, which names that topic.
     pub(crate) fn servers_from(
         source: &str,
-        topics: Vec<Topic>,
+        topic: Topic,
         database: Database,
         rules: &str,
         more: &str,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let url = database.url().to_owned();
-        let ground = Ground::Servers(Box::new((topics, database)));
+        let ground = Ground::Servers(Box::new((topic, database)));
         Self::laid_out(folder, ground, source, url, rules, more)
     }
 
@@ -287,10 +284,10 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// The ingest topic, of several the first: `changes` on the embedded broker.
+    /// The ingest topic: `changes` on the embedded broker.
     pub(crate) fn topic(&self) -> &str {
         match &self.ground {
-            Ground::Servers(ours) => ours.0.first().expect("one at least").name(),
+            Ground::Servers(ours) => ours.0.name(),
             Ground::Embedded => "changes",
         }
     }
