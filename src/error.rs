@@ -63,6 +63,8 @@ pub enum Cause {
     InvalidJson,
     /// The value is not valid UTF-8.
     InvalidUtf8,
+    /// The value is not what its Avro schema says.
+    InvalidAvro,
     /// The value is larger than `source.max_record_bytes`, or a bundle of too many entries.
     TooLarge,
     /// The document is nested deeper than `source.max_depth`.
@@ -105,9 +107,10 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order of the documentation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidJson,
         Self::InvalidUtf8,
+        Self::InvalidAvro,
         Self::TooLarge,
         Self::TooDeep,
         Self::UnknownFormat,
@@ -135,6 +138,7 @@ impl Cause {
         match self {
             Self::InvalidJson => "invalid_json",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidAvro => "invalid_avro",
             Self::TooLarge => "too_large",
             Self::TooDeep => "too_deep",
             Self::UnknownFormat => "unknown_format",
@@ -169,6 +173,7 @@ impl Cause {
         match self {
             Self::InvalidJson => "The value is not valid JSON.",
             Self::InvalidUtf8 => "The value is not valid UTF-8.",
+            Self::InvalidAvro => "The value is not what its Avro schema says.",
             Self::TooLarge => {
                 "The value is larger than `source.max_record_bytes`, or a bundle of more than 10,000 entries."
             }
@@ -220,6 +225,9 @@ impl Cause {
             }
             Self::InvalidUtf8 => {
                 "The producer writes another character encoding or binary data. Make it write UTF-8."
+            }
+            Self::InvalidAvro => {
+                "The value was cut off, or written by another schema than the one it names. Mend the producer; check that `source.schema_registry` is the producer's own."
             }
             Self::TooLarge => "Raise the limit if such documents are expected, then replay.",
             Self::TooDeep => {

@@ -49,6 +49,7 @@ pub mod error;
 pub mod model;
 pub mod plan;
 pub mod problem;
+pub mod registry;
 pub mod retry;
 pub mod runtime;
 pub mod sink;

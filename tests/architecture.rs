@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("problem", &[]),
@@ -38,6 +38,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "transform",
         ],
     ),
+    // brings what decode needs from outside
+    ("registry", &["error", "model", "retry", "source", "topology"]),
     (
         "runtime",
         &[
@@ -47,6 +49,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "model",
             "plan",
             "problem",
+            "registry",
             "retry",
             "sink",
             "source",
@@ -64,6 +67,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "model",
             "plan",
             "problem",
+            "registry",
             "retry",
             "runtime",
             "sink",
@@ -83,6 +87,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "model",
             "plan",
             "problem",
+            "registry",
             "retry",
             "runtime",
             "sink",

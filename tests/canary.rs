@@ -13,6 +13,7 @@ use rowcast::model::{Header, Record};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
+use crate::avro::{Server, source};
 use crate::support::pipeline::{Pipeline, Ready, SOON};
 use crate::support::{self, Instance, Mariadb, Postgres, Rowcast, http, wait_for};
 
@@ -137,6 +138,9 @@ impl Heard {
 
 fn walk(ground: &Ground) {
     let Ground { pipeline, server } = ground;
+    let registry = Server::start();
+    registry.put("/schemas/ids/2", &Value::from("\"string\""));
+    source(pipeline, &format!("schema_registry: {{ url: '{}' }}", registry.url()));
     for statement in tables(ground.kind()) {
         pipeline.execute(&statement);
     }
@@ -363,7 +367,9 @@ fn bad_records(kind: &str) -> Vec<Outgoing> {
         raw(patient(&format!(r#""{CANARY}":{}"#, "[".repeat(1000)))),
         raw(format!(r#"["{CANARY}"]"#)),
         raw(format!(r#"{{"{CANARY}":"{CANARY}"}}"#)),
+        // a schema that nobody knows, and one whose value is cut off
         raw([b"\0\0\0\0\x01".as_slice(), CANARY.as_bytes()].concat()),
+        raw([b"\0\0\0\0\x02\x7e".as_slice(), CANARY.as_bytes()].concat()),
         raw(format!(r#"{{"resourceType":"{CANARY}",{versioned}}}"#)),
         (format!("Patient/{CANARY}-else"), Some(patient(&versioned).into_bytes()), Vec::new()),
         raw(patient(&format!(r#""meta":{{"versionId":"1"}},"gender":"{CANARY}""#))),

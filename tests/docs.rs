@@ -130,7 +130,7 @@ fn every_header_and_status_of_a_letter_is_listed() {
 }
 
 /// The page with other text between `<!-- name: generated -->` and `<!-- end -->`.
-fn with_block(page: &str, name: &str, block: &str) -> String {
+pub(crate) fn with_block(page: &str, name: &str, block: &str) -> String {
     let begin = format!("<!-- {name}: generated -->\n");
     let (before, rest) = page.split_once(&begin).expect("the block begins");
     let (_, after) = rest.split_once("<!-- end -->").expect("the block ends");

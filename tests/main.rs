@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test that meets an error should stop there
 
 mod architecture;
+mod avro;
 mod broker;
 mod canary;
 mod cases;

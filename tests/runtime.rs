@@ -194,6 +194,7 @@ fn stages(troubles: &Troubles, retry: Option<RetryPolicy>, diary: &Diary) -> Arc
     });
     Arc::new(Stages {
         decoder: Decoder::default(),
+        registry: None,
         transformer: Arc::new(RuleSet::load(&[]).unwrap()),
         sink: Arc::new(Diarist {
             outages: troubles.sink_outages.into(),

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
+use crate::avro::Server;
 use crate::support::process::run_program;
 use crate::support::{self, Rowcast};
 
@@ -17,6 +18,26 @@ fn the_benchs_documents_become_the_rows_it_expects() {
     for bytes in ["100", "1000", "10000"] {
         let bench = Bench::over_documents_of(bytes, "patient.json");
         assert_eq!(bench.verdict(&[]), "check: every row is right", "documents of {bytes} bytes");
+    }
+}
+
+#[test]
+fn the_benchs_documents_in_avro_become_the_same_rows() {
+    for encoding in ["avro-text", "avro-record"] {
+        let bench = Bench::of_documents("2500");
+        let workload = bench.path("workload");
+        let encoding_it = ["avro.py", "--workload", &workload, "--encoding", encoding];
+        run_program("python3", &encoding_it, &programs());
+        let told = fs::read_to_string(format!("{workload}/{encoding}.json")).expect("it is told");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let registry = Server::start();
+        registry.put("/schemas/ids/7", &told["schema"]);
+        let more = json!({ "schema_registry": { "url": registry.url() }, "avro": {
+            "document": "resource", "operation": "operation", "type": "type", "id": "id",
+            "version": "version" } });
+        bench.run("patient.json", &format!("{encoding}.ndjson"), more);
+        assert_eq!(bench.verdict(&[]), "check: every row is right", "{encoding}");
+        assert_eq!(registry.asked(), ["/schemas/ids/7"], "the values were Avro");
     }
 }
 
@@ -45,29 +66,44 @@ struct Bench {
 
 impl Bench {
     fn over_documents_of(bytes: &str, rules: &str) -> Self {
+        let bench = Self::of_documents(bytes);
+        bench.run(rules, "records.ndjson", json!({}));
+        bench
+    }
+
+    /// With a workload, and nothing done yet.
+    fn of_documents(bytes: &str) -> Self {
         let bench = Self { folder: tempfile::tempdir().expect("a folder") };
-        let (topology, workload) = (bench.path("topology.json"), bench.path("workload"));
+        let workload = bench.path("workload");
         let making = ["workload.py", "--keys", "10", "--size", bytes, "--out", &workload];
         run_program("python3", &making, &programs());
-        let written = json!({
+        bench
+    }
+
+    /// Writes a file of the workload. `more`: of `source`.
+    fn run(&self, rules: &str, records: &str, more: Value) {
+        let topology = self.path("topology.json");
+        let mut written = json!({
             "name": "throughput",
-            "source": { "topic": "changes", "embedded": { "path": bench.path("log.db") } },
-            "sink": { "url": format!("sqlite://{}", bench.path("rows.db")) },
+            "source": { "topic": "changes", "embedded": { "path": self.path("log.db") } },
+            "sink": { "url": format!("sqlite://{}", self.path("rows.db")) },
             "transform": {
                 "rules": [programs().join("rules").join(rules)]
             },
             "http": { "listen": format!("127.0.0.1:{}", support::free_port()) },
         });
+        if let (Some(source), Value::Object(more)) = (written["source"].as_object_mut(), more) {
+            source.extend(more);
+        }
         fs::write(&topology, written.to_string()).expect("the topology is written");
         let schema = Rowcast::run(&["schema", "--topology", &topology]).stdout;
         let schema = String::from_utf8(schema).expect("the schema is UTF-8");
         // the table of the bench has what rowcast fills if it is there
-        bench.execute(&schema);
-        bench.execute("ALTER TABLE patient ADD COLUMN source_resource_id text");
-        let records = format!("{workload}/records.ndjson");
+        self.execute(&schema);
+        self.execute("ALTER TABLE patient ADD COLUMN source_resource_id text");
+        let records = format!("{}/{records}", self.path("workload"));
         Rowcast::run(&["produce", "--topology", &topology, "--as", "records", &records]);
         Rowcast::run(&["run", "--topology", &topology, "--until-idle", "100ms"]);
-        bench
     }
 
     fn path(&self, name: &str) -> String {

@@ -97,7 +97,7 @@ sink: { url: 'oracle://db/clinical' }
         folder.problems(&[]),
         [
             "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
-             topics, keyed, format, debezium, max_record_bytes, max_depth)",
+             topics, keyed, format, debezium, schema_registry, avro, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
              mysql://user@host:3306/database or sqlite://file.db",
@@ -612,7 +612,7 @@ fn topics_that_cannot_be_are_told_with_their_places() {
         (
             "{ topics: [{ topic: a, format: hapi, debezium: { document: d } }] }",
             letters,
-            "/source/topics/0/debezium: has no effect: the format is neither `debezium` nor `auto`",
+            "/source/topics/0/debezium: has no effect: the format is none of `debezium`, `auto` and `avro`",
         ),
         (
             "{ topic: a, format: debezium }",
@@ -622,7 +622,7 @@ fn topics_that_cannot_be_are_told_with_their_places() {
         (
             "{ topic: a, format: fhir, debezium: { document: d } }",
             "",
-            "/source/debezium: has no effect: the format is neither `debezium` nor `auto`",
+            "/source/debezium: has no effect: the format is none of `debezium`, `auto` and `avro`",
         ),
         (
             "{ topic: a, debezium: { documnt: d } }",

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 
+import avro
 import check
 import kafka
 import latency
@@ -34,9 +35,10 @@ TREE = os.path.dirname(os.path.dirname(HERE))
 # Workloads are kept here; may be deleted at any time.
 CACHE = os.path.join(TREE, "target", "throughput")
 
-Variant = collections.namedtuple("Variant", "database partitions size share children", defaults=[workload.USUAL, 1, False])
+Variant = collections.namedtuple(
+    "Variant", "database partitions size share children encoding", defaults=[workload.USUAL, 1, False, "json"])
 
-# share: of the keys; documents of 500 kB need fewer of them.
+# share: of the keys; documents of 500 kB need fewer of them. encoding: of the records' values.
 VARIANTS = {
     "patient-p1": Variant("server", 1),
     "patient-p2": Variant("server", 2),
@@ -50,7 +52,12 @@ VARIANTS = {
     "size-10kB": Variant("server", 2, size=10_000, share=0.2),
     "size-100kB": Variant("server", 2, size=100_000, share=0.02),
     "size-500kB": Variant("server", 2, size=500_000, share=0.005),
+    "avro-text-p2": Variant("server", 2, encoding="avro-text"),
+    "avro-record-p2": Variant("server", 2, encoding="avro-record"),
 }
+# The same changes as JSON and as Avro; what the others are measured against comes first.
+AVRO = ["patient-p2", "avro-text-p2", "avro-record-p2"]
+AVRO_KEYS = 50_000
 QUICK = ["patient-p1", "patient-p2", "children-p2", "sqlite-p1", "size-100kB"]
 QUICK_KEYS = 25_000
 # Batches of the database's own limit: as the fastest sinks send them.
@@ -89,6 +96,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="benches/throughput.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"one run of {', '.join(QUICK)} with {QUICK_KEYS} keys")
+    parser.add_argument("--avro", action="store_true", help=f"{', '.join(AVRO)} with {AVRO_KEYS} keys, in turns, and ratios to the first")
     parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--runs", type=int, help="runs of each, in turns (default 3)")
     parser.add_argument("--keys", type=int, help="each is changed twice (default 100000)")
@@ -104,8 +112,8 @@ def arguments():
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything")
     options = parser.parse_args()
     options.runs = options.runs or (1 if options.quick else 3)
-    options.keys = options.keys or (QUICK_KEYS if options.quick else 100_000)
-    names = options.only.split(",") if options.only else QUICK if options.quick else list(VARIANTS)
+    options.keys = options.keys or (QUICK_KEYS if options.quick else AVRO_KEYS if options.avro else 100_000)
+    names = options.only.split(",") if options.only else AVRO if options.avro else QUICK if options.quick else list(VARIANTS)
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         parser.error(f"no variant {', '.join(unknown)}; there are: {', '.join(VARIANTS)}")
@@ -127,6 +135,7 @@ class Bench:
         self.servers = os.environ["ROWCAST_TEST_KAFKA"]
         self.databases = {}
         self.topics = {}
+        self.registries = {}
         self.rendered = {}
         # Only on a server that is ours alone: the other workload's check wants a database and a role
         # of certain names.
@@ -157,10 +166,13 @@ class Bench:
         report["runs"] = []
         # In turns, so that what else the machine does meets all alike.
         for number in range(options.runs):
-            for name in options.names:
+            first = number % len(options.names)
+            for name in options.names[first:] + options.names[:first]:
                 report["runs"].append(self.one(name, number))
         if self.peer:
             report["peer"] = self.peers_verdict()
+        if all(name in options.names for name in AVRO):
+            report["ratios"] = {name: ratios(report["runs"], name, AVRO[0]) for name in AVRO[1:]}
         report["medians"] = {name: medians([one for one in report["runs"] if one["variant"] == name]) for name in options.names}
         return report
 
@@ -180,7 +192,11 @@ class Bench:
         variant = VARIANTS[name]
         records, value_bytes, source = self.workload(variant)
         database = self.database(variant.database)
-        topic = self.topic(variant, source)
+        path, encoded = os.path.join(source, "records.ndjson"), {}
+        if variant.encoding != "json":
+            path, value_bytes, schema = avro.write(source, variant.encoding)
+            encoded = {"schema_registry": {"url": self.registry(variant.encoding, schema).url}, "avro": avro.FIELDS}
+        topic = self.topic(variant, path)
         figures = {"variant": name, "run": number, "document_bytes": value_bytes // records}
         rows = workload.read_rows(source)
         if hasattr(database, "limit") and not variant.children and records >= LIMIT_LEAST:
@@ -189,7 +205,7 @@ class Bench:
         database.prepare(variant.children)
         rules = "patient-and-children.json" if variant.children else "patient.json"
         topology = {
-            "source": {"topic": topic, "kafka": {"bootstrap.servers": self.servers}},
+            "source": {"topic": topic, "kafka": {"bootstrap.servers": self.servers}, **encoded},
             "transform": {"rules": [os.path.join(HERE, "rules", rules)]},
         }
         perf = None
@@ -212,9 +228,14 @@ class Bench:
             say(f"making {2 * keys + 2} records of about {variant.size} bytes")
         return (*workload.write(source, keys, variant.size), source)
 
-    def topic(self, variant, source):
+    def registry(self, encoding, schema):
+        if encoding not in self.registries:
+            self.registries[encoding] = avro.Registry(schema)
+        return self.registries[encoding]
+
+    def topic(self, variant, records):
         """The topic with the workload, filled once."""
-        key = (source, variant.partitions)
+        key = (records, variant.partitions)
         if key not in self.topics:
             name = f"throughput_{int(time.time())}_{os.getpid()}_{len(self.topics)}"
             kafka.create_topic(self.servers, name, variant.partitions)
@@ -226,7 +247,6 @@ class Bench:
                     "transform": {"rules": [os.path.join(HERE, "rules", "patient.json")]},
                     "sink": {"url": "sqlite://unused.db"},
                 }, out)
-            records = os.path.join(source, "records.ndjson")
             subprocess.run([self.rowcast, "produce", "--topology", topology, "--as", "records", records],
                            check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self.topics[key] = name
@@ -281,6 +301,13 @@ def medians(runs):
     return {name: statistics.median(values) if values else None for name, values in known.items()}
 
 
+def ratios(runs, name, base):
+    """Of each turn: changes a second and CPU of rowcast as a share of what the base had in the same turn."""
+    by_turn = {(one["variant"], one["run"]): one for one in runs}
+    turns = [(one, by_turn[base, one["run"]]) for one in runs if one["variant"] == name]
+    return {figure: [one[figure] / other[figure] for one, other in turns] for figure in ("changes_per_second", "rowcast_cpu_per_million")}
+
+
 def as_text(report):
     machine, database = report["machine"], report["database"]
     lines = [
@@ -321,6 +348,12 @@ def as_text(report):
         after = ["", f"The peer's workload: {told['differing_records']} records differ from ours; its verify.py: {rows_told}"]
     else:
         after = []
+    for name, told in report.get("ratios", {}).items():
+        shares = ["; ".join([f"{statistics.median(shares):.2f} times the {what}", "in turn " + ", ".join(f"{share:.2f}" for share in shares)])
+                  for what, shares in zip(("changes/s", "CPU"), told.values())]
+        after += [f"{name} against {AVRO[0]}: " + "; ".join(shares)]
+    if "ratios" in report:
+        after.insert(len(after) - len(report["ratios"]), "")
     runs = len(report["runs"]) // max(1, len(report["medians"]))
     lines += table(rows)
     lines += [

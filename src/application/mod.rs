@@ -23,11 +23,13 @@ pub use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::broker::embedded::EmbeddedBroker;
 use crate::broker::kafka::KafkaBroker;
-use crate::model::{Catalog, ColumnSource};
+use crate::error::messages;
+use crate::model::{Catalog, ColumnSource, Record};
 use crate::plan::{Dialect, ForeignKeys, creating};
 use crate::problem::Problem;
+use crate::registry::{Registry, RegistryError};
 use crate::sink::{DatabaseKind, DatabaseSchema, SinkError, SqlSink, TaskIdentity};
-use crate::source::{Decoder, VersionFrom};
+use crate::source::{AvroSchema, Decoder, FileFault, Schemas, VersionFrom};
 use crate::topology::{self, BrokerChoice, Setting, SourceTopic, Topology};
 use crate::transform::{RuleSet, Transformer, Transformers};
 
@@ -42,6 +44,8 @@ pub struct Application {
     transformer: Arc<dyn Transformer>,
     warnings: Vec<Problem>,
     database: DatabaseKind,
+    schemas: Arc<Schemas>,
+    registry: Option<Arc<Registry>>,
 }
 
 impl fmt::Debug for Application {
@@ -79,8 +83,24 @@ impl Application {
                 Problem::new(&file, "/sink/url", "not a postgres://, mysql:// or sqlite:// URL");
             ApplicationError::Configuration(vec![problem])
         })?;
-        let transformer = Arc::clone(&rules) as Arc<dyn Transformer>;
-        Ok(Self { file, topology, rules, transformer, warnings: loaded.warnings, database })
+        let schemas = Arc::new(schemas(&topology).map_err(ApplicationError::Configuration)?);
+        let registry = topology.schema_registry.as_ref().map(|settings| {
+            Registry::new(settings, Arc::clone(&schemas)).map(Arc::new).map_err(|error| {
+                let place = "/source/schema_registry/ca";
+                let problem = Problem::new(&file, place, messages(&error).join(": "));
+                ApplicationError::Configuration(vec![problem])
+            })
+        });
+        Ok(Self {
+            schemas,
+            registry: registry.transpose()?,
+            transformer: Arc::clone(&rules) as Arc<dyn Transformer>,
+            file,
+            topology,
+            rules,
+            warnings: loaded.warnings,
+            database,
+        })
     }
 
     /// The same with another transformer beside the rules and those brought before.
@@ -243,10 +263,28 @@ impl Application {
         self.database.dialect()
     }
 
-    /// Records to changes, as the topology says.
+    /// Records to changes, as the topology says. What [`Application::bring_schemas`] brought, it
+    /// knows.
     #[must_use]
     pub fn decoder(&self) -> Decoder {
-        self.topology.decoder()
+        self.topology.decoder().with_schemas(Arc::clone(&self.schemas))
+    }
+
+    /// Brings the schemas that these records name: to be done before they are decoded. Tries for
+    /// half a minute while the schema registry is away; without one there is nothing to do.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn bring_schemas(&self, records: &[Record]) -> Result<(), RegistryError> {
+        match &self.registry {
+            Some(registry) => registry.bring_or_give_up(records).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The schema registry, if the topology names one.
+    pub(crate) const fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
     }
 
     /// The broker; Kafka is not contacted yet.
@@ -296,3 +334,16 @@ impl Application {
 /// What guards must be what is stored.
 const MAPPED_VERSION: &str = "`version` may be mapped only with transform.version.from: \
                               version_id; leave the column out and rowcast fills it";
+
+/// The schemas of the topology's files, and room for those of its registry.
+fn schemas(topology: &Topology) -> Result<Schemas, Vec<Problem>> {
+    let files = &topology.avro_schemas;
+    let texts: Vec<&str> = files.iter().map(|(_, text)| text.as_str()).collect();
+    let compiled = AvroSchema::parse_all(&texts).map_err(|FileFault { place, fault }| {
+        let named = place.and_then(|place| files.get(place));
+        let name = named.map_or("source.avro.schemas", |(name, _)| name.as_str());
+        vec![Problem::new(name, "", format!("cannot be used: {fault}"))]
+    })?;
+    let schemas = Schemas::new(compiled);
+    Ok(if topology.schema_registry.is_some() { schemas.with_registry() } else { schemas })
+}

@@ -103,6 +103,7 @@ pub(super) async fn run(
     });
     let stages = Arc::new(Stages {
         decoder: application.decoder(),
+        registry: application.registry().cloned(),
         transformer: Arc::clone(application.transform()),
         sink: Arc::clone(&sink) as _,
         dead_letters: Arc::new(application.dead_letter_queue(producer)),

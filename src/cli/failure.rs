@@ -7,6 +7,7 @@ use crate::application::ApplicationError;
 use crate::broker::BrokerError;
 use crate::error::{ErrorClass, Refusal, messages};
 use crate::problem::Problem;
+use crate::registry::RegistryError;
 use crate::sink::SinkError;
 
 /// A bad end: the exit code and the lines for stderr.
@@ -109,6 +110,15 @@ impl Failure {
 
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
+        match error.class() {
+            ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
+            ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),
+        }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
         match error.class() {
             ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
             ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),

@@ -3,8 +3,11 @@
 //! In: NDJSON of resources, or of `{"key","value","headers","partition"}`. Out: records to be
 //! produced. Errors name the line, never its content.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +22,7 @@ pub(crate) enum FeedFormat {
     /// A FHIR resource; its key becomes `Type/id`.
     Resources,
     /// `{"key","value","headers","partition"}`: value a string (taken as it is), an object (its
-    /// JSON text) or null (a tombstone).
+    /// JSON text) or null (a tombstone); bytes that are no text in `key_base64`, `value_base64`.
     Records,
 }
 
@@ -44,14 +47,30 @@ pub(crate) enum FeedError {
         /// Absent member.
         member: &'static str,
     },
+    /// Bytes that are not written as base64.
+    #[error("line {line}: `{member}_base64` is not base64")]
+    Base64 {
+        /// Line, from 1.
+        line: usize,
+        /// What they are.
+        member: &'static str,
+    },
+    /// The same given as text and as bytes.
+    #[error("line {line}: has both `{member}` and `{member}_base64`")]
+    Twice {
+        /// Line, from 1.
+        line: usize,
+        /// What is given twice.
+        member: &'static str,
+    },
 }
 
 #[derive(Deserialize)]
 struct ResourceHead<'a> {
     #[serde(rename = "resourceType", borrow)]
-    resource_type: Option<std::borrow::Cow<'a, str>>,
+    resource_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    id: Option<std::borrow::Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +79,11 @@ struct RecordLine<'a> {
     #[serde(default)]
     key: Option<String>,
     #[serde(default, borrow)]
+    key_base64: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
     value: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    value_base64: Option<Cow<'a, str>>,
     #[serde(default)]
     headers: serde_json::Map<String, serde_json::Value>,
     #[serde(default)]
@@ -108,14 +131,32 @@ fn as_written(topic: &Arc<str>, number: usize, line: &str) -> Result<OutgoingRec
         }
         Some(json) => Some(Bytes::from(json.to_owned())),
     };
+    let key = written.key.map(Bytes::from);
     let headers = written.headers.into_iter().map(header);
     Ok(OutgoingRecord {
         topic: Arc::clone(topic),
         partition: written.partition,
-        key: written.key.map(Bytes::from),
-        value,
+        key: either(number, "key", key, written.key_base64.as_deref())?,
+        value: either(number, "value", value, written.value_base64.as_deref())?,
         headers: headers.collect(),
     })
+}
+
+/// A key or a value, given as text or as bytes in base64.
+fn either(
+    line: usize,
+    member: &'static str,
+    text: Option<Bytes>,
+    base64: Option<&str>,
+) -> Result<Option<Bytes>, FeedError> {
+    match (text, base64) {
+        (Some(_), Some(_)) => Err(FeedError::Twice { line, member }),
+        (text, None) => Ok(text),
+        (None, Some(base64)) => {
+            let bytes = STANDARD.decode(base64).map_err(|_| FeedError::Base64 { line, member })?;
+            Ok(Some(Bytes::from(bytes)))
+        }
+    }
 }
 
 /// A header as JSON writes it: text as it is, null as null, anything else as JSON text.
@@ -153,6 +194,21 @@ mod tests {
         assert_eq!(value(r#"{"key":"k","value":"not json"}"#).as_deref(), Some(&b"not json"[..]));
         assert_eq!(value(r#"{"value":{"a": 1.50}}"#).as_deref(), Some(&br#"{"a": 1.50}"#[..]));
         assert_eq!(value(r#"{"key":"k","value":null}"#), None);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_as_base64() {
+        let line = r#"{"key_base64":"AAE=","value_base64":"/wA="}"#;
+        let record = one(FeedFormat::Records, line).expect("a record");
+        assert_eq!(record.key.as_deref(), Some(&[0, 1][..]));
+        assert_eq!(record.value.as_deref(), Some(&[0xff, 0][..]));
+        for (line, told) in [
+            (r#"{"value_base64":"SECRET!"}"#, "line 7: `value_base64` is not base64"),
+            (r#"{"value":"a","value_base64":"YQ=="}"#, "line 7: has both `value`"),
+        ] {
+            let error = one(FeedFormat::Records, line).expect_err("refused").to_string();
+            assert!(error.starts_with(told) && !error.contains("SECRET"), "{error}");
+        }
     }
 
     #[test]

@@ -148,7 +148,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Produce(arguments) => produce::produce(arguments).await,
         Command::Check(arguments) => check::check(arguments).await,
-        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Schema(arguments) => schema::schema(arguments).await,
         Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
         Command::Rebuild(arguments) => rebuild::rebuild(arguments).await,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{BrokerError, ConsumerEvent, Group, Joined};
 use crate::dead_letter::DeadLetterQueue;
 use crate::model::{Record, Reveal, TopicPartition};
+use crate::registry::Registry;
 use crate::sink::{ConnectionCount, Sink};
 use crate::source::Decoder;
 use crate::telemetry::health::{Check, Health};
@@ -30,6 +31,7 @@ mod rebuild;
 mod replay;
 mod resend;
 mod retry;
+mod schemas;
 mod settle;
 mod settled;
 mod task;
@@ -57,6 +59,8 @@ const CONSUMER: &str = "consumer";
 pub struct Stages {
     /// Records to changes.
     pub decoder: Decoder,
+    /// Who brings the schemas that records name, if the topology names one.
+    pub registry: Option<Arc<Registry>>,
     /// Changes to rows.
     pub transformer: Arc<dyn Transformer>,
     /// Rows to the database.

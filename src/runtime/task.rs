@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Stages;
 use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
+use super::schemas;
 use super::settle::Settler;
 use super::trail;
 use crate::broker::Group;
@@ -194,6 +195,10 @@ async fn prepare_batches(shared: Arc<Shared>, to_settle: mpsc::Sender<Batch>) {
     // a permit first: no batch is begun before there is room for it
     while let Ok(permit) = to_settle.reserve().await {
         let Some(records) = shared.intake.next_batch(shared.linger()).await else { return };
+        let Shared { stages, partition, stopping, .. } = &*shared;
+        if !schemas::bring(stages, partition, stopping, &records).await {
+            return;
+        }
         let Stages { decoder, transformer, metrics, .. } = &*shared.stages;
         let batch =
             tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));

@@ -6,14 +6,12 @@
 //! versions. What `before` holds depends on the table's replica identity, so no version is taken
 //! from it either: a delete has none.
 
-use std::sync::Arc;
-
 use sonic_rs::JsonValueTrait;
 
 use crate::model::{Document, DocumentLimits, Node, ResourceKey, is_resource_type};
 
 use super::detect::kind;
-use super::identity::{self, Reference};
+use super::identity::{self, Reference, TypeFrom};
 use super::json::{present, scalar, text};
 use super::statement::{Content, Statement, Statements};
 use super::{DecodeError, Seen};
@@ -32,27 +30,6 @@ pub struct DebeziumColumns {
     pub id: Option<String>,
     /// Holds what orders the changes; absent: only the document does.
     pub version: Option<String>,
-}
-
-/// What says a row's resource type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TypeFrom {
-    /// All rows are of this type, one that FHIR knows.
-    Constant(Arc<str>),
-    /// A column.
-    Column(String),
-}
-
-impl TypeFrom {
-    /// A constant if FHIR knows a type of this name, else a column.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        if is_resource_type(text) {
-            Self::Constant(text.into())
-        } else {
-            Self::Column(text.to_owned())
-        }
-    }
 }
 
 /// What the event says. `key`: the record's.
@@ -220,7 +197,7 @@ impl DebeziumColumns {
     fn resource_type_in(&self, row: &Node) -> Option<String> {
         match self.resource_type.as_ref()? {
             TypeFrom::Constant(name) => Some(name.to_string()),
-            TypeFrom::Column(column) => text(row, column).map(str::to_owned),
+            TypeFrom::Named(column) => text(row, column).map(str::to_owned),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Seen, VersionFrom};
+use super::{AvroFault, Seen, VersionFrom};
 use crate::error::{Cause, Place, Refusal, Stage};
 use crate::model::{DocumentError, ResourceKey};
 
@@ -22,6 +22,12 @@ pub enum DecodeError {
         what: &'static str,
         /// What is wrong with it.
         source: DocumentError,
+    },
+    /// A value is not what its Avro schema says.
+    #[error("the value cannot be read by its Avro schema")]
+    Avro {
+        /// What is wrong with it.
+        source: AvroFault,
     },
     /// The record has none of the shapes that the format allows.
     #[error("{seen}")]
@@ -122,6 +128,7 @@ impl DecodeError {
         match self {
             Self::Hint { resource, .. } | Self::Subsetted { resource } => Some(resource),
             Self::Document { .. }
+            | Self::Avro { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownResourceType { .. }
             | Self::KeyMismatch { .. }
@@ -145,6 +152,17 @@ impl DecodeError {
                 DocumentError::TooDeep { .. } => Cause::TooDeep,
                 DocumentError::InvalidUtf8 { .. } => Cause::InvalidUtf8,
                 DocumentError::InvalidJson { .. } => Cause::InvalidJson,
+            },
+            Self::Avro { source } => match source {
+                AvroFault::TooLarge { .. } => Cause::TooLarge,
+                AvroFault::TooDeep { .. } => Cause::TooDeep,
+                AvroFault::InvalidUtf8 => Cause::InvalidUtf8,
+                AvroFault::Truncated
+                | AvroFault::LeftOver
+                | AvroFault::OutOfRange
+                | AvroFault::UnknownBranch
+                | AvroFault::NotFinite
+                | AvroFault::LongDecimal => Cause::InvalidAvro,
             },
             Self::TooManyEntries { .. } => Cause::TooLarge,
             Self::UnknownFormat { .. } => Cause::UnknownFormat,
@@ -175,6 +193,7 @@ impl DecodeError {
                 Some(resource.resource_type.clone())
             }
             Self::Document { .. }
+            | Self::Avro { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownResourceType { .. }
             | Self::TombstoneWithoutKey

@@ -24,6 +24,9 @@ pub enum Format {
     History,
     /// Debezium's change events of a table with a document column; needs `debezium`.
     Debezium,
+    /// Avro that names its schema; what it holds is told as `auto` tells it. The other formats
+    /// take Avro too.
+    Avro,
 }
 
 impl Format {
@@ -38,6 +41,7 @@ impl Format {
             Self::Notification => "notification",
             Self::History => "history",
             Self::Debezium => "debezium",
+            Self::Avro => "avro",
         }
     }
 }

@@ -14,6 +14,27 @@ use super::DecodeError;
 /// Longest id that FHIR allows, characters.
 const MAX_ID: usize = 64;
 
+/// What says the resource type where the document need not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeFrom {
+    /// All are of this type, one that FHIR knows.
+    Constant(Arc<str>),
+    /// The column, or the field, of this name.
+    Named(String),
+}
+
+impl TypeFrom {
+    /// A constant if FHIR knows a type of this name, else what holds it.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if is_resource_type(text) {
+            Self::Constant(text.into())
+        } else {
+            Self::Named(text.to_owned())
+        }
+    }
+}
+
 /// The resource with this type and id.
 pub(super) fn resource(
     resource_type: Option<&str>,

@@ -25,6 +25,7 @@ use crate::model::{
     TopicSelector, Version,
 };
 
+mod avro;
 mod bundle;
 mod cloud_event;
 mod debezium;
@@ -42,15 +43,18 @@ mod notification;
 mod seen;
 mod statement;
 
-pub use debezium::{DebeziumColumns, TypeFrom};
+pub use avro::{AvroFault, AvroFields, AvroSchema, FileFault, SchemaFault, SchemaId, Schemas};
+pub use debezium::DebeziumColumns;
 pub use error::{DecodeError, VersionFault};
 pub use format::{Format, VersionFrom};
 pub use headers::{
     HEADER_OPERATION, HEADER_ORIGIN_INDEX, HEADER_ORIGIN_OFFSET, HEADER_ORIGIN_PARTITION,
     HEADER_ORIGIN_TIMESTAMP, HEADER_ORIGIN_TOPIC, HEADER_VERSION,
 };
+pub use identity::TypeFrom;
 pub use seen::Seen;
 
+use avro::Opened;
 use cloud_event::Data;
 use detect::Shape;
 use headers::{Overrides, RequestedOperation};
@@ -68,6 +72,8 @@ pub struct DecodeSettings {
     pub limits: DocumentLimits,
     /// Which columns of Debezium's rows say what; absent: its events are refused.
     pub debezium: Option<Arc<DebeziumColumns>>,
+    /// Where an Avro record has its document; absent: it is the document.
+    pub avro: Option<Arc<AvroFields>>,
 }
 
 /// Reads records. Stateless: the same record always says the same changes.
@@ -75,19 +81,26 @@ pub struct DecodeSettings {
 pub struct Decoder {
     settings: DecodeSettings,
     topics: Vec<(TopicSelector, DecodeSettings)>,
+    schemas: Option<Arc<Schemas>>,
 }
 
 impl Decoder {
     /// A decoder with these settings, whatever the topic.
     #[must_use]
     pub const fn new(settings: DecodeSettings) -> Self {
-        Self { settings, topics: Vec::new() }
+        Self { settings, topics: Vec::new(), schemas: None }
     }
 
     /// The same with other settings for some topics; of several that fit the first counts.
     #[must_use]
     pub fn with_topics(self, topics: Vec<(TopicSelector, DecodeSettings)>) -> Self {
         Self { topics, ..self }
+    }
+
+    /// The same, which reads Avro too, from whatever topic.
+    #[must_use]
+    pub fn with_schemas(self, schemas: Arc<Schemas>) -> Self {
+        Self { schemas: Some(schemas), ..self }
     }
 
     /// The changes of a record, if none of them is refused: none of a heartbeat, one of most
@@ -109,7 +122,8 @@ impl Decoder {
 
     /// Hands over each change of a record, or why it is refused, in their order.
     pub fn decode_each(&self, record: &Record, mut each: impl FnMut(Result<Change, DecodeError>)) {
-        let reading = match Reading::of(record, self.settings_of(record)) {
+        let settings = self.settings_of(record);
+        let reading = match Reading::of(record, settings, self.schemas.as_deref()) {
             Ok(reading) => reading,
             Err(error) => return each(Err(error)),
         };
@@ -155,12 +169,17 @@ struct Reading<'r> {
     key: Option<Key<'r>>,
     overrides: Overrides,
     settings: &'r DecodeSettings,
+    schemas: Option<&'r Schemas>,
 }
 
 impl<'r> Reading<'r> {
-    fn of(record: &'r Record, settings: &'r DecodeSettings) -> Result<Self, DecodeError> {
+    fn of(
+        record: &'r Record,
+        settings: &'r DecodeSettings,
+        schemas: Option<&'r Schemas>,
+    ) -> Result<Self, DecodeError> {
         let overrides = Overrides::read(record)?;
-        Ok(Self { record, key: identity::of_key(record), overrides, settings })
+        Ok(Self { record, key: identity::of_key(record), overrides, settings, schemas })
     }
 
     /// What the record says, the headers' operation included.
@@ -193,7 +212,7 @@ impl<'r> Reading<'r> {
     /// value's version is not used, it is the last state's.
     fn tombstone(&self) -> Result<Statements, DecodeError> {
         if let (Some(key), Some(columns)) = (&self.record.key, &self.settings.debezium)
-            && matches!(self.settings.format, Format::Auto | Format::Debezium)
+            && matches!(self.settings.format, Format::Auto | Format::Debezium | Format::Avro)
             && debezium::is_row_key(key)
         {
             return Ok(debezium::tombstone(key, columns, self.settings.limits));
@@ -205,7 +224,11 @@ impl<'r> Reading<'r> {
     /// What a value says, by its format.
     fn read(&self, value: &[u8]) -> Result<Statements, DecodeError> {
         let is_event = cloud_event::is_structured(self.record)?;
-        let document = self.parse(value, "the value")?;
+        let document = match self.open_avro(value)? {
+            Some(Opened::Statement(statement)) => return Ok(Statements::One(statement)),
+            Some(Opened::Document(document)) => document,
+            None => self.parse(value, "the value")?,
+        };
         if is_event {
             return self.event(&document);
         }
@@ -213,6 +236,19 @@ impl<'r> Reading<'r> {
             Shape::CloudEvent => self.event(&document),
             shape => self.read_as(shape, document),
         }
+    }
+
+    /// A value that is framed as Avro, whatever the format: no JSON begins so.
+    fn open_avro(&self, value: &[u8]) -> Result<Option<Opened>, DecodeError> {
+        let DecodeSettings { format, limits, avro: fields, .. } = self.settings;
+        let opened = match self.schemas {
+            Some(schemas) => avro::open(self.record, value, schemas, fields.as_deref(), *limits)?,
+            None => None,
+        };
+        if opened.is_none() && *format == Format::Avro {
+            return Err(DecodeError::UnknownFormat { seen: Seen::NoAvro });
+        }
+        Ok(opened)
     }
 
     /// What a structured CloudEvent's data says.
@@ -239,7 +275,7 @@ impl<'r> Reading<'r> {
 
     fn shape(&self, document: &Document) -> Result<Shape, DecodeError> {
         Ok(match self.settings.format {
-            Format::Auto => detect::shape(document, self.key.as_ref())?,
+            Format::Auto | Format::Avro => detect::shape(document, self.key.as_ref())?,
             Format::Fhir => Shape::Fhir,
             Format::Hapi => Shape::Hapi,
             Format::LinuxForHealth => Shape::LinuxForHealth,

@@ -4,11 +4,31 @@
 
 use std::fmt;
 
+use super::SchemaFault;
+
 /// What was seen where a known format was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// Confluent's magic byte 0: binary with a schema id.
     SchemaRegistryFrame,
+    /// A schema's name of the wrong length, before the value or in its header.
+    SchemaFrame,
+    /// A value without the name of a schema, where Avro was expected.
+    NoAvro,
+    /// A value that names a schema of a registry, and no registry to ask.
+    NoRegistry,
+    /// A schema that the registry does not know.
+    UnknownSchema,
+    /// A schema that no file holds.
+    UnknownFingerprint,
+    /// A schema that cannot be used.
+    UnusableSchema(SchemaFault),
+    /// A record without a field that the settings name.
+    NoAvroField,
+    /// A field that the settings name, of a type that says nothing.
+    AvroFieldType,
+    /// A field for the operation that names none.
+    AvroOperation,
     /// XML.
     Xml,
     /// JSON, but no object.
@@ -104,8 +124,40 @@ impl fmt::Display for Seen {
             Self::CloudEventData(kind) => {
                 return write!(f, "the CloudEvent's `data` is {kind}; an object was expected");
             }
+            Self::UnusableSchema(fault) => {
+                return write!(f, "the schema that the value names cannot be used: {fault}");
+            }
             Self::SchemaRegistryFrame => {
                 "the value begins with the magic byte 0 of a schema registry; JSON was expected"
+            }
+            Self::SchemaFrame => {
+                "the value or its header `__value_schema_id` begins as one with a schema does, but \
+                 the schema's id is cut off"
+            }
+            Self::NoAvro => {
+                "the value names no Avro schema: neither a magic byte 0, nor the header \
+                 `__value_schema_id`, nor the marker of single-object encoding"
+            }
+            Self::NoRegistry => {
+                "the value is framed with the id of a schema, and the topology names no \
+                 `source.schema_registry` to ask for it"
+            }
+            Self::UnknownSchema => {
+                "the schema registry has no schema with the id that the value names"
+            }
+            Self::UnknownFingerprint => {
+                "none of the files in `source.avro.schemas` has the fingerprint that the value names"
+            }
+            Self::NoAvroField => {
+                "the value is no Avro record with all fields that `source.avro` names"
+            }
+            Self::AvroFieldType => {
+                "a field that `source.avro` names is neither text, nor an enum, nor a whole number, \
+                 nor an instant"
+            }
+            Self::AvroOperation => {
+                "the field that `source.avro.operation` names says none of create, update, upsert, \
+                 insert, delete"
             }
             Self::Xml => "the value looks like XML; JSON was expected",
             Self::NoKnownMember => {

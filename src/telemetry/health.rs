@@ -28,17 +28,28 @@ pub enum Check {
     RetryTopic,
     /// No circuit is open.
     Circuit,
+    /// No batch waits for a schema of the schema registry.
+    SchemaRegistry,
 }
 
 impl Check {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Broker,
         Self::Assignment,
         Self::Database,
         Self::DeadLetterTopic,
         Self::RetryTopic,
         Self::Circuit,
+        Self::SchemaRegistry,
     ];
+
+    /// Whether it must be reached before anything can be done.
+    const fn is_needed_at_start(self) -> bool {
+        match self {
+            Self::Broker | Self::Assignment | Self::Database | Self::DeadLetterTopic => true,
+            Self::RetryTopic | Self::Circuit | Self::SchemaRegistry => false,
+        }
+    }
 }
 
 /// State of one check.
@@ -86,7 +97,7 @@ impl Health {
         let mut wrong: BTreeMap<Check, BTreeMap<String, String>> = BTreeMap::new();
         for check in Check::ALL {
             let scopes = wrong.entry(check).or_default();
-            if !matches!(check, Check::Circuit | Check::RetryTopic) {
+            if check.is_needed_at_start() {
                 scopes.insert(START.to_owned(), "not reached yet".to_owned());
             }
         }

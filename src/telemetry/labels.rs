@@ -46,12 +46,20 @@ pub enum Component {
     RetryTopic,
     /// Rules and schema: they refuse too many changes alike.
     Rules,
+    /// The schema registry.
+    SchemaRegistry,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 5] =
-        [Self::Broker, Self::Database, Self::DeadLetterTopic, Self::RetryTopic, Self::Rules];
+    pub const ALL: [Self; 6] = [
+        Self::Broker,
+        Self::Database,
+        Self::DeadLetterTopic,
+        Self::RetryTopic,
+        Self::Rules,
+        Self::SchemaRegistry,
+    ];
 
     /// Label value.
     #[must_use]
@@ -62,6 +70,7 @@ impl Component {
             Self::DeadLetterTopic => "dead_letter_topic",
             Self::RetryTopic => "retry_topic",
             Self::Rules => "rules",
+            Self::SchemaRegistry => "schema_registry",
         }
     }
 }

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema as schema};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::avro::{AvroFile, SchemaRegistryFile};
 use super::retry::RetryFile;
 use super::secret::Secret;
 use crate::problem;
@@ -82,6 +83,12 @@ pub(super) struct SourceFile {
     /// Which columns of a table that Debezium captures say what. Without, its events are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debezium: Option<DebeziumFile>,
+    /// The schema registry that knows the schemas of Avro records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_registry: Option<SchemaRegistryFile>,
+    /// What Avro records hold, and schemas from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avro: Option<AvroFile>,
     /// Largest record value, in bytes or with a unit. Default 16MiB: far above any resource seen
     /// (2.1 MB), far below what harms memory. Larger ones are dead-lettered as `too_large`.
     #[serde(default = "default_record_bytes")]
@@ -127,6 +134,10 @@ pub(super) struct TopicFile {
     /// Which columns of its rows say what. Default: `source.debezium`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub debezium: Option<DebeziumFile>,
+    /// What its Avro records hold; `{}`: the resource, or another format, as a whole. Default:
+    /// `source.avro`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avro: Option<AvroFile>,
 }
 
 /// Which columns of a table that Debezium captures say what.

@@ -5,6 +5,7 @@
 //! connects to anything, never compiles rules, and never lets a secret into a message: values that
 //! may be secret are [`Secret`]s, and problems name paths and kinds only.
 
+mod avro;
 mod database_url;
 mod describe;
 mod file;
@@ -28,8 +29,9 @@ use std::time::Duration;
 use crate::dead_letter::RetryPolicy;
 use crate::model::{DocumentLimits, Reveal, TopicSelector};
 use crate::sink::{ConnectionSettings, Keying};
-use crate::source::{DebeziumColumns, DecodeSettings, Decoder, Format, VersionFrom};
+use crate::source::{AvroFields, DebeziumColumns, DecodeSettings, Decoder, Format, VersionFrom};
 
+pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
@@ -47,6 +49,10 @@ pub struct Topology {
     pub topics: Vec<SourceTopic>,
     /// Whether one partition holds all changes of a resource.
     pub keying: Keying,
+    /// Who knows the schemas of Avro records, whatever their topic.
+    pub schema_registry: Option<SchemaRegistrySettings>,
+    /// Files with Avro schemas: the name to show and the text, not yet compiled.
+    pub avro_schemas: Vec<(String, String)>,
     /// What orders the changes of one resource, where its topic does not say otherwise.
     pub version_from: VersionFrom,
     /// Bounds of a document.
@@ -85,7 +91,7 @@ impl Topology {
         }
     }
 
-    /// Records to changes.
+    /// Records to changes, but for Avro, whose schemas are not compiled yet.
     #[must_use]
     pub fn decoder(&self) -> Decoder {
         let of = |topic: &SourceTopic| DecodeSettings {
@@ -93,6 +99,7 @@ impl Topology {
             version_from: topic.version_from,
             limits: self.limits,
             debezium: topic.debezium.clone(),
+            avro: topic.avro.clone(),
         };
         let first = self.topics.first().map(of).unwrap_or_default();
         let own = |topic: &SourceTopic| (topic.selector.clone(), of(topic));
@@ -114,6 +121,8 @@ pub struct SourceTopic {
     pub version_from: VersionFrom,
     /// Which columns of Debezium's rows say what.
     pub debezium: Option<Arc<DebeziumColumns>>,
+    /// Where an Avro record has its document, if it is not the document itself.
+    pub avro: Option<Arc<AvroFields>>,
 }
 
 /// Which log.

@@ -19,7 +19,7 @@ use super::load::{Loaded, cannot_be_read, read};
 use super::topics::{self, NO_TOPIC, is_topic};
 use super::{
     BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, RetrySettings, SinkSettings,
-    SourceTopic, Topology, database_url, kafka, retry,
+    SourceTopic, Topology, avro, database_url, kafka, retry,
 };
 use crate::model::{DocumentLimits, Reveal};
 use crate::problem::{Problem, pointer};
@@ -33,10 +33,10 @@ const MAX_LINGER: Duration = Duration::from_mins(1);
 /// Shortest and longest time limit of a sink: below a second a busy server looks like one that is
 /// away, and MySQL counts whole seconds; nobody waits longer than an hour for anything.
 const SINK_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
-/// Most rules files; a pattern gone wrong must not read a whole disk.
-const MAX_RULES_FILES: usize = 1000;
-/// Largest rules file, in bytes.
-const MAX_RULES_BYTES: u64 = 4 << 20;
+/// Most files of rules or schemas; a pattern gone wrong must not read a whole disk.
+const MAX_FILES: usize = 1000;
+/// Largest file of them, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Collects what is found.
 pub(super) struct Findings<'a> {
@@ -85,7 +85,9 @@ pub(super) fn resolve(
     let keying = keying(&written, topics.as_deref().unwrap_or_default(), &mut found);
     let record_bytes = bytes(&written.source.max_record_bytes);
     let record_bytes = found.take("/source/max_record_bytes", record_bytes);
-    let rules = rules(&written.transform.rules, folder, &mut found);
+    let schema_registry = avro::registry(&written.source, folder, typed, &mut found);
+    let avro_schemas = avro::schemas(&written.source, folder, &mut found);
+    let rules = files("/transform/rules", &written.transform.rules, folder, &mut found);
     let sink = sink(&written.sink, folder, &mut found);
     let dead_letter = dead_letter(&written.dead_letter, topics.as_deref(), &mut found);
     let retry = retry::accept(&written, topics.as_deref(), dead_letter.as_ref(), &mut found);
@@ -132,6 +134,8 @@ pub(super) fn resolve(
         broker,
         topics,
         keying,
+        schema_registry,
+        avro_schemas,
         version_from: written.transform.version.from,
         limits: DocumentLimits {
             bytes: record_bytes,
@@ -375,44 +379,46 @@ fn warn_of_the_database(
     }
 }
 
-/// Name and text of the rules files.
-fn rules(patterns: &[String], folder: &Path, found: &mut Findings<'_>) -> Vec<(String, String)> {
-    let mut rules: Vec<(String, String)> = Vec::new();
+/// Name and text of the files that patterns at `place` match.
+pub(super) fn files(
+    place: &str,
+    patterns: &[String],
+    folder: &Path,
+    found: &mut Findings<'_>,
+) -> Vec<(String, String)> {
+    let mut read_files: Vec<(String, String)> = Vec::new();
     for (index, pattern) in patterns.iter().enumerate() {
-        let path = format!("/transform/rules/{index}");
-        let files = files(pattern, folder);
+        let path = format!("{place}/{index}");
+        let files = matching(pattern, folder);
         let Some(files) = found.take(&path, files) else { continue };
         for file in files {
             let name = file.strip_prefix(folder).unwrap_or(&file).display().to_string();
-            if rules.iter().any(|(known, _)| *known == name) {
+            if read_files.iter().any(|(known, _)| *known == name) {
                 continue;
             }
-            match read(&file, MAX_RULES_BYTES) {
-                Ok(text) => rules.push((name, text)),
+            match read(&file, MAX_FILE_BYTES) {
+                Ok(text) => read_files.push((name, text)),
                 Err(error) => {
                     found.problem(&path, format!("`{name}` {}", cannot_be_read(&error)));
                 }
             }
         }
-        if rules.len() > MAX_RULES_FILES {
-            found.problem(&path, format!("more than {MAX_RULES_FILES} rules files"));
+        if read_files.len() > MAX_FILES {
+            found.problem(&path, format!("more than {MAX_FILES} files"));
             break;
         }
     }
-    rules
+    read_files
 }
 
 /// The files of one pattern, by name.
-fn files(pattern: &str, folder: &Path) -> Result<Vec<std::path::PathBuf>, String> {
+fn matching(pattern: &str, folder: &Path) -> Result<Vec<std::path::PathBuf>, String> {
     let folder = folder.to_str().ok_or("is relative to a folder whose name is not UTF-8")?;
     let absolute = Path::new(&glob::Pattern::escape(folder)).join(pattern);
     let matches = glob::glob(absolute.to_str().expect("joined of UTF-8"))
         .map_err(|_| "is no path and no glob pattern")?;
-    let files: Vec<_> = matches
-        .filter_map(Result::ok)
-        .filter(|path| path.is_file())
-        .take(MAX_RULES_FILES + 1)
-        .collect();
+    let files: Vec<_> =
+        matches.filter_map(Result::ok).filter(|path| path.is_file()).take(MAX_FILES + 1).collect();
     if files.is_empty() {
         return Err("matches no file".into());
     }

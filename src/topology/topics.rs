@@ -22,6 +22,9 @@ pub(super) fn resolve(
 ) -> Option<Vec<SourceTopic>> {
     let source = &written.source;
     let version_from = written.transform.version.from;
+    let common_avro = source.avro.as_ref();
+    let common_avro =
+        common_avro.and_then(|written| super::avro::fields(written, "/source/avro", found));
     let common = source.debezium.as_ref().map(columns);
     match (&source.topic, source.topics.is_empty()) {
         (Some(_), false) => {
@@ -36,7 +39,8 @@ pub(super) fn resolve(
             check_debezium(source.format, common.is_some(), "/source", found);
             let selector = selector(topic, "/source/topic", found)?;
             let format = source.format;
-            return Some(vec![SourceTopic { selector, format, version_from, debezium: common }]);
+            let (debezium, avro) = (common, common_avro);
+            return Some(vec![SourceTopic { selector, format, version_from, debezium, avro }]);
         }
         (None, false) => {}
     }
@@ -54,12 +58,17 @@ pub(super) fn resolve(
         if debezium.is_some() && !reads_debezium(format) {
             found.problem(&format!("{path}/debezium"), UNUSED);
         }
+        let avro = match &written.avro {
+            Some(written) => super::avro::fields_of_topic(written, &format!("{path}/avro"), found),
+            None => common_avro.clone(),
+        };
         if let Some(selector) = selector(&written.topic, &place, found) {
             topics.push(SourceTopic {
                 selector,
                 format,
                 version_from: written.version_from.unwrap_or(version_from),
                 debezium: debezium.or_else(|| common.clone()),
+                avro,
             });
         }
     }
@@ -78,10 +87,10 @@ fn selector(topic: &str, path: &str, found: &mut Findings<'_>) -> Option<TopicSe
     Some(selector)
 }
 
-const UNUSED: &str = "has no effect: the format is neither `debezium` nor `auto`";
+const UNUSED: &str = "has no effect: the format is none of `debezium`, `auto` and `avro`";
 
 const fn reads_debezium(format: Format) -> bool {
-    matches!(format, Format::Auto | Format::Debezium)
+    matches!(format, Format::Auto | Format::Debezium | Format::Avro)
 }
 
 /// The format needs to know the columns. `path`: of what holds both.

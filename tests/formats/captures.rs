@@ -1,6 +1,7 @@
 //! Records that real systems wrote. They are not part of the project: where the folder is absent
 //! these tests say so and pass.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,30 +59,71 @@ fn hapis_history_says_each_version_and_the_deletes() {
     assert_eq!(say(&value), expected);
 }
 
+/// As `fhir` would have them: a `DELETE` is a tombstone, and who sends nothing says nothing.
 #[test]
-fn hapis_hooks_carry_the_resource_as_it_would_stand_in_a_topic() {
+fn every_hook_of_hapi_says_its_change_or_is_refused() {
     let Some(path) = captured("hapi-rest-hook/received-r4.jsonl") else { return };
-    let mut resources = 0;
+    let mut heard = BTreeMap::new();
     for request in lines(&path) {
-        let body = &request["body"];
-        let text = body.as_str().unwrap_or_default();
-        if text.is_empty() {
-            continue;
-        }
-        let expected = if text.starts_with('<') {
-            "refused unknown_format".to_owned()
-        } else {
-            resources += 1;
-            let segments = request["path"].as_str().unwrap_or_default().splitn(3, '/');
-            let resource = segments.last().unwrap_or_default();
-            let headers = request["headers"].as_array().expect("headers");
-            let matched = headers.iter().find(|header| header[0] == "If-Match");
-            let version = matched.and_then(|header| header[1].as_str()).unwrap_or_default();
-            format!("upsert {resource} @{}", version.trim_matches(['W', '/', '"']))
+        let segments = request["path"].as_str().unwrap_or_default().splitn(3, '/');
+        let resource = segments.last().unwrap_or_default().to_owned();
+        let headers = request["headers"].as_array().expect("headers");
+        let matched = headers.iter().find(|header| header[0] == "If-Match");
+        let version = matched.and_then(|header| header[1].as_str()).unwrap_or_default();
+        let version = version.trim_matches(['W', '/', '"']);
+        let body = request["body"].as_str().unwrap_or_default();
+        let (kind, key, value, expected) = match request["method"].as_str() {
+            Some("DELETE") => {
+                let expected = format!("delete {resource}");
+                ("delete", Some(resource), Value::Null, expected)
+            }
+            Some("POST") => {
+                let expected = "refused invalid_json".to_owned();
+                ("empty", None, Value::from(body), expected)
+            }
+            _ if body.starts_with('<') => {
+                let expected = "refused unknown_format".to_owned();
+                ("XML", Some(resource), Value::from(body), expected)
+            }
+            _ => {
+                let expected = format!("upsert {resource} @{version}");
+                ("JSON", Some(resource), Value::from(body), expected)
+            }
         };
-        assert_eq!(say(body), [expected]);
+        assert_eq!(said(&DecodeSettings::default(), &record(key, &value, &[])), [expected]);
+        *heard.entry(kind).or_insert(0) += 1;
     }
-    assert!(resources > 10, "{resources} hooks with a JSON body");
+    let expected = BTreeMap::from([("JSON", 16), ("XML", 5), ("delete", 3), ("empty", 6)]);
+    assert_eq!(heard, expected, "hooks");
+}
+
+/// What the folders hold, so that nothing that is added to them stays unread.
+#[test]
+fn nothing_captured_is_left_out() {
+    let read = [
+        "messages/confluent-avro-samples.json", // by the tests of Avro
+        "messages/debezium-3.2.0-postgres-schema.jsonl",
+        "messages/google-and-aidbox.md",
+        "messages/hapi-8.8.0-ResourceModifiedJsonMessage.txt",
+        "messages/hapi-history-instance.json",
+        "messages/hl7-r5-notifications",
+        "hapi-rest-hook/received-r4.jsonl",
+    ];
+    // texts about messages, and what a client and a server say to each other
+    let no_messages = [
+        "messages/backport-R4-notification.fsh",
+        "messages/cloudevents-kafka-binding.md",
+        "messages/headers.md",
+        "hapi-rest-hook/client-r4.txt",
+    ];
+    for name in ["messages", "hapi-rest-hook"] {
+        let Some(folder) = captured(name) else { return };
+        for file in fs::read_dir(folder).expect("it is listed") {
+            let file = file.expect("it is listed").file_name();
+            let file = format!("{name}/{}", file.to_string_lossy());
+            assert!(read.iter().chain(&no_messages).any(|known| *known == file), "{file}");
+        }
+    }
 }
 
 #[test]

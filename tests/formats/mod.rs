@@ -7,8 +7,10 @@ use rowcast::model::{Change, Header, Offset, Operation, Record, TopicPartition, 
 use rowcast::source::{DebeziumColumns, DecodeError, DecodeSettings, Decoder, TypeFrom};
 use serde_json::Value;
 
+mod avro;
 mod captures;
 mod cases;
+mod channel;
 mod operations;
 mod properties;
 mod topics;

@@ -1,8 +1,16 @@
 //! The table: each format through create, update, delete, undelete, duplicate and out of order,
-//! by the embedded broker into SQLite.
+//! by the embedded broker into SQLite. docs/sources.md shows it; `ROWCAST_BLESS=1 cargo test
+//! formats::operations` writes it there anew.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::avro::{self, ENVELOPE, HAPI, RESOURCE, ROW};
+use super::topics::produce;
+use crate::docs::with_block;
 use crate::support::pipeline::{Pipeline, RULES};
 
 /// What a source system does to a resource.
@@ -15,26 +23,44 @@ pub(super) enum Does {
 /// A format as its source system writes it.
 pub(super) struct Writer {
     pub(super) name: &'static str,
+    /// As the table in docs/sources.md calls it.
+    title: &'static str,
     /// Whether its deletes have versions, so that they may come before what they delete.
     versioned_deletes: bool,
     /// Lines for `produce --as records`: those of one event.
     write: fn(Does, &str, i64) -> Vec<Value>,
 }
 
-pub(super) const WRITERS: [Writer; 10] = [
-    Writer { name: "fhir", versioned_deletes: false, write: fhir },
-    Writer { name: "hapi", versioned_deletes: true, write: hapi },
-    Writer { name: "linuxforhealth", versioned_deletes: true, write: linux_for_health },
-    Writer { name: "history", versioned_deletes: true, write: history },
-    Writer { name: "r5", versioned_deletes: false, write: r5_notification },
-    Writer { name: "backport", versioned_deletes: true, write: backport_notification },
-    Writer { name: "aidbox", versioned_deletes: false, write: aidbox },
-    Writer { name: "debezium", versioned_deletes: false, write: debezium },
-    Writer { name: "ce-binary", versioned_deletes: true, write: binary_cloud_event },
-    Writer { name: "ce-structured", versioned_deletes: true, write: structured_cloud_event },
+pub(super) const WRITERS: [Writer; 13] = [
+    writer("fhir", "`fhir`", false, fhir),
+    writer("hapi", "`hapi`", true, hapi),
+    writer("linuxforhealth", "`linuxforhealth`", true, linux_for_health),
+    writer("history", "`history`", true, history),
+    writer("r5", "`notification`, R5 and R4B", false, r5_notification),
+    writer("backport", "`notification`, R4 backport", true, backport_notification),
+    writer("aidbox", "`notification`, Aidbox", false, aidbox),
+    writer("debezium", "`debezium`", false, debezium),
+    writer("ce-binary", "CloudEvents, binary, around `hapi`", true, binary_cloud_event),
+    writer("ce-structured", "CloudEvents, structured, around `hapi`", true, structured_cloud_event),
+    writer("avro-resource", "`avro`: the resource as a record", false, avro_resource),
+    writer("avro-hapi", "`avro`: a `hapi` message", true, avro_hapi),
+    writer("avro-row", "`avro`: a `debezium` row", false, avro_row),
 ];
 
-fn document(id: &str, version: i64) -> Value {
+/// What the records of its topic hold must be said: in a topic of its own.
+pub(super) const AVRO_FIELDS: Writer =
+    writer("avro-fields", "`avro`: the resource in a field", true, avro_fields);
+
+pub(super) const fn writer(
+    name: &'static str,
+    title: &'static str,
+    versioned_deletes: bool,
+    write: fn(Does, &str, i64) -> Vec<Value>,
+) -> Writer {
+    Writer { name, title, versioned_deletes, write }
+}
+
+pub(super) fn document(id: &str, version: i64) -> Value {
     json!({
         "resourceType": "Patient", "id": id, "meta": { "versionId": version.to_string() },
         "gender": "female", "name": [{ "family": format!("F{version}") }],
@@ -175,9 +201,50 @@ fn structured_cloud_event(does: Does, id: &str, version: i64) -> Vec<Value> {
     vec![json!({ "key": format!("Patient/{id}"), "value": event, "headers": headers })]
 }
 
+fn avro_resource(does: Does, id: &str, version: i64) -> Vec<Value> {
+    let key = format!("Patient/{id}");
+    match does {
+        Does::Write => vec![RESOURCE.line(&key, &document(id, version))],
+        Does::Delete => vec![json!({ "key": key, "value": null })],
+    }
+}
+
+fn avro_hapi(does: Does, id: &str, version: i64) -> Vec<Value> {
+    let mut message = hapi_message(does, id, version);
+    let message = message["payload"].take();
+    vec![HAPI.line(&format!("Patient/{id}"), &json!({ "payload": message }))]
+}
+
+/// Whole rows, and no tombstones: keys in Avro would say nothing.
+fn avro_row(does: Does, id: &str, version: i64) -> Vec<Value> {
+    let text = document(id, version).to_string();
+    let row = json!({ "id": id, "txid": version, "resource": text });
+    let (before, after, op) = match does {
+        Does::Write => (Value::Null, row, "u"),
+        Does::Delete => (row, Value::Null, "d"),
+    };
+    let key = json!({ "id": id }).to_string();
+    vec![ROW.line(&key, &json!({ "before": before, "after": after, "op": op }))]
+}
+
+fn avro_fields(does: Does, id: &str, version: i64) -> Vec<Value> {
+    let (operation, text) = match does {
+        Does::Write => ("UPDATE", Value::from(document(id, version).to_string())),
+        Does::Delete => ("DELETE", Value::Null),
+    };
+    let change = json!({ "operation": operation, "type": "Patient", "id": id,
+        "version": version, "resource": text });
+    vec![ENVELOPE.line(&format!("Patient/{id}"), &change)]
+}
+
 impl Writer {
     /// The events of all operations, as lines.
     pub(super) fn lines(&self) -> Vec<String> {
+        self.lines_of(self.name)
+    }
+
+    /// The same for resources whose ids begin otherwise.
+    pub(super) fn lines_of(&self, prefix: &str) -> Vec<String> {
         use Does::{Delete, Write};
         let mut events = vec![
             (Write, "created", 1),
@@ -208,20 +275,25 @@ impl Writer {
             ]);
         }
         let lines = events.into_iter().flat_map(|(does, what, version)| {
-            (self.write)(does, &format!("{}-{what}", self.name), version)
+            (self.write)(does, &format!("{prefix}-{what}"), version)
         });
         lines.map(|line| line.to_string()).collect()
     }
 
     /// What the tables then hold: id, version, family.
-    pub(super) fn rows(&self) -> Vec<[String; 3]> {
+    pub(super) fn rows(&self) -> Vec<Vec<String>> {
+        self.rows_of(self.name)
+    }
+
+    /// The same for resources whose ids begin otherwise.
+    pub(super) fn rows_of(&self, prefix: &str) -> Vec<Vec<String>> {
         let mut rows = vec![("created", 1), ("doubled", 2), ("overtaken", 3), ("undeleted", 3)];
         rows.extend([("updated", 2)]);
         if self.versioned_deletes {
             rows.push(("back-first", 3));
         }
         let row = |(what, version): (&str, i64)| {
-            [format!("{}-{what}", self.name), version.to_string(), format!("F{version}")]
+            vec![format!("{prefix}-{what}"), version.to_string(), format!("F{version}")]
         };
         rows.into_iter().map(row).collect()
     }
@@ -237,17 +309,26 @@ pub(super) fn table(pipeline: &Pipeline) -> Vec<Vec<String>> {
 
 /// The rows of some formats, as the tables hold them.
 pub(super) fn expected<'w>(writers: impl IntoIterator<Item = &'w Writer>) -> Vec<Vec<String>> {
-    let mut rows: Vec<_> =
-        writers.into_iter().flat_map(Writer::rows).map(|row| row.to_vec()).collect();
+    let mut rows: Vec<_> = writers.into_iter().flat_map(Writer::rows).collect();
     rows.sort();
     rows
 }
 
+/// What the settings of a topic say of the records of [`AVRO_FIELDS`].
+pub(super) const FIELDS: &str =
+    "{ document: resource, operation: operation, type: type, id: id, version: version }";
+
+/// The table in the docs says what the tables then hold.
 #[test]
-fn every_format_in_one_topic_leaves_the_tables_of_the_last_versions() {
-    let source = "source: { topic: changes, embedded: { path: log.db }, \
-                  debezium: { document: resource, type: Patient, id: id, version: txid } }";
-    let pipeline = Pipeline::embedded_from(source, RULES, "");
+fn every_format_leaves_the_tables_of_the_last_versions() {
+    let registry = avro::registry();
+    let source = format!(
+        "source: {{ embedded: {{ path: log.db }}, schema_registry: {{ url: '{}' }}, topics: [ \
+         {{ topic: changes, debezium: {{ document: resource, type: Patient, id: id, version: txid }} }}, \
+         {{ topic: fields, avro: {FIELDS} }} ] }}",
+        registry.url()
+    );
+    let pipeline = Pipeline::embedded_from(&source, RULES, "dead_letter: { topic: letters }");
     pipeline.create_tables();
     // in turn, so that each format is told among the others
     let of_each: Vec<_> = WRITERS.iter().map(Writer::lines).collect();
@@ -255,23 +336,86 @@ fn every_format_in_one_topic_leaves_the_tables_of_the_last_versions() {
     let lines = (0..longest)
         .flat_map(|at| of_each.iter().filter_map(move |lines| lines.get(at).cloned()))
         .collect::<Vec<_>>();
-    pipeline.produce(&lines);
-    pipeline.run_until_idle();
+    let produce_all = || {
+        produce(&pipeline, "changes", &lines);
+        produce(&pipeline, "fields", &AVRO_FIELDS.lines());
+        pipeline.run_until_idle();
+    };
+    let writers = || WRITERS.iter().chain([&AVRO_FIELDS]);
+    produce_all();
     assert_eq!(pipeline.letters(), Vec::<Value>::new());
-    assert_eq!(table(&pipeline), expected(&WRITERS));
+    assert_eq!(table(&pipeline), expected(writers()));
     let names = pipeline.query("SELECT CAST(count(*) AS TEXT) FROM patient_name");
-    assert_eq!(names, [[expected(&WRITERS).len().to_string()]], "no child is left over");
+    assert_eq!(names, [[expected(writers()).len().to_string()]], "no child is left over");
+    is_in_the_docs(&Seen::in_tables_of(&pipeline));
 
     // and once more, as after a lost commit
-    pipeline.produce(&lines);
-    pipeline.run_until_idle();
-    let stays: Vec<_> = WRITERS.iter().filter(|writer| writer.versioned_deletes).collect();
-    let now = table(&pipeline);
-    let now: Vec<_> = now
-        .into_iter()
-        .filter(|row| stays.iter().any(|writer| row[0].starts_with(&format!("{}-", writer.name))))
-        .collect();
+    produce_all();
+    let stays: Vec<_> = writers().filter(|writer| writer.versioned_deletes).collect();
+    let of = |writer: &Writer, row: &[String]| row[0].starts_with(&format!("{}-", writer.name));
+    let mut now = table(&pipeline);
+    now.retain(|row| stays.iter().any(|writer| of(writer, row)));
     assert_eq!(now, expected(stays));
+}
+
+/// docs/sources.md holds the table of what was seen.
+fn is_in_the_docs(seen: &Seen) {
+    let mut lines = "| format | create | update | delete | undelete | duplicate | out of order |\n\
+                     |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for writer in WRITERS.iter().chain([&AVRO_FIELDS]) {
+        let _ = writeln!(lines, "| {} | {} |", writer.title, seen.cells(writer));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sources.md");
+    let page = std::fs::read_to_string(&path).expect("the page is there");
+    let right = with_block(&page, "operations", &lines);
+    if std::env::var_os("ROWCAST_BLESS").is_some() {
+        std::fs::write(&path, &right).expect("the page is written");
+    } else {
+        assert!(page == right, "docs/sources.md differs: ROWCAST_BLESS=1 cargo test formats::");
+    }
+}
+
+/// What was found in the tables.
+struct Seen {
+    /// The version of each row.
+    rows: HashMap<String, String>,
+    /// Of each resource that is remembered as deleted, whether its delete had a version.
+    deletes: HashMap<String, bool>,
+}
+
+impl Seen {
+    fn in_tables_of(pipeline: &Pipeline) -> Self {
+        let rows = table(pipeline).into_iter();
+        let rows = rows.filter_map(|row| Some((row.first()?.clone(), row.get(1)?.clone())));
+        let remembered = pipeline.query(
+            "SELECT source_resource_id, CAST(origin_offset AS TEXT) FROM rowcast_tombstone \
+             WHERE table_name LIKE '%patient'",
+        );
+        let remembered = remembered.into_iter();
+        let deletes = remembered.filter_map(|row| {
+            Some((row.first()?.clone(), row.get(1).is_none_or(String::is_empty)))
+        });
+        Self { rows: rows.collect(), deletes: deletes.collect() }
+    }
+
+    /// The cells of a line of the table, which hold nothing that was not found.
+    fn cells(&self, writer: &Writer) -> String {
+        let id = |what: &str| format!("{}-{what}", writer.name);
+        let row = |what: &str| match self.rows.get(&id(what)) {
+            Some(version) => format!("row at {version}"),
+            None => "no row".to_owned(),
+        };
+        let had_version = self.deletes.get(&id("deleted")).copied().expect("it is remembered");
+        assert_eq!(had_version, writer.versioned_deletes, "{}", writer.name);
+        let deletes = match (had_version, row("gone-first").as_str(), row("back-first").as_str()) {
+            (true, "no row", "row at 3") => "deletes by version",
+            _ => "deletes by place",
+        };
+        let changes = ["created", "updated", "deleted", "undeleted"].map(row).join(" | ");
+        let doubled = format!("{}; {}", row("doubled"), row("deleted-twice"));
+        format!("{changes} | {doubled} | {}; {deletes}", row("overtaken"))
+    }
 }
 
 #[test]

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::operations::{WRITERS, Writer, expected, table};
 use crate::support::pipeline::{Pipeline, RULES};
 
-fn writer(name: &str) -> &'static Writer {
+pub(super) fn writer(name: &str) -> &'static Writer {
     WRITERS.iter().find(|writer| writer.name == name).expect("a writer")
 }
 
-fn produce(pipeline: &Pipeline, topic: &str, lines: &[String]) {
+pub(super) fn produce(pipeline: &Pipeline, topic: &str, lines: &[String]) {
     let file = pipeline.path("lines.ndjson");
     std::fs::write(&file, lines.join("\n")).expect("lines are written");
     pipeline.expect(&["produce", "--as", "records", "--topic", topic, &file]);

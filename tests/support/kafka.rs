@@ -39,9 +39,13 @@ impl Kafka {
 
     /// A new, empty topic with a name of its own.
     pub(crate) fn topic(&self, what: &str, partitions: i32) -> Topic {
-        let name = super::unique(what);
-        assert!(self.create(&name, partitions), "{name} is not made");
-        Topic { servers: self.servers.clone(), name }
+        self.topic_named(&super::unique(what), partitions)
+    }
+
+    /// A new, empty topic of this name.
+    pub(crate) fn topic_named(&self, name: &str, partitions: i32) -> Topic {
+        assert!(self.create(name, partitions), "{name} is not made");
+        Topic { servers: self.servers.clone(), name: name.to_owned() }
     }
 
     /// Deletes a topic and makes an empty one of the same name.

@@ -54,6 +54,13 @@ pub(super) async fn edit_letter(arguments: Arguments) -> Result<(), Failure> {
     let now = chrono::Utc::now().timestamp_millis();
     let edited = edit(&record, value, now, arguments.reason)
         .expect("what was found is a letter, and no pointer with a value");
+    let before = original(&record).and_then(|opened| opened.record);
+    let both: Vec<Record> = [edited.record.clone()].into_iter().chain(before).collect();
+    match application.bring_schemas(&both).await {
+        // what cannot be read without them is objected to
+        Err(error) if arguments.force => eprintln!("warning: {}", messages(&error).join(": ")),
+        brought => brought?,
+    }
     if let Err(objection) = judge(&application.decoder(), &letter, &record, &edited.record) {
         if !arguments.force {
             return Err(Failure::failed(format!("{objection}; --force writes it all the same")));

@@ -219,6 +219,7 @@ impl Stages<'_> {
         let stages = ReplayStages { decoder: &decoder, transformer, sink: &self.sink };
         let records: Vec<Record> =
             batch.iter().filter_map(|opened| opened.record.clone()).collect();
+        self.application.bring_schemas(&records).await?;
         let replayed = replay(&stages, &records, performance, self.refused_deletes).await;
         let mut replayed = replayed.map_err(|ReplayError::Sink(error)| error)?.into_iter();
         let found = batch.iter().map(|opened| opened.record.as_ref().and_then(|_| replayed.next()));

@@ -78,7 +78,10 @@ pub(super) async fn test_letters(arguments: &Arguments) -> Result<(), Failure> {
         if batch.is_empty() {
             break;
         }
-        for (opened, now) in batch.iter().zip(rehearsed(&stages, &batch).await?) {
+        let records: Vec<Record> =
+            batch.iter().filter_map(|opened| opened.record.clone()).collect();
+        application.bring_schemas(&records).await?;
+        for (opened, now) in batch.iter().zip(rehearsed(&stages, &batch, &records).await?) {
             let before = opened.letter.summary.cause;
             *alike.entry(Alike { before, now }).or_default() += 1;
         }
@@ -99,9 +102,13 @@ pub(super) async fn test_letters(arguments: &Arguments) -> Result<(), Failure> {
     if left.is_empty() { Ok(()) } else { Err(Failure::partial(left.join("\n"))) }
 }
 
-async fn rehearsed(stages: &ReplayStages<'_>, batch: &[Opened<'_>]) -> Result<Vec<Now>, Failure> {
-    let records: Vec<Record> = batch.iter().filter_map(|opened| opened.record.clone()).collect();
-    let replayed = replay(stages, &records, Performance::Rehearsal, RefusedDeletes::Stay).await;
+/// `records`: those of the batch that are there.
+async fn rehearsed(
+    stages: &ReplayStages<'_>,
+    batch: &[Opened<'_>],
+    records: &[Record],
+) -> Result<Vec<Now>, Failure> {
+    let replayed = replay(stages, records, Performance::Rehearsal, RefusedDeletes::Stay).await;
     let mut replayed = replayed.map_err(|ReplayError::Sink(error)| error)?.into_iter();
     let now =
         batch.iter().map(|opened| match opened.record.as_ref().and_then(|_| replayed.next()) {

@@ -69,7 +69,7 @@ impl Explained<'_> {
     }
 }
 
-pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) async fn explain(arguments: &Arguments) -> Result<(), Failure> {
     let shown = arguments.resource.display();
     let bytes = std::fs::read(&arguments.resource)
         .map_err(|error| Failure::failed(format!("{shown}: {error}")))?;
@@ -83,7 +83,9 @@ pub(super) fn explain(arguments: &Arguments) -> Result<(), Failure> {
     };
     let settings = arguments.settings.clone();
     let application = super::open(&super::TopologyArguments { topology, settings })?;
-    let changes = match changes(&application, bytes) {
+    let record = as_record(bytes);
+    application.bring_schemas(std::slice::from_ref(&record)).await?;
+    let changes = match changes(&application, record) {
         Ok(changes) => changes,
         Err(refusal) => {
             if arguments.output == Output::Json {
@@ -130,16 +132,20 @@ fn json_of(item: &Item<'_>) -> String {
     }
 }
 
-/// The changes of the file, read as a record of the ingest topic would be.
-fn changes(application: &Application, bytes: Vec<u8>) -> Result<Vec<Change>, Box<Refusal>> {
-    let mut record = Record {
+/// The file as a record of the ingest topic.
+fn as_record(bytes: Vec<u8>) -> Record {
+    Record {
         source: TopicPartition::new("explain", 0),
         offset: Offset(0),
         timestamp: Some(Utc::now().timestamp_millis()),
         key: None,
         value: Some(bytes.into()),
         headers: Vec::new(),
-    };
+    }
+}
+
+/// The changes of the file.
+fn changes(application: &Application, mut record: Record) -> Result<Vec<Change>, Box<Refusal>> {
     match application.decoder().decode(&record) {
         Err(error) if error.cause() == Cause::MissingVersion => {
             eprintln!("note: the resource has no version; explained as version 1");

@@ -71,7 +71,7 @@ pub(super) async fn again(job: &Job<'_>, sink: SqlSink, cluster: &str) -> Result
     let rebuilt = Rebuilt { refused_before: refused, ..Rebuilt::default() };
     let mut run = Run { stages, rebuilt, progress: Progress::new() };
     match file {
-        Some(path) => run.file(path, &from).await?,
+        Some(path) => run.file(job, path, &from).await?,
         None => {
             for topic in &topics {
                 run.topic(job, topic, &from).await?;
@@ -114,13 +114,14 @@ impl Run<'_> {
         let from = from.map(|(partition, offset)| (partition.partition, *offset)).collect();
         let mut reader = job.broker.reader_from(topic, &from).await?;
         while let Some(records) = reader.next().await? {
-            self.write(records).await?;
+            self.write(job, records).await?;
         }
         Ok(())
     }
 
     async fn file(
         &mut self,
+        job: &Job<'_>,
         path: &Path,
         from: &HashMap<TopicPartition, Offset>,
     ) -> Result<(), Failure> {
@@ -148,7 +149,7 @@ impl Run<'_> {
             }
             number += 1;
             if batch.len() == TOGETHER || (read == 0 && !batch.is_empty()) {
-                self.write(std::mem::take(&mut batch)).await?;
+                self.write(job, std::mem::take(&mut batch)).await?;
             }
             if read == 0 {
                 return Ok(());
@@ -156,7 +157,8 @@ impl Run<'_> {
         }
     }
 
-    async fn write(&mut self, records: Vec<Record>) -> Result<(), Failure> {
+    async fn write(&mut self, job: &Job<'_>, records: Vec<Record>) -> Result<(), Failure> {
+        job.application.bring_schemas(&records).await?;
         let written = runtime::rebuild(&self.stages, records, &mut self.rebuilt).await;
         self.progress.at(&self.rebuilt);
         written.map_err(|error| match error {
@@ -179,6 +181,7 @@ fn decoder(job: &Job<'_>, is_file: bool) -> Decoder {
         version_from: topology.version_from,
         limits: topology.limits,
         debezium: None,
+        avro: None,
     })
 }
 

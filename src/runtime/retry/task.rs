@@ -26,7 +26,7 @@ use crate::runtime::publish::Publishing;
 use crate::runtime::settle::database_down;
 use crate::runtime::settled::{Settled, letters, now_millis, settle};
 use crate::runtime::task::watched;
-use crate::runtime::{Stages, broker_cause, trail};
+use crate::runtime::{Stages, broker_cause, schemas, trail};
 use crate::sink::{Owner, write};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
@@ -264,7 +264,11 @@ impl Worker {
         }
         for (origin, mut letters) in by_origin {
             letters.sort_by_key(|letter| letter.original.offset);
-            let records = letters.iter().map(|letter| letter.original.clone()).collect();
+            let records: Vec<_> = letters.iter().map(|letter| letter.original.clone()).collect();
+            let Shared { stages, partition, stopping, .. } = &*self.shared;
+            if !schemas::bring(stages, partition, stopping, &records).await {
+                return;
+            }
             let Stages { decoder, transformer, metrics, .. } = &*self.shared.stages;
             let batch =
                 tokio::task::block_in_place(|| prepare(records, decoder, &**transformer, metrics));
