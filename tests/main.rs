@@ -36,6 +36,7 @@ mod schema;
 mod services;
 mod sink;
 mod sql_on_fhir;
+mod state;
 mod support;
 mod throughput;
 mod topology;
