@@ -22,6 +22,7 @@ mod hl7_examples;
 mod letters;
 mod log;
 mod navigation;
+mod observed;
 mod ownership;
 mod panics;
 mod pipeline;
