@@ -68,6 +68,12 @@ refusals: ## REFUSALS=100000 changes, one in a hundred broken in ten ways: exact
 	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
 	  $(CARGO) test --locked --test tests -- refusals:: --nocapture
 
+.PHONY: alerts-proof
+alerts-proof: ## a real Prometheus sees each alert fire when its fault is made, and clear when it is mended
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_ALERTS_PROOF=1 $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- observed:: --nocapture
+
 .PHONY: mutations
 mutations: ## breaks the guarantees one by one and sees proof or tests fail (tests/mutations.sh --help)
 	@$(WITH_SERVICES) tests/mutations.sh $(MUTATIONS)

@@ -1,5 +1,5 @@
 //! Dashboard and alerts against the metrics that there are. What promtool says of the rules is
-//! told by `promtool test rules dashboards/alerts.test.yml`.
+//! told in `observed.rs`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn yaml(name: &str) -> Value {
 }
 
 fn dashboard() -> Value {
-    serde_json::from_str(&read("overview.json")).expect("overview.json is JSON")
+    serde_json::from_str(&read("rowcast.json")).expect("rowcast.json is JSON")
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -58,7 +58,7 @@ fn rules(alerts: &Value) -> Vec<&Value> {
 
 /// Title and expression of everything that asks Prometheus.
 fn expressions() -> Vec<(String, String)> {
-    let (dashboard, alerts) = (dashboard(), yaml("alerts.yml"));
+    let (dashboard, alerts) = (dashboard(), yaml("alerts.yaml"));
     let mut asked = Vec::new();
     for panel in panels(&dashboard) {
         for target in items(&panel["targets"]) {
@@ -202,7 +202,7 @@ fn every_panel_keeps_to_the_chosen_job_instance_and_interval() {
 #[test]
 fn the_dashboards_address_and_variables_are_fixed() {
     let dashboard = dashboard();
-    assert_eq!(dashboard["uid"], "rowcast-overview");
+    assert_eq!(dashboard["uid"], "rowcast");
     let variables = items(&dashboard["templating"]["list"]);
     let names: Vec<_> = variables.iter().map(|variable| text(&variable["name"])).collect();
     assert_eq!(names, ["datasource", "job", "instance"]);
@@ -214,7 +214,7 @@ fn the_dashboards_address_and_variables_are_fixed() {
 
 #[test]
 fn every_alert_says_how_urgent_it_is_what_happened_and_what_to_do() {
-    let alerts = yaml("alerts.yml");
+    let alerts = yaml("alerts.yaml");
     for rule in rules(&alerts) {
         let name = text(&rule["alert"]);
         let severity = text(&rule["labels"]["severity"]);
@@ -226,8 +226,24 @@ fn every_alert_says_how_urgent_it_is_what_happened_and_what_to_do() {
 }
 
 #[test]
+fn every_alert_has_a_section_in_the_runbook_and_no_section_is_of_none() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
+    let runbook = fs::read_to_string(path).expect("the runbook");
+    let sections: BTreeSet<_> =
+        runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let alerts = yaml("alerts.yaml");
+    for rule in rules(&alerts) {
+        let name = text(&rule["alert"]);
+        let address = format!("docs/runbook.md#{}", name.to_lowercase());
+        assert_eq!(text(&rule["annotations"]["runbook_url"]), address, "{name}");
+    }
+    let names: BTreeSet<_> = rules(&alerts).iter().map(|rule| text(&rule["alert"])).collect();
+    assert_eq!(sections, names);
+}
+
+#[test]
 fn every_alert_is_seen_to_fire_in_its_tests() {
-    let (alerts, tests) = (yaml("alerts.yml"), yaml("alerts.test.yml"));
+    let (alerts, tests) = (yaml("alerts.yaml"), yaml("alerts.test.yaml"));
     let mut fires = BTreeSet::new();
     for test in items(&tests["tests"]) {
         for case in test["alert_rule_test"].as_array().into_iter().flatten() {
@@ -254,7 +270,7 @@ fn the_readme_has_a_line_for_every_panel_and_every_alert() {
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
         .filter(|name| !["panel", "alert"].contains(name))
         .collect();
-    let (dashboard, alerts) = (dashboard(), yaml("alerts.yml"));
+    let (dashboard, alerts) = (dashboard(), yaml("alerts.yaml"));
     let titles = panels(&dashboard).into_iter().map(|panel| text(&panel["title"]));
     let names = rules(&alerts).into_iter().map(|rule| text(&rule["alert"]));
     assert_eq!(told, titles.chain(names).collect::<BTreeSet<_>>());

@@ -51,6 +51,33 @@ fn every_metric_is_listed_with_its_type_and_meaning() {
     is_generated("metrics.md", &page);
 }
 
+/// A command's help, and that of its own commands.
+fn help(page: &mut String, command: &clap::Command, called: &str) {
+    // as wide as a page, whatever terminal the test runs in
+    let mut shown = command.clone().term_width(100).bin_name(called);
+    let help = shown.render_long_help().to_string();
+    let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(page, "\n## {called}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        help_of(page, inner, called);
+    }
+}
+
+fn help_of(page: &mut String, command: &clap::Command, within: &str) {
+    help(page, command, &format!("{within} {}", command.get_name()));
+}
+
+#[test]
+fn every_command_is_listed_with_its_help() {
+    let mut page = format!(
+        "{GENERATED}# The command line\n\nstdout is data, stderr is messages. Completions: `rowcast completions bash > /etc/bash_completion.d/rowcast`\n(zsh, fish, elvish and powershell alike). `NO_COLOR` is honoured; progress bars come on a terminal only.\n"
+    );
+    let mut command = rowcast::cli::command();
+    command.build();
+    help(&mut page, &command, "rowcast");
+    is_generated("cli.md", &page);
+}
+
 const MYSQL: &str = "
 - Nothing is rounded, cut off or padded: `datetime` and `time` without `(6)`, `float`, `binary(n)`
   are refused at start; what a value exceeds is refused with the value.

@@ -26,6 +26,7 @@ use rowcast::transform::RuleSet;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod measuring;
 mod retrying;
 
 /// Gives what is sent to it.

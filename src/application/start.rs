@@ -19,6 +19,7 @@ use crate::telemetry::health::{Check, Health};
 use crate::telemetry::http;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::{Component, Metrics};
+use crate::telemetry::state::{Described, DescribedStage, Watch};
 use crate::topology::Topology;
 
 /// How long a revoked partition may be held back: as long as stopping may take, and a little for
@@ -57,6 +58,7 @@ pub(super) async fn run(
         token,
         Arc::clone(&metrics),
         Arc::clone(&health),
+        Watch::new(described(application), Arc::clone(&metrics), Arc::clone(&health)),
         logs::switch(),
         served.clone(),
     )
@@ -140,6 +142,22 @@ pub(super) async fn run(
         tracing::warn!("the database did not let its connections go in time");
     }
     Ok(outcome?)
+}
+
+/// The topology as the state page shows it.
+fn described(application: &Application) -> Described {
+    let description = application.topology().describe();
+    let stages = description.stages.into_iter().map(|stage| DescribedStage {
+        name: stage.name,
+        settings: stage.settings,
+        successors: stage.successors,
+    });
+    Described {
+        name: description.name,
+        file: application.file.clone(),
+        config_hash: description.config_hash,
+        stages: stages.collect(),
+    }
 }
 
 /// What is waited for before the first record.

@@ -1,23 +1,12 @@
 //! `rowcast log`: what a running instance logs.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::{Method, StatusCode};
 
+use super::instance::Instance;
 use super::{Failure, Output, TopologyArguments};
-use crate::topology::HttpSettings;
-
-/// Longest wait for the instance, which answers at once.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Largest answer.
-const MOST_BYTES: usize = 64 << 10;
 
 /// Options of `log`.
 #[derive(Debug, clap::Args)]
@@ -41,44 +30,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn log(arguments: Arguments) -> Result<(), Failure> {
     let application = super::open(&arguments.topology)?;
-    let http = &application.topology().http;
-    let address = arguments.at.unwrap_or_else(|| reachable(http.listen));
-    let answer = tokio::time::timeout(PATIENCE, ask(address, http, &arguments)).await;
-    let (status, body) = answer
-        .unwrap_or_else(|_| Err("no answer in time".to_owned()))
-        .map_err(|error| Failure::unavailable(format!("no rowcast at {address}: {error}")))?;
-    match status {
-        StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED => {
-            return Err(Failure::failed(format!("{address} wants another http.token")));
-        }
-        StatusCode::BAD_REQUEST => return Err(Failure::usage(body.trim())),
-        status => return Err(Failure::failed(format!("{address} answers {status}"))),
-    }
-    match arguments.output {
-        Output::Json => println!("{}", body.trim()),
-        Output::Table => println!("{}", told(&body)?),
-    }
-    Ok(())
-}
-
-/// Where an address that stands for all of this machine is reached from this machine.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
-}
-
-async fn ask(
-    address: SocketAddr,
-    http: &HttpSettings,
-    arguments: &Arguments,
-) -> Result<(StatusCode, String), String> {
-    let (method, body) = match &arguments.filter {
-        Some(filter) => (Method::PUT, filter.clone()),
+    let instance = Instance::of(application.topology(), arguments.at);
+    let (method, filter) = match arguments.filter {
+        Some(filter) => (Method::PUT, filter),
         None => (Method::GET, String::new()),
     };
     let path = match arguments.lasting {
@@ -86,23 +40,17 @@ async fn ask(
         Some(lasting) => format!("/log?for={}ms", lasting.as_millis()),
         None => "/log".to_owned(),
     };
-    let mut request =
-        Request::builder().method(method).uri(path).header(header::HOST, address.to_string());
-    if let Some(token) = &http.token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+    let (status, body) = instance.ask(method, &path, filter).await?;
+    match status {
+        StatusCode::OK => {}
+        StatusCode::BAD_REQUEST => return Err(Failure::usage(body.trim())),
+        status => return Err(instance.refused(status)),
     }
-    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
-
-    let stream = TcpStream::connect(address).await.map_err(|error| error.kind().to_string())?;
-    let failed = |error: hyper::Error| error.to_string();
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let driving = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(failed)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
-    let body = body.map_err(|_| "its answer breaks off or is too large".to_owned())?;
-    driving.abort();
-    Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+    match arguments.output {
+        Output::Json => println!("{}", body.trim()),
+        Output::Table => println!("{}", told(&body)?),
+    }
+    Ok(())
 }
 
 fn told(body: &str) -> Result<String, Failure> {

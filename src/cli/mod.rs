@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::application::Application;
 use crate::telemetry::logs;
@@ -17,12 +17,15 @@ mod demo;
 mod explain;
 mod failure;
 mod feed;
+mod instance;
 mod log;
+mod metrics;
 mod offsets;
 mod produce;
 mod rebuild;
 mod run;
 mod schema;
+mod status;
 mod table;
 mod topology;
 mod values;
@@ -39,6 +42,7 @@ Examples:
   rowcast schema --topology clinical.yaml                 the tables, as DDL; no connection needed
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
+  rowcast status --topology clinical.yaml                 how it is doing, and what to do next
   rowcast dead-letters summary --topology clinical.yaml   what was refused, and what to do
   rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
   rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug  each change's way
@@ -78,12 +82,21 @@ enum Command {
     /// What is remembered about the topic's offsets.
     #[command(subcommand)]
     Offsets(offsets::Command),
+    /// How a running instance is doing, in a sentence, and what to do next.
+    Status(status::Arguments),
     /// Show or change what a running instance logs.
     Log(log::Arguments),
+    /// List the metrics that `run` serves.
+    Metrics(metrics::Arguments),
     /// Print the topology.
     Topology(topology::Arguments),
     /// Run a small made-up hospital through everything, in a folder of its own.
     Demo(demo::Arguments),
+    /// Print what completes commands and options in your shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Which topology: the options that every command about one has.
@@ -123,6 +136,12 @@ enum Output {
     Json,
 }
 
+/// The command line, as the reference in docs/cli.md lists it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Parses the command line, runs the command, tells how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -153,8 +172,14 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::DeadLetters(command) => dead_letters::dead_letters(command).await,
         Command::Rebuild(arguments) => rebuild::rebuild(arguments).await,
         Command::Offsets(command) => offsets::offsets(command).await,
+        Command::Status(arguments) => status::status(arguments).await,
         Command::Log(arguments) => log::log(arguments).await,
+        Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Topology(arguments) => topology::topology(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut self::command(), "rowcast", &mut std::io::stdout());
+            Ok(())
+        }
     }
 }

@@ -4,8 +4,8 @@
 //! decoded and transformed. Memory is bounded by these two and the intake.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -54,6 +54,9 @@ pub(super) struct Shared {
     pub(super) stopping: CancellationToken,
     /// The partition is taken over and its committed offset known.
     pub(super) started: AtomicBool,
+    /// Whether the partition is ours: locked while its lag is told, so that a measurement that comes
+    /// late brings no series back to life that would stand still for ever.
+    ours: Mutex<bool>,
 }
 
 impl Task {
@@ -79,6 +82,7 @@ impl Task {
             last_settled_in: AtomicU64::new(0),
             stopping: CancellationToken::new(),
             started: AtomicBool::new(false),
+            ours: Mutex::new(true),
         });
         let (to_settle, prepared) = mpsc::channel(1);
         let preparing = prepare_batches(Arc::clone(&shared), to_settle);
@@ -124,6 +128,8 @@ impl Task {
         }
         let Stages { metrics, health, .. } = &*self.shared.stages;
         metrics.released(self.shared.in_flight.swap(0, Ordering::Relaxed));
+        let mut ours = self.shared.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        *ours = false;
         metrics.forget(&self.shared.partition);
         health.forget(&self.shared.scope);
     }
@@ -153,6 +159,10 @@ impl Lag {
             committed.ok().flatten().map_or(NOTHING_COMMITTED, |offset| offset.0)
         };
         let committed = committed.max(start.0);
+        let ours = shared.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ours {
+            return false;
+        }
         shared.stages.metrics.lag(&shared.partition, (end.0 - committed).max(0));
         started && committed >= end.0 && shared.in_flight.load(Ordering::Relaxed) == 0
     }

@@ -43,6 +43,20 @@ impl Check {
         Self::SchemaRegistry,
     ];
 
+    /// Name, as `/readyz` says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Assignment => "assignment",
+            Self::Database => "database",
+            Self::DeadLetterTopic => "dead_letter_topic",
+            Self::RetryTopic => "retry_topic",
+            Self::SchemaRegistry => "schema_registry",
+            Self::Circuit => "circuit",
+        }
+    }
+
     /// Whether it must be reached before anything can be done.
     const fn is_needed_at_start(self) -> bool {
         match self {
@@ -62,7 +76,7 @@ pub struct CheckState {
 }
 
 /// State of all checks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Readiness {
     /// Whether all hold.
     pub ready: bool,
@@ -154,15 +168,29 @@ impl Health {
             .wrong
             .iter()
             .map(|(check, scopes)| {
-                let message = scopes.iter().map(|(scope, message)| {
-                    if scope.is_empty() { message.clone() } else { format!("{scope}: {message}") }
-                });
-                let message: Vec<String> = message.collect();
-                (*check, CheckState { ok: scopes.is_empty(), message: message.join("; ") })
+                (*check, CheckState { ok: scopes.is_empty(), message: told(scopes) })
             })
             .collect();
         Readiness { ready: checks.values().all(|check| check.ok), notice: state.notice, checks }
     }
+}
+
+/// What is wrong with a check: what concerns several scopes is told once, with the first of them.
+fn told(scopes: &BTreeMap<String, String>) -> String {
+    let mut alike: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (scope, message) in scopes {
+        match alike.iter_mut().find(|(told, _)| told == message) {
+            Some((_, scopes)) => scopes.push(scope),
+            None => alike.push((message, vec![scope])),
+        }
+    }
+    let each = alike.iter().map(|(message, scopes)| match scopes.as_slice() {
+        [START] => (*message).to_owned(),
+        [first] => format!("{first}: {message}"),
+        [first, others @ ..] => format!("{first} and {} more: {message}", others.len()),
+        [] => String::new(),
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 impl Default for Health {
@@ -174,6 +202,17 @@ impl Default for Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_concerns_several_partitions_is_told_once() {
+        let health = Health::new();
+        for partition in ["t-0", "t-1", "t-2"] {
+            health.down(Check::Database, partition, "the table is missing");
+        }
+        health.down(Check::Database, "t-3", "no answer");
+        let told = &health.readiness().checks[&Check::Database].message;
+        assert_eq!(told, "t-0 and 2 more: the table is missing; t-3: no answer");
+    }
 
     #[test]
     fn one_partition_in_trouble_is_enough_to_be_unready_and_its_recovery_to_be_ready() {

@@ -1,24 +1,31 @@
-//! `/metrics`, `/log`, `/livez` and `/readyz`.
+//! The page at `/`, `/api/v1/state`, `/metrics`, `/log`, `/version`, `/livez` and `/readyz`.
 //!
-//! Loopback by default. With a token, `/metrics` and `/log` ask for it (`Authorization: Bearer ...`);
-//! the two probes never do, since orchestrators cannot send one, and say nothing but names of checks.
-//! No answer repeats what was sent.
+//! Loopback by default. With a token, all but the probes ask for it: `Authorization: Bearer ...`, or
+//! as the password that a browser asks its user for, with any name. The two probes never do, since
+//! orchestrators cannot send one, and say nothing but names of checks. No answer repeats what was sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::filter::BadFilter;
 use super::health::Health;
 use super::metrics::Metrics;
+use super::page;
+use super::readings::EVERY;
+use super::state::Watch;
 use super::switch::{LONGEST, LogSwitch};
 
 /// Content type of the text exposition format.
@@ -28,6 +35,7 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 struct Served {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    watch: Watch,
     log: Option<LogSwitch>,
     token: Option<Arc<str>>,
 }
@@ -42,17 +50,25 @@ pub async fn serve(
     token: Option<String>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    watch: Watch,
     log: Option<LogSwitch>,
     stop: CancellationToken,
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
+    tokio::spawn(keep_readings(watch.clone(), stop.clone()));
+    let served = Served { metrics, health, watch, log, token: token.map(Into::into) };
     let app = Router::new()
+        .route("/", get(state_page))
+        .route("/api/v1/state", get(state))
+        .route("/version", get(version))
         .route("/metrics", get(exposition))
         .route("/log", get(filter_in_force).put(set_filter))
+        .route_layer(middleware::from_fn_with_state(served.clone(), admit))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Served { metrics, health, log, token: token.map(Into::into) });
+        .layer(middleware::map_response(guard_answer))
+        .with_state(served);
     tokio::spawn(async move {
         let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
@@ -62,16 +78,54 @@ pub async fn serve(
     Ok(address)
 }
 
-async fn exposition(State(served): State<Served>, headers: HeaderMap) -> Response {
-    if !served.admits(&headers) {
-        return StatusCode::UNAUTHORIZED.into_response();
+/// What rates are made of.
+async fn keep_readings(watch: Watch, stop: CancellationToken) {
+    let mut every = tokio::time::interval(EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => watch.keep(),
+        }
     }
+}
+
+/// Lets through who may see more than the probes. A browser is told to ask for a password.
+async fn admit(State(served): State<Served>, request: Request, next: Next) -> Response {
+    if served.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"rowcast\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, challenge).into_response()
+}
+
+/// No cache keeps an answer, and no browser takes it for more than it is.
+async fn guard_answer(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    answer
+}
+
+async fn state_page(State(served): State<Served>) -> Response {
+    let state = served.watch.state();
+    let policy = [(header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY)];
+    (policy, Html(page::page(&state, EVERY.as_secs()).into_string())).into_response()
+}
+
+async fn state(State(served): State<Served>) -> Response {
+    Json(served.watch.state()).into_response()
+}
+
+async fn version() -> Response {
+    Json(json!({ "name": "rowcast", "version": env!("CARGO_PKG_VERSION") })).into_response()
+}
+
+async fn exposition(State(served): State<Served>) -> Response {
     ([(header::CONTENT_TYPE, EXPOSITION)], served.metrics.exposition()).into_response()
 }
 
-async fn filter_in_force(State(served): State<Served>, headers: HeaderMap) -> Response {
+async fn filter_in_force(State(served): State<Served>) -> Response {
     match &served.log {
-        _ if !served.admits(&headers) => StatusCode::UNAUTHORIZED.into_response(),
         None => no_log(),
         Some(log) => Json(log.in_force()).into_response(),
     }
@@ -81,12 +135,8 @@ async fn filter_in_force(State(served): State<Served>, headers: HeaderMap) -> Re
 async fn set_filter(
     State(served): State<Served>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
     directives: String,
 ) -> Response {
-    if !served.admits(&headers) {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
     let Some(log) = &served.log else { return no_log() };
     let Ok(lasting) = lasting(query.as_deref().unwrap_or_default()) else {
         return (StatusCode::BAD_REQUEST, NO_TIME).into_response();
@@ -121,9 +171,18 @@ impl Served {
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        same(given.as_bytes(), token.as_bytes())
+        given.and_then(shown).is_some_and(|given| same(&given, token.as_bytes()))
     }
+}
+
+/// The token that the header shows: a bearer's, or the password of HTTP's basic authentication.
+fn shown(authorization: &str) -> Option<Vec<u8>> {
+    if let Some(token) = authorization.strip_prefix("Bearer ") {
+        return Some(token.as_bytes().to_vec());
+    }
+    let credentials = STANDARD.decode(authorization.strip_prefix("Basic ")?).ok()?;
+    let colon = credentials.iter().position(|byte| *byte == b':')?;
+    Some(credentials[colon + 1..].to_vec())
 }
 
 async fn livez(State(served): State<Served>) -> Response {

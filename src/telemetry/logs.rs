@@ -41,7 +41,7 @@ pub fn start(format: LogFormat, directives: Option<&str>, reveal: Reveal) {
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if human {
-        lines.with_ansi(std::io::stderr().is_terminal()).boxed()
+        lines.with_ansi(coloured()).boxed()
     } else {
         lines.json().flatten_event(true).with_current_span(false).boxed()
     };
@@ -53,6 +53,12 @@ pub fn start(format: LogFormat, directives: Option<&str>, reveal: Reveal) {
     if let Some(Err(error)) = asked {
         tracing::warn!(%error, "RUST_LOG is left aside");
     }
+}
+
+/// Colours are for a terminal whose user did not decline them: <https://no-color.org>.
+fn coloured() -> bool {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !declined
 }
 
 /// What changes the filter while the process runs; `None` if its log is not ours.

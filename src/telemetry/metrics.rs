@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{
     CounterVec, Encoder as _, Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -400,13 +401,16 @@ impl Metrics {
         families
     }
 
+    /// All series that there are, at one moment.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        let _conserving = self.locked();
+        self.registry.gather()
+    }
+
     /// The text exposition format, version 0.0.4.
     #[must_use]
     pub fn exposition(&self) -> String {
-        let families = {
-            let _conserving = self.locked();
-            self.registry.gather()
-        };
+        let families = self.gather();
         let mut out = Vec::new();
         // writing to memory cannot fail
         let _ = TextEncoder::new().encode(&families, &mut out);

@@ -9,7 +9,10 @@ pub mod http;
 mod labels;
 pub mod logs;
 pub mod metrics;
+mod page;
+mod readings;
 mod registering;
+pub mod state;
 pub mod switch;
 pub mod troubleshooting;
 

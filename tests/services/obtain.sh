@@ -2,7 +2,7 @@
 # Makes sure that what the build and the tests need is on this machine, and installs with apt what
 # is missing, saying so first. Without root or sudo it says what to install instead.
 #
-#   obtain.sh packages [build] [kafka] [postgres] [mariadb] [oracle]   Debian packages, those missing
+#   obtain.sh packages [build] [kafka] [postgres] [mariadb] [oracle] [prometheus]   Debian packages, those missing
 #   obtain.sh kafka                                                    Apache Kafka's jars into target/services
 #   obtain.sh where-postgres                                           prints the directory of PostgreSQL's programs
 set -euo pipefail
@@ -47,6 +47,9 @@ missing_packages() {
             command -v python3 >/dev/null || echo python3
             command -v psql >/dev/null || where_postgres >/dev/null || echo postgresql-client
             ;;
+        prometheus) # with promtool
+            command -v prometheus >/dev/null && command -v promtool >/dev/null || echo prometheus
+            ;;
         *) fail "unknown subject '$subject'" ;;
         esac
     done
@@ -69,7 +72,8 @@ packages() {
     command -v apt-get >/dev/null || { say "missing: ${missing[*]} (Debian's names), and no apt-get here"; exit 69; }
     say "installing with apt-get: ${missing[*]}"
     "${root[@]}" apt-get update -qq </dev/null >&2
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    # runlevel 1: servers that come with packages are not started, ours are
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
         "${missing[@]}" </dev/null >"${TMPDIR:-/tmp}/rowcast-apt.$$" 2>&1 ||
         { cat "${TMPDIR:-/tmp}/rowcast-apt.$$" >&2; fail "apt-get failed"; }
     rm -f "${TMPDIR:-/tmp}/rowcast-apt.$$"

@@ -26,17 +26,27 @@ pub(crate) fn request(
     token: Option<&str>,
     body: &str,
 ) -> Option<Answer> {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    request_with(port, method, path, &token.unwrap_or_default(), body)
+}
+
+/// The same with any headers, each with its end of line.
+pub(crate) fn request_with(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<Answer> {
     let patience = Duration::from_secs(2);
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     stream.set_write_timeout(Some(patience)).ok()?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
-    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{}\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len(),
-        token.unwrap_or_default()
     );
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();

@@ -1,0 +1,38 @@
+//! `rowcast metrics`: every metric there can be.
+
+use super::table::table;
+use super::{Failure, Output};
+use crate::telemetry::metrics::Metrics;
+
+/// Options of `metrics`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// List name, type, labels and meaning of each; what a running instance counts stands on its
+    /// `/metrics`.
+    #[arg(long, required = true)]
+    list: bool,
+    /// How to print them.
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+pub(super) fn metrics(arguments: &Arguments) -> Result<(), Failure> {
+    let families = Metrics::new().families();
+    match arguments.output {
+        Output::Json => {
+            for family in families {
+                let line = serde_json::json!({
+                    "name": family.name, "type": family.kind, "labels": family.labels, "help": family.help,
+                });
+                println!("{line}");
+            }
+        }
+        Output::Table => {
+            let rows = families.into_iter().map(|family| {
+                [family.name, family.kind.to_owned(), family.labels.join(", "), family.help]
+            });
+            println!("{}", table(["name", "type", "labels", "meaning"], rows));
+        }
+    }
+    Ok(())
+}
