@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("http_client", &[]),
@@ -80,6 +80,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "transform",
         ],
     ),
+    // fills the ingest topic from elsewhere
+    ("load", &["application", "broker", "error", "fhir_server", "model", "retry", "source"]),
     (
         "cli",
         &[
@@ -87,6 +89,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "broker",
             "dead_letter",
             "error",
+            "fhir_server",
+            "load",
             "model",
             "plan",
             "problem",

@@ -17,6 +17,7 @@ mod demo;
 mod explain;
 mod failure;
 mod feed;
+mod load;
 mod log;
 mod offsets;
 mod produce;
@@ -39,6 +40,7 @@ Examples:
   rowcast schema --topology clinical.yaml                 the tables, as DDL; no connection needed
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
+  rowcast load --topology clinical.yaml 'all/*.ndjson.gz' fill the topic from files, an export, a server
   rowcast dead-letters summary --topology clinical.yaml   what was refused, and what to do
   rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
   rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug  each change's way
@@ -64,6 +66,8 @@ enum Command {
     Run(run::Arguments),
     /// Append resources or records to the ingest topic.
     Produce(produce::Arguments),
+    /// Bring files, an export, a search or a history of a FHIR server into the ingest topic.
+    Load(Box<load::Arguments>),
     /// Check rules, topology and the live schema; list every problem.
     Check(check::Arguments),
     /// Show what a resource becomes, or what a FHIRPath yields; nothing is written.
@@ -147,6 +151,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Produce(arguments) => produce::produce(arguments).await,
+        Command::Load(arguments) => load::load(*arguments).await,
         Command::Check(arguments) => check::check(arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Schema(arguments) => schema::schema(arguments).await,

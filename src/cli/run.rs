@@ -42,7 +42,7 @@ const fn log_format(topology: &Topology) -> logs::LogFormat {
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
+pub(super) fn stop_on_signal() -> Result<CancellationToken, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,6 +8,7 @@
 
 mod entry;
 mod error;
+mod export;
 mod page;
 mod request;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use url::Url;
 pub use crate::topology::{FhirServerAuth as Auth, FhirServerSettings};
 pub use entry::{Content, Entry, record, record_at};
 pub use error::{Asked, FhirServerError};
+pub use export::{Download, ExportLevel, ExportProgress, ExportRequest, Manifest, ManifestFile};
 pub use page::{Page, Pages};
 pub use request::{Answer, Body};
 

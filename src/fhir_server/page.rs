@@ -136,6 +136,15 @@ impl FhirServer {
         Ok(Page { entries, refused, last_updated, total: bundle.total, next })
     }
 
+    /// What a bundle says that came without links: a line of deletes of an export.
+    ///
+    /// # Errors
+    /// [`FhirServerError::NotFhir`] if it is no bundle.
+    pub fn bundle(&self, json: &Bytes) -> Result<Page, FhirServerError> {
+        let asked = Asked { method: "GET", interaction: "$export file", resource_type: None };
+        self.page(asked, 200, json)
+    }
+
     /// The address of a link of the server's, if it leads nowhere else than below its base. Servers
     /// page at the base itself too: `http://server/fhir?_getpages=…`.
     pub(super) fn below(&self, link: &str) -> Option<Url> {

@@ -26,12 +26,27 @@ pub(super) struct Request {
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, &'static str)>,
     pub(super) body: Option<Bytes>,
+    pub(super) credentials: Credentials,
+}
+
+/// Whether whoever is asked may learn who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credentials {
+    Shown,
+    Withheld,
 }
 
 impl Request {
     /// `GET`s what stands there.
     pub(super) const fn get(asked: Asked, url: Url) -> Self {
-        Self { asked, method: Method::GET, url, headers: Vec::new(), body: None }
+        Self {
+            asked,
+            method: Method::GET,
+            url,
+            headers: Vec::new(),
+            body: None,
+            credentials: Credentials::Shown,
+        }
     }
 }
 
@@ -90,9 +105,11 @@ impl FhirServer {
         request: Request,
         within: Option<Duration>,
     ) -> Result<Response, FhirServerError> {
-        let Auth::ClientCredentials { .. } = &self.auth else {
+        let needs_token = matches!(self.auth, Auth::ClientCredentials { .. })
+            && request.credentials == Credentials::Shown;
+        if !needs_token {
             return self.send_once(&request, within, None).await;
-        };
+        }
         let token = self.token(None).await?;
         let answer = self.send_once(&request, within, Some(token.text.expose())).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
@@ -121,7 +138,10 @@ impl FhirServer {
         if let Some(within) = within {
             sent = sent.timeout(within);
         }
-        self.authorized(sent, token).send().await.map_err(|error| away(request.asked, error))
+        if request.credentials == Credentials::Shown {
+            sent = self.authorized(sent, token);
+        }
+        sent.send().await.map_err(|error| away(request.asked, error))
     }
 
     fn authorized(&self, request: RequestBuilder, token: Option<&str>) -> RequestBuilder {

@@ -36,6 +36,7 @@ pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
 pub use fhir_server::{FhirServerAuth, FhirServerSettings};
 pub use file::{LogFormat, json_schema};
+pub use interpolate::secret;
 pub use load::{Loaded, load, load_with};
 pub use secret::{REDACTED, Secret};
 pub use set::{Setting, SettingError};
