@@ -12,6 +12,7 @@ mod file;
 mod interpolate;
 mod kafka;
 mod load;
+mod pointcut;
 mod resolve;
 mod retry;
 mod secret;
@@ -35,6 +36,7 @@ pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
+pub use pointcut::{PointcutBegin, PointcutSettings, ServerCredentials};
 pub use secret::{REDACTED, Secret};
 pub use set::{Setting, SettingError};
 
@@ -49,6 +51,8 @@ pub struct Topology {
     pub topics: Vec<SourceTopic>,
     /// Whether one partition holds all changes of a resource.
     pub keying: Keying,
+    /// The FHIR server whose changes fill a topic, if there is one.
+    pub pointcut: Option<PointcutSettings>,
     /// Who knows the schemas of Avro records, whatever their topic.
     pub schema_registry: Option<SchemaRegistrySettings>,
     /// Where an Avro record has its document, if it is not the document itself.
