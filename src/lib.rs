@@ -46,6 +46,8 @@ pub mod broker;
 pub mod cli;
 pub mod dead_letter;
 pub mod error;
+pub mod fhir_server;
+mod http_client;
 pub mod model;
 pub mod plan;
 pub mod problem;

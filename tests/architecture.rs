@@ -9,9 +9,10 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("error", &["model"]),
     ("retry", &[]),
+    ("http_client", &[]),
     ("problem", &[]),
     ("model", &["error"]),
     ("telemetry", &["error", "model", "problem", "retry"]),
@@ -39,7 +40,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
         ],
     ),
     // brings what decode needs from outside
-    ("registry", &["error", "model", "retry", "source", "topology"]),
+    ("registry", &["error", "http_client", "model", "retry", "source", "topology"]),
+    // the client of a FHIR server, and the records of what it says
+    ("fhir_server", &["broker", "error", "http_client", "model", "source", "topology"]),
     (
         "runtime",
         &[

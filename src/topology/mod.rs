@@ -8,6 +8,7 @@
 mod avro;
 mod database_url;
 mod describe;
+mod fhir_server;
 mod file;
 mod interpolate;
 mod kafka;
@@ -34,6 +35,7 @@ use crate::source::{AvroFields, DebeziumColumns, DecodeSettings, Decoder, Format
 
 pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
+pub use fhir_server::{FhirServerAuth, FhirServerSettings};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
 pub use pointcut::{PointcutBegin, PointcutSettings, ServerCredentials};
