@@ -50,6 +50,7 @@ pub mod fhir_server;
 mod http_client;
 pub mod model;
 pub mod plan;
+pub mod pointcut;
 pub mod problem;
 pub mod registry;
 pub mod retry;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("http_client", &[]),
@@ -43,6 +43,11 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("registry", &["error", "http_client", "model", "retry", "source", "topology"]),
     // the client of a FHIR server, and the records of what it says
     ("fhir_server", &["broker", "error", "http_client", "model", "source", "topology"]),
+    // fills the ingest topic from a FHIR server
+    (
+        "pointcut",
+        &["broker", "error", "fhir_server", "model", "retry", "source", "telemetry", "topology"],
+    ),
     (
         "runtime",
         &[
@@ -69,6 +74,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "error",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",
@@ -87,8 +93,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "broker",
             "dead_letter",
             "error",
+            "fhir_server",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",

@@ -19,6 +19,7 @@ mod failure;
 mod feed;
 mod log;
 mod offsets;
+mod pointcut;
 mod produce;
 mod rebuild;
 mod run;
@@ -62,6 +63,9 @@ struct Arguments {
 enum Command {
     /// Keep the rows in step with the ingest topic.
     Run(run::Arguments),
+    /// Fill the ingest topic from a FHIR server; install and remove the subscriptions at it.
+    #[command(subcommand)]
+    Pointcut(pointcut::Command),
     /// Append resources or records to the ingest topic.
     Produce(produce::Arguments),
     /// Check rules, topology and the live schema; list every problem.
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Pointcut(command) => pointcut::pointcut(command).await,
         Command::Produce(arguments) => produce::produce(arguments).await,
         Command::Check(arguments) => check::check(arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,

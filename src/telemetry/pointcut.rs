@@ -120,23 +120,20 @@ impl ReadOutcome {
 pub enum CatchUpOutcome {
     /// The broker has all of its history.
     Completed,
-    /// The FHIR server did not answer, or refused.
-    ServerAway,
-    /// The broker did not take all of it.
-    BrokerAway,
+    /// The FHIR server did not answer, or refused; it is tried again.
+    Failed,
 }
 
 impl CatchUpOutcome {
     /// All outcomes.
-    pub const ALL: [Self; 3] = [Self::Completed, Self::ServerAway, Self::BrokerAway];
+    pub const ALL: [Self; 2] = [Self::Completed, Self::Failed];
 
     /// Label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
-            Self::ServerAway => "server_away",
-            Self::BrokerAway => "broker_away",
+            Self::Failed => "failed",
         }
     }
 }

@@ -219,7 +219,7 @@ fn pointcut_stage(settings: &PointcutSettings) -> DescribedStage {
         "pointcut",
         StageKind::Source,
         vec![
-            ("server", settings.server.to_string()),
+            ("server", settings.server.base.to_string()),
             ("types", types),
             ("hooks", settings.listen.to_string()),
             ("topic", settings.topic.clone()),

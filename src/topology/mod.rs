@@ -17,6 +17,7 @@ mod pointcut;
 mod resolve;
 mod retry;
 mod secret;
+mod server_auth;
 mod set;
 mod structure;
 mod topics;
@@ -38,7 +39,7 @@ pub use describe::{DescribedStage, Description, StageKind};
 pub use fhir_server::{FhirServerAuth, FhirServerSettings};
 pub use file::{LogFormat, json_schema};
 pub use load::{Loaded, load, load_with};
-pub use pointcut::{PointcutBegin, PointcutSettings, ServerCredentials};
+pub use pointcut::{PointcutBegin, PointcutSettings};
 pub use secret::{REDACTED, Secret};
 pub use set::{Setting, SettingError};
 

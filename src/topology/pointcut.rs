@@ -6,18 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::avro::{BasicFile, is_loopback};
 use super::file::TopologyFile;
+use super::load::{cannot_be_read, read};
 use super::resolve::{Findings, is_read_by, time};
 use super::secret::Secret;
+use super::server_auth::{
+    ServerAuthFile, accept_auth, check_header, check_secret, in_the_clear, url,
+};
 use super::topics::{NO_TOPIC, is_topic};
-use super::{HttpSettings, SourceTopic};
+use super::{FhirServerAuth, FhirServerSettings, HttpSettings, SourceTopic};
 use crate::model::is_resource_type;
 use crate::source::{Format, VersionFrom};
 
@@ -30,6 +34,8 @@ pub(super) const DEFAULT_TOPIC: &str = "changes";
 const CATCH_UPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 /// Shortest and longest time that an answer of the server may take.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(10));
+/// Largest file of certificates, in bytes.
+const MAX_CERTIFICATES: u64 = 1 << 20;
 /// Shortest token: shorter ones can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -44,6 +50,11 @@ pub(super) struct PointcutFile {
     /// How rowcast shows the server who it is. Default: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ServerAuthFile>,
+    /// File with further certificates of authorities to trust, in PEM, relative to the topology
+    /// file. Default: those that the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub ca: Option<String>,
     /// Longest wait for an answer of the server. Default 30s: a page of its history may take that.
     #[serde(default = "default_timeout")]
     pub timeout: String,
@@ -77,41 +88,6 @@ pub(super) struct PointcutFile {
     pub topic: Option<String>,
 }
 
-/// How rowcast shows the FHIR server who it is: one of the three.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ServerAuthFile {
-    /// User and password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub basic: Option<BasicFile>,
-    /// A bearer token. Take it from `${VAR}` or `${file:PATH}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Secret>,
-    /// Tokens of an authorisation server (OAuth 2.0 client credentials, SMART backend services with
-    /// a secret).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_credentials: Option<ClientCredentialsFile>,
-}
-
-/// Who asks an authorisation server for tokens.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClientCredentialsFile {
-    /// Its token endpoint.
-    #[schemars(length(min = 1))]
-    pub token_url: String,
-    /// The client.
-    #[schemars(length(min = 1))]
-    pub client_id: String,
-    /// The client's secret. Take it from `${VAR}` or `${file:PATH}`.
-    pub client_secret: Secret,
-    /// Scopes to ask for, separated by spaces: `system/*.read system/Subscription.write`. Default:
-    /// what the authorisation server gives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub scope: Option<String>,
-}
-
 /// Where a type begins that was never followed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -126,12 +102,8 @@ pub(super) enum BeginFile {
 /// A FHIR server whose changes fill the ingest topic.
 #[derive(Debug, Clone)]
 pub struct PointcutSettings {
-    /// The server's base: `http` or `https`, without user, query and fragment.
-    pub server: Url,
-    /// How to show the server who we are.
-    pub credentials: Option<ServerCredentials>,
-    /// Longest wait for an answer of the server.
-    pub timeout: Duration,
+    /// The server.
+    pub server: FhirServerSettings,
     /// Where hooks arrive; with a token if it is not a loopback address.
     pub listen: SocketAddr,
     /// Where the server reaches that.
@@ -165,31 +137,6 @@ pub enum PointcutBegin {
     Now,
 }
 
-/// How to show a FHIR server who we are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerCredentials {
-    /// User and password.
-    Basic {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A bearer token.
-    Bearer(Secret),
-    /// Tokens of an authorisation server.
-    ClientCredentials {
-        /// Its token endpoint.
-        token_url: Url,
-        /// The client.
-        client_id: String,
-        /// The client's secret.
-        client_secret: Secret,
-        /// Scopes to ask for.
-        scope: Option<String>,
-    },
-}
-
 fn position_topic(topic: &str) -> String {
     format!("{topic}.pointcut")
 }
@@ -198,6 +145,7 @@ fn position_topic(topic: &str) -> String {
 #[expect(clippy::option_option, reason = "absent and broken are different answers")]
 pub(super) fn accept(
     written: &TopologyFile,
+    folder: &Path,
     topics: Option<&[SourceTopic]>,
     http: Option<&HttpSettings>,
     typed: &BTreeMap<String, String>,
@@ -205,10 +153,12 @@ pub(super) fn accept(
 ) -> Option<Option<PointcutSettings>> {
     let Some(pointcut) = &written.source.pointcut else { return Some(None) };
     let server = found.take(&format!("{PATH}/server"), url(&pointcut.server));
-    let credentials = match &pointcut.auth {
-        None => Some(None),
-        Some(auth) => credentials(auth, typed, found).map(Some),
-    };
+    let auth = accept_auth(&format!("{PATH}/auth"), pointcut.auth.as_ref(), typed, found);
+    let authorities = pointcut.ca.as_ref().and_then(|file| {
+        let text = read(&folder.join(file), MAX_CERTIFICATES);
+        let text = text.map_err(|error| format!("`{file}` {}", cannot_be_read(&error)));
+        found.take(&format!("{PATH}/ca"), text)
+    });
     let timeout = time(&pointcut.timeout, TIMEOUTS.0, TIMEOUTS.1);
     let timeout = found.take(&format!("{PATH}/timeout"), timeout);
     let catch_up = time(&pointcut.catch_up, CATCH_UPS.0, CATCH_UPS.1);
@@ -222,8 +172,8 @@ pub(super) fn accept(
         let message = "must be true: the records that POINTCUT writes are keyed by resource";
         found.problem("/source/keyed", message);
     }
-    let (server, credentials, public_url) = (server?, credentials?, public_url?);
-    if credentials.is_some() && in_the_clear(&server) {
+    let (base, auth, public_url) = (server?, auth?, public_url?);
+    if auth != FhirServerAuth::None && in_the_clear(&base) {
         found.warning(
             &format!("{PATH}/server"),
             "the credentials go to another machine in the clear: use https",
@@ -236,9 +186,12 @@ pub(super) fn accept(
         );
     }
     Some(Some(PointcutSettings {
-        server,
-        credentials,
-        timeout: timeout?,
+        server: FhirServerSettings {
+            auth,
+            authorities,
+            timeout: timeout?,
+            ..FhirServerSettings::new(base)
+        },
         listen: listen?,
         public_url,
         token: pointcut.token.clone(),
@@ -250,86 +203,6 @@ pub(super) fn accept(
         },
         topic: topic?,
     }))
-}
-
-/// Whether what goes there can be read on the way.
-fn in_the_clear(url: &Url) -> bool {
-    url.scheme() == "http" && !is_loopback(url)
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or("is no http or https URL")?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold user or password".into());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must end with its path".into());
-    }
-    Ok(url)
-}
-
-fn credentials(
-    written: &ServerAuthFile,
-    typed: &BTreeMap<String, String>,
-    found: &mut Findings<'_>,
-) -> Option<ServerCredentials> {
-    let path = format!("{PATH}/auth");
-    match (&written.basic, &written.bearer, &written.client_credentials) {
-        (Some(basic), None, None) => {
-            check_secret(&format!("{path}/basic/password"), &basic.password, typed, found);
-            let (user, password) = (basic.user.clone(), basic.password.clone());
-            Some(ServerCredentials::Basic { user, password })
-        }
-        (None, Some(token), None) => {
-            check_secret(&format!("{path}/bearer"), token, typed, found);
-            check_header(&format!("{path}/bearer"), token, found);
-            Some(ServerCredentials::Bearer(token.clone()))
-        }
-        (None, None, Some(client)) => {
-            let path = format!("{path}/client_credentials");
-            check_secret(&format!("{path}/client_secret"), &client.client_secret, typed, found);
-            let token_url = found.take(&format!("{path}/token_url"), url(&client.token_url))?;
-            if in_the_clear(&token_url) {
-                found.warning(
-                    &format!("{path}/token_url"),
-                    "the secret goes to another machine in the clear: use https",
-                );
-            }
-            Some(ServerCredentials::ClientCredentials {
-                token_url,
-                client_id: client.client_id.clone(),
-                client_secret: client.client_secret.clone(),
-                scope: client.scope.clone(),
-            })
-        }
-        _ => {
-            let message = "needs one of `basic`, `bearer` and `client_credentials`";
-            found.problem(&path, message);
-            None
-        }
-    }
-}
-
-fn check_secret(
-    path: &str,
-    secret: &Secret,
-    typed: &BTreeMap<String, String>,
-    found: &mut Findings<'_>,
-) {
-    if secret.expose().is_empty() {
-        found.problem(path, "must not be empty");
-    }
-    if typed.get(path).is_none_or(|text| text.chars().any(|c| c != '\0')) {
-        found.warning(path, "a secret stands in the file: use ${VAR} or ${file:PATH}");
-    }
-}
-
-/// It becomes part of a header.
-fn check_header(path: &str, token: &Secret, found: &mut Findings<'_>) {
-    if !token.expose().chars().all(|c| c.is_ascii_graphic()) {
-        found.problem(path, "is no token: it has spaces or characters beyond ASCII");
-    }
 }
 
 fn listen(

@@ -96,7 +96,8 @@ pub(super) fn resolve(
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
-    let pointcut = pointcut::accept(&written, topics.as_deref(), http.as_ref(), typed, &mut found);
+    let pointcut =
+        pointcut::accept(&written, folder, topics.as_deref(), http.as_ref(), typed, &mut found);
     let reveal = reveal(&written.log, &mut found);
     warn_of_the_database(&written, typed, &mut found);
 
