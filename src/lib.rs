@@ -51,6 +51,7 @@ mod http_client;
 pub mod load;
 pub mod model;
 pub mod plan;
+pub mod pointcut;
 pub mod problem;
 pub mod registry;
 pub mod retry;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("http_client", &[]),
@@ -43,6 +43,11 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("registry", &["error", "http_client", "model", "retry", "source", "topology"]),
     // the client of a FHIR server, and the records of what it says
     ("fhir_server", &["broker", "error", "http_client", "model", "source", "topology"]),
+    // fills the ingest topic from a FHIR server
+    (
+        "pointcut",
+        &["broker", "error", "fhir_server", "model", "retry", "source", "telemetry", "topology"],
+    ),
     (
         "runtime",
         &[
@@ -69,6 +74,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "error",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",
@@ -93,6 +99,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "load",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",

@@ -6,6 +6,7 @@
 
 mod error;
 mod feed;
+mod pointcut;
 mod start;
 mod topics;
 

@@ -20,6 +20,7 @@ mod feed;
 mod load;
 mod log;
 mod offsets;
+mod pointcut;
 mod produce;
 mod rebuild;
 mod run;
@@ -64,6 +65,9 @@ struct Arguments {
 enum Command {
     /// Keep the rows in step with the ingest topic.
     Run(run::Arguments),
+    /// Fill the ingest topic from a FHIR server; install and remove the subscriptions at it.
+    #[command(subcommand)]
+    Pointcut(pointcut::Command),
     /// Append resources or records to the ingest topic.
     Produce(produce::Arguments),
     /// Bring files, an export, a search or a history of a FHIR server into the ingest topic.
@@ -150,6 +154,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Pointcut(command) => pointcut::pointcut(command).await,
         Command::Produce(arguments) => produce::produce(arguments).await,
         Command::Load(arguments) => load::load(*arguments).await,
         Command::Check(arguments) => check::check(arguments).await,

@@ -9,6 +9,7 @@ pub mod http;
 mod labels;
 pub mod logs;
 pub mod metrics;
+pub mod pointcut;
 mod registering;
 pub mod switch;
 pub mod troubleshooting;

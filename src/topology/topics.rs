@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::SourceTopic;
 use super::file::{DebeziumFile, TopologyFile};
 use super::resolve::Findings;
+use super::{SourceTopic, pointcut};
 use crate::model::TopicSelector;
 use crate::source::{DebeziumColumns, Format, TypeFrom};
 
@@ -23,7 +23,9 @@ pub(super) fn resolve(
     let source = &written.source;
     let version_from = written.transform.version.from;
     let common = source.debezium.as_ref().map(columns);
-    match (&source.topic, source.topics.is_empty()) {
+    let default = source.pointcut.is_some() && source.kafka.is_none() && source.topics.is_empty();
+    let topic = source.topic.as_deref().or(default.then_some(pointcut::DEFAULT_TOPIC));
+    match (topic, source.topics.is_empty()) {
         (Some(_), false) => {
             found.problem("/source", "has both `topic` and `topics`: keep one of them");
             return None;

@@ -16,7 +16,8 @@ use crate::topology::{Secret, Topology, secret};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "FHIR server")]
 pub(super) struct ServerArguments {
-    /// Base of the FHIR server: https://fhir.example/fhir.
+    /// Base of the FHIR server: https://fhir.example/fhir. Default: that of `source.pointcut`, with its
+    /// credentials.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// Bearer token: '${VAR}' or '${file:PATH}'.
@@ -87,7 +88,9 @@ impl ServerArguments {
             (None, Some(configured)) => Ok(configured),
             (Some(base), Some(configured)) if base == configured.base => Ok(configured),
             (Some(base), _) => Ok(FhirServerSettings::new(base)),
-            (None, None) => Err(Failure::usage("which FHIR server? Name it by --server")),
+            (None, None) => Err(Failure::usage(
+                "which FHIR server? Name it by --server, or in `source.pointcut`",
+            )),
         }
     }
 
@@ -114,8 +117,8 @@ impl ServerArguments {
 }
 
 /// The server that the topology names.
-fn configured(_topology: &Topology) -> Option<FhirServerSettings> {
-    None
+fn configured(topology: &Topology) -> Option<FhirServerSettings> {
+    topology.pointcut.as_ref().map(|pointcut| pointcut.server.clone())
 }
 
 fn is_in_the_clear(url: &Url) -> bool {
