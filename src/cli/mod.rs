@@ -47,7 +47,7 @@ Examples:
   rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug  each change's way
 
 Exit codes:
-  0 ok   1 failure   2 usage   3 some letters or records were refused again   4 nothing matched
+  0 ok   1 failure   2 usage   3 some letters, records or lines were refused   4 nothing matched
   69 a dependency is unavailable   78 configuration (every problem is listed)";
 
 /// How long calls that hang may hold up the end of the process.

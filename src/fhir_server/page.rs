@@ -4,6 +4,7 @@
 //! followed on the server itself only, whatever else it names.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -17,7 +18,6 @@ use crate::source::DecodeError;
 
 /// Pages that follow each other. Made by [`FhirServer::history`], [`FhirServer::search`] and
 /// [`FhirServer::pages`].
-#[derive(Debug)]
 pub struct Pages {
     server: FhirServer,
     asked: Asked,
@@ -28,8 +28,14 @@ pub struct Pages {
     number: u64,
 }
 
+/// Addresses of pages hold what was searched for.
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({}, {} read)", self.asked, self.number)
+    }
+}
+
 /// A page.
-#[derive(Debug)]
 pub struct Page {
     /// What it says, in its order: a history has the newest first.
     pub entries: Vec<Entry>,
@@ -41,6 +47,17 @@ pub struct Page {
     pub total: Option<u64>,
     /// The next page: below the server's base. `None`: this was the last.
     pub next: Option<Url>,
+}
+
+/// The address of the next page holds what was searched for.
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("entries", &self.entries)
+            .field("refused", &self.refused)
+            .field("is_last", &self.next.is_none())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Deserialize)]

@@ -22,6 +22,7 @@ mod shape;
 mod state;
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -80,6 +81,8 @@ pub struct Loaded {
     pub counts: Counts,
     /// How it ended.
     pub ended: Ended,
+    /// The state file with which it can be gone on with, if there is anything to go on with.
+    pub kept: Option<PathBuf>,
 }
 
 /// How a load ended.
@@ -106,7 +109,16 @@ impl Load<'_> {
             self.state.as_ref().map(|state| state.counts().clone()).unwrap_or_default();
         let (portions, reading) = read_ahead(input);
         let ended = self.take(portions, reading, &mut counts, &mut told).await;
-        Loaded { counts, ended }
+        let kept = match self.state {
+            Some(state) if state.goes_on() => Some(state.path().to_owned()),
+            Some(state) => {
+                // it says nothing; that it lies about harms nobody
+                let _ = state.remove().await;
+                None
+            }
+            None => None,
+        };
+        Loaded { counts, ended, kept }
     }
 
     async fn take(

@@ -160,7 +160,6 @@ struct Saved {
 pub struct State {
     path: PathBuf,
     saved: Saved,
-    found: bool,
 }
 
 impl State {
@@ -184,8 +183,10 @@ impl State {
             position: Position::Begin,
             counts: Counts::default(),
         };
-        let Some(saved) = read(&path).await? else {
-            let mut state = Self { path, saved: fresh, found: false };
+        // where nothing was sent, whatever it was to be, this load is as good
+        let saved = read(&path).await?.filter(|saved| saved.position != Position::Begin);
+        let Some(saved) = saved else {
+            let mut state = Self { path, saved: fresh };
             state.write().await?;
             return Ok(state);
         };
@@ -198,7 +199,7 @@ impl State {
         };
         match fault {
             Some(fault) => Err(LoadError::Foreign { path, fault }),
-            None => Ok(Self { path, saved, found: true }),
+            None => Ok(Self { path, saved }),
         }
     }
 
@@ -208,10 +209,10 @@ impl State {
         &self.path
     }
 
-    /// Whether there was a load before this one, to be gone on with.
+    /// Whether there is something to go on with.
     #[must_use]
     pub fn goes_on(&self) -> bool {
-        self.found && self.saved.position != Position::Begin
+        self.saved.position != Position::Begin
     }
 
     /// Where to go on.

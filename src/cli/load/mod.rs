@@ -115,7 +115,6 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
     let position = state.as_ref().map_or(Position::Begin, |state| state.position().clone());
     let input = chosen.input(&shape, &position).await.map_err(|error| failure(&error))?;
     let feed = application.feed_of(&shape.topic).await?;
-    let path = state.as_ref().map(|state| state.path().to_owned());
     if let Some(state) = state.as_ref().filter(|state| state.goes_on()) {
         let (records, path) = (state.counts().records, state.path().display());
         eprintln!("going on behind {records} records that are there already ({path})");
@@ -126,18 +125,21 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
     let loaded = load.run(input, |portion, counts| report.portion(portion, counts)).await;
     report.end(&loaded);
     let counts = &loaded.counts;
-    let go_on = path.map_or_else(
-        || "stdin cannot be gone on with; load it again, which does no harm".to_owned(),
-        |path| format!("the same command goes on where it was ({})", path.display()),
-    );
-    match loaded.ended {
-        Ended::Stopped => Err(Failure::failed("stopped before the end").advising(go_on)),
-        Ended::Failed(error) => Err(match &error {
-            LoadError::Gone { .. } | LoadError::OtherExport => failure(&error),
-            _ => failure(&error).advising(go_on),
-        }),
+    let go_on = |failure: Failure| match &loaded.kept {
+        Some(path) => {
+            let path = path.display();
+            failure.advising(format!("the same command goes on where it was ({path})"))
+        }
+        None => failure.advising("begin again, which does no harm"),
+    };
+    match &loaded.ended {
+        Ended::Stopped => Err(go_on(Failure::failed("stopped before the end"))),
+        Ended::Failed(error @ (LoadError::Gone { .. } | LoadError::OtherExport)) => {
+            Err(failure(error))
+        }
+        Ended::Failed(error) => Err(go_on(failure(error))),
         Ended::Untidy(error) => {
-            eprintln!("warning: all of it is there, but: {}", messages(&error).join(": "));
+            eprintln!("warning: all of it is there, but: {}", messages(error).join(": "));
             report::judged(counts)
         }
         Ended::Complete => report::judged(counts),

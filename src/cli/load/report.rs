@@ -44,14 +44,14 @@ impl Report {
             self.refused(refused);
         }
         if let Some(of) = portion.of {
+            self.bar.set_length(of);
+            self.bar.set_position(portion.done);
             if !self.shows_total {
                 self.shows_total = true;
                 self.bar.set_style(style("{bar:30} {percent:>3} %  {msg}  {eta} left"));
                 // what was there before took no time
                 self.bar.reset_eta();
             }
-            self.bar.set_length(of);
-            self.bar.set_position(portion.done);
         }
         let before = *self.before.get_or_insert(counts.records);
         let rate = rate(counts.records - before, self.begun.elapsed().as_secs_f64());
