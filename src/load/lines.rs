@@ -170,3 +170,47 @@ impl Lines {
         Ok(Some(line))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(bytes: &'static [u8], limit: usize) -> Vec<(Line, u64, u64)> {
+        // as a pipe brings them: a few at a time
+        let reader = BufReader::with_capacity(3, bytes);
+        let mut lines = Lines::of(reader, limit).await.expect("it opens");
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().await.expect("it is read") {
+            all.push((line, lines.line, lines.byte));
+        }
+        all
+    }
+
+    fn text(text: &'static str) -> Line {
+        Line::Text(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn lines_come_with_what_is_behind_them() {
+        let expected =
+            [(text("ab"), 1, 3), (text(""), 2, 4), (text("cdefg\r"), 3, 11), (text("h"), 4, 12)];
+        assert_eq!(all(b"ab\n\ncdefg\r\nh", 100).await, expected);
+        assert_eq!(all(b"", 100).await, []);
+        assert_eq!(all(b"\n", 100).await, [(text(""), 1, 1)]);
+    }
+
+    #[tokio::test]
+    async fn of_a_line_over_the_limit_nothing_is_kept_and_the_next_is_whole() {
+        let expected = [(Line::TooLong(8), 1, 9), (text("1234"), 2, 14), (Line::TooLong(5), 3, 19)];
+        assert_eq!(all(b"12345678\n1234\n12345", 4).await, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_is_read_over() {
+        let mut lines = Lines::of(&b"ab\ncd\nef\n"[..], 9).await.expect("it opens");
+        lines.skip_to(2, 6).await.expect("there is as much");
+        assert_eq!(lines.next().await.expect("it is read"), Some(text("ef")));
+        assert_eq!((lines.line, lines.byte), (3, 9));
+        assert!(lines.skip_to(9, 99).await.is_err());
+    }
+}

@@ -273,3 +273,26 @@ fn a_secret_on_the_command_line_is_refused_and_not_shown() {
     assert!(code == 2 && !said.contains("hush"), "{said}");
     assert!(server.asked().is_empty());
 }
+
+#[test]
+fn the_server_of_pointcut_is_asked_with_its_credentials_and_no_other_server_gets_them() {
+    let (server, other) = (Server::start(), Server::start());
+    let source = format!(
+        "source: {{ topic: changes, embedded: {{ path: log.db }}, pointcut: {{ server: '{}', auth: {{ bearer: '${{FHIR_TOKEN}}' }} }} }}",
+        server.base()
+    );
+    let pipeline = Pipeline::embedded_from(&source, RULES, "");
+    let empty = json!({ "resourceType": "Bundle", "type": "history" });
+    for server in [&server, &other] {
+        server.answers("GET /fhir/_history?_count=500", [Answer::json(&empty)]);
+    }
+    let environment = [("FHIR_TOKEN", "hush-hush")];
+    let (code, _, said) = load_with(&pipeline, &["--history"], &environment);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(server.asked()[0].authorization.as_deref(), Some("Bearer hush-hush"));
+    let elsewhere = other.base();
+    let (code, _, said) =
+        load_with(&pipeline, &["--history", "--server", &elsewhere], &environment);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(other.asked()[0].authorization, None);
+}
