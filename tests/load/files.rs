@@ -179,6 +179,19 @@ fn a_topic_of_another_format_is_refused() {
 }
 
 #[test]
+fn a_topic_whose_versions_are_offsets_takes_no_history_and_warns_of_the_rest() {
+    let source = "source: { topic: changes, embedded: { path: log.db } }";
+    let pipeline = Pipeline::embedded_from(source, RULES, "");
+    let offsets = ["--set", "transform.version.from=offset"];
+    let history = [&offsets[..], &["--history", "--server", "http://127.0.0.1:1/fhir"]].concat();
+    let (code, _, said) = load(&pipeline, &history);
+    assert!(code == 2 && said.contains("newest first"), "{said}");
+    let file = write(&pipeline, "all.ndjson", lines(1).as_bytes());
+    let (code, _, said) = load(&pipeline, &[&offsets[..], &[file.as_str()]].concat());
+    assert!(code == 0 && said.contains("wins over what is there"), "{said}");
+}
+
+#[test]
 fn a_resource_that_the_topic_does_not_take_is_counted_and_its_neighbours_are_there() {
     let Some(kafka) = crate::support::requires_kafka() else { return };
     let Some(postgres) = crate::support::requires_postgres() else { return };

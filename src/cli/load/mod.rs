@@ -20,7 +20,7 @@ use crate::load::{
     Position, Shape, State, VersionRule,
 };
 use crate::model::{RESOURCE_TYPES, Version, is_resource_type};
-use crate::source::Format;
+use crate::source::{Format, VersionFrom};
 use report::Report;
 use server::ServerArguments;
 
@@ -91,8 +91,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
     /// States this version for all resources (header `rowcast.version`), whatever they say themselves:
-    /// for those without `meta.versionId`.
-    #[arg(long = "version", id = "stated", value_name = "N", value_parser = version)]
+    /// for those without `meta.versionId`. Not for a history, whose versions it would make one.
+    #[arg(
+        long = "version", id = "stated", value_name = "N", value_parser = version,
+        conflicts_with = "history"
+    )]
     version: Option<Version>,
     /// Most records a second.
     #[arg(long, value_name = "N")]
@@ -234,6 +237,18 @@ fn shape(application: &Application, arguments: &Arguments) -> Result<Shape, Fail
             "`{topic}` holds records of the format {format}; what is loaded needs one of its own, of \
              the format fhir: see `source.topics`"
         )));
+    }
+    if arguments.version.is_none() && read.version_from == VersionFrom::Offset {
+        if arguments.history {
+            return Err(Failure::usage(format!(
+                "a history stands newest first, and `{topic}` takes what comes later for newer \
+                 (version.from: offset)"
+            )));
+        }
+        eprintln!(
+            "warning: `{topic}` takes what comes later for newer (version.from: offset): what is \
+             loaded wins over what is there"
+        );
     }
     let version = match arguments.version {
         Some(version) => VersionRule::Stated(version),
