@@ -9,9 +9,10 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("error", &["model"]),
     ("retry", &[]),
+    ("http_client", &[]),
     ("problem", &[]),
     ("model", &["error"]),
     ("telemetry", &["error", "model", "problem", "retry"]),
@@ -39,7 +40,14 @@ const ARROWS: [(&str, &[&str]); 16] = [
         ],
     ),
     // brings what decode needs from outside
-    ("registry", &["error", "model", "retry", "source", "topology"]),
+    ("registry", &["error", "http_client", "model", "retry", "source", "topology"]),
+    // the client of a FHIR server, and the records of what it says
+    ("fhir_server", &["broker", "error", "http_client", "model", "source", "topology"]),
+    // fills the ingest topic from a FHIR server
+    (
+        "pointcut",
+        &["broker", "error", "fhir_server", "model", "retry", "source", "telemetry", "topology"],
+    ),
     (
         "runtime",
         &[
@@ -66,6 +74,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "error",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",
@@ -77,6 +86,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "transform",
         ],
     ),
+    // fills the ingest topic from elsewhere
+    ("load", &["application", "broker", "error", "fhir_server", "model", "retry", "source"]),
     (
         "cli",
         &[
@@ -84,8 +95,11 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "broker",
             "dead_letter",
             "error",
+            "fhir_server",
+            "load",
             "model",
             "plan",
+            "pointcut",
             "problem",
             "registry",
             "retry",

@@ -20,6 +20,7 @@ mod formats;
 mod fuzz;
 mod hl7_examples;
 mod letters;
+mod load;
 mod log;
 mod navigation;
 mod observed;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::broker::BrokerError;
 use crate::plan::SchemaProblem;
+use crate::pointcut::PointcutError;
 use crate::problem::Problem;
 use crate::runtime::RunError;
 use crate::sink::SinkError;
@@ -46,6 +47,9 @@ pub enum ApplicationError {
         #[source]
         source: std::io::Error,
     },
+    /// POINTCUT does not start, or ended by itself.
+    #[error("POINTCUT ended")]
+    Pointcut(#[from] PointcutError),
     /// Documents are transformed on tokio's worker threads, and there are none.
     #[error("a run needs tokio's multi-threaded runtime")]
     SingleThreaded,

@@ -58,28 +58,81 @@ impl Feed {
     ///
     /// # Errors
     /// [`BrokerError`] of the first record that the broker refused, or was away for too long for.
-    pub async fn send(&self, mut records: Vec<OutgoingRecord>) -> Result<(), BrokerError> {
+    pub async fn send(&self, records: Vec<OutgoingRecord>) -> Result<(), BrokerError> {
+        self.send_each(records).await.into_iter().collect()
+    }
+
+    /// The same, for each record how it ended, in their order.
+    pub async fn send_each(&self, records: Vec<OutgoingRecord>) -> Vec<Result<(), BrokerError>> {
         let mut backoff = Backoff::default();
-        loop {
-            let results = self.producer.send(records.clone()).await;
+        let mut ended: Vec<Result<(), BrokerError>> = Vec::new();
+        ended.resize_with(records.len(), || Ok(()));
+        let mut waiting: Vec<(usize, OutgoingRecord)> = records.into_iter().enumerate().collect();
+        while !waiting.is_empty() {
+            let records = waiting.iter().map(|(_, record)| record.clone()).collect();
+            let results = self.producer.send(records).await;
             let mut again = Vec::new();
-            for (record, result) in records.into_iter().zip(results) {
+            for ((place, record), result) in waiting.into_iter().zip(results) {
                 match result {
                     Ok(_) => {}
                     Err(error @ BrokerError::Unavailable { .. })
                         if backoff.attempts() < ATTEMPTS =>
                     {
                         tracing::debug!(%error, "sending again");
-                        again.push(record);
+                        again.push((place, record));
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => ended[place] = Err(error),
                 }
             }
-            if again.is_empty() {
-                return Ok(());
+            waiting = again;
+            if !waiting.is_empty() {
+                tokio::time::sleep(backoff.next_delay()).await;
             }
-            records = again;
-            tokio::time::sleep(backoff.next_delay()).await;
         }
+        ended
+    }
+}
+
+/// Records to be sent together: one group commit of the embedded broker, a few requests of Kafka.
+#[derive(Debug, Default)]
+pub struct Batch {
+    records: Vec<OutgoingRecord>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Most records.
+    pub const RECORDS: usize = 1000;
+    /// Most bytes, but for the last record: what it holds is in memory twice while it is sent.
+    pub const BYTES: usize = 8 << 20;
+
+    /// Adds a record.
+    pub fn push(&mut self, record: OutgoingRecord) {
+        self.bytes += record.value.as_ref().map_or(0, Bytes::len);
+        self.records.push(record);
+    }
+
+    /// Whether it should be sent.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.records.len() >= Self::RECORDS || self.bytes >= Self::BYTES
+    }
+
+    /// How many records there are to send.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes the records; it is empty then.
+    pub fn take(&mut self) -> Vec<OutgoingRecord> {
+        self.bytes = 0;
+        std::mem::take(&mut self.records)
     }
 }

@@ -6,6 +6,7 @@
 
 mod error;
 mod feed;
+mod pointcut;
 mod start;
 mod topics;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::ApplicationError;
-pub use feed::Feed;
+pub use feed::{Batch, Feed};
 use tokio::runtime::{Handle, RuntimeFlavor};
 pub use tokio_util::sync::CancellationToken;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Application, ApplicationError, topics};
 use crate::broker::{Begin, Broker, BrokerError, ConsumerSettings, TopicSettings};
@@ -30,6 +30,9 @@ const REVOCATION_DEADLINE: Duration = Duration::from_secs(22);
 /// a stopped process must be gone.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
+/// How often the start says that it is alive while it waits.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the retry topic keeps a record.
 const RETRY_RETENTION: Duration = Duration::from_hours(30 * 24);
 
@@ -44,45 +47,84 @@ pub(super) async fn run(
     until_idle: Option<Duration>,
     stop: CancellationToken,
 ) -> Result<(), ApplicationError> {
+    let health = Arc::new(Health::new());
+    let (metrics, _served) = serve_http(application, &health, &stop).await?;
+    let broker = open_broker(application, &health).await?;
+    // what runs beside each other ends together
+    let stop = stop.child_token();
+    let beside = application.pointcut_beside(&broker, &metrics, &health, &stop).await?;
+    let caught_up = beside.as_ref().map(|beside| beside.caught_up().clone());
+    let starting = Starting { application, metrics: &metrics, health: &health, stop: &stop };
+    let outcome = run_stages(&starting, &broker, until_idle, caught_up).await;
+    stop.cancel();
+    match beside {
+        // its own failure is why the run was stopped
+        Some(beside) => Ok(beside.ended().await.map_err(Into::into).and(outcome)?),
+        None => outcome,
+    }
+}
+
+/// Serves metrics and health until `stop`, or until what is returned is dropped.
+pub(super) async fn serve_http(
+    application: &Application,
+    health: &Arc<Health>,
+    stop: &CancellationToken,
+) -> Result<(Arc<Metrics>, DropGuard), ApplicationError> {
     let topology = application.topology();
     let metrics = Arc::new(Metrics::new());
     metrics
         .started_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     let types = application.catalog().roots.iter();
     metrics.expect_resource_types(types.map(|root| resource_type_label(&root.resource_type)));
-    let health = Arc::new(Health::new());
     let served = stop.child_token();
     let token = topology.http.token.as_ref().map(|token| token.expose().to_owned());
     let address = http::serve(
         topology.http.listen,
         token,
         Arc::clone(&metrics),
-        Arc::clone(&health),
-        Watch::new(described(application), Arc::clone(&metrics), Arc::clone(&health)),
+        Arc::clone(health),
+        Watch::new(described(application), Arc::clone(metrics), Arc::clone(health)),
         logs::switch(),
         served.clone(),
     )
     .await
     .map_err(|source| ApplicationError::Http { listen: topology.http.listen, source })?;
-    let _closing = served.drop_guard();
     tracing::info!(topology = topology.name, config = topology.config_hash, %address, "starting");
+    Ok((metrics, served.drop_guard()))
+}
 
+/// Opens the broker, and says what it is not fit for.
+pub(super) async fn open_broker(
+    application: &Application,
+    health: &Health,
+) -> Result<Arc<dyn Broker>, ApplicationError> {
     let broker = application.broker().await?;
     if broker.is_embedded() {
         health.notice(EMBEDDED_NOTICE);
         tracing::warn!("{EMBEDDED_NOTICE}");
     }
-    let starting = Starting { application, metrics: &metrics, health: &health, stop: &stop };
-    let Some(cluster_id) = starting.cluster_id(&*broker).await? else { return Ok(()) };
+    Ok(broker)
+}
+
+/// Starts the stages and runs them. `caught_up`: what must have happened before nothing is to be done.
+async fn run_stages(
+    starting: &Starting<'_>,
+    broker: &Arc<dyn Broker>,
+    until_idle: Option<Duration>,
+    caught_up: Option<CancellationToken>,
+) -> Result<(), ApplicationError> {
+    let Starting { application, metrics, health, stop } = *starting;
+    let topology = application.topology();
+    let Some(cluster_id) = starting.cluster_id(&**broker).await? else { return Ok(()) };
     let Some(sink) = starting.sink(&cluster_id).await? else { return Ok(()) };
-    if !starting.dead_letter_topic(&*broker).await? {
+    if !starting.dead_letter_topic(&**broker).await? {
         return Ok(());
     }
-    starting.status_topic(&*broker).await;
+    starting.status_topic(&**broker).await;
 
     let mut retry_partitions = 0;
     if let Some(retry) = &topology.retry {
-        let Some(partitions) = starting.retry_topic(&*broker, &retry.topic).await? else {
+        let Some(partitions) = starting.retry_topic(&**broker, &retry.topic).await? else {
             return Ok(());
         };
         retry_partitions = partitions;
@@ -117,8 +159,8 @@ pub(super) async fn run(
         },
         max_ratio: topology.dead_letter.max_ratio,
         reveal: topology.reveal,
-        metrics,
-        health,
+        metrics: Arc::clone(metrics),
+        health: Arc::clone(health),
     });
     let member = broker.consumer(ConsumerSettings {
         group: topology.name.clone(),
@@ -136,7 +178,13 @@ pub(super) async fn run(
         })?),
         None => None,
     };
-    let outcome = runtime::run(stages, member, retry_member, until_idle, stop).await;
+    if until_idle.is_some()
+        && let Some(caught_up) = caught_up
+        && !starting.wait_for(&caught_up).await
+    {
+        return Ok(());
+    }
+    let outcome = runtime::run(stages, member, retry_member, until_idle, stop.clone()).await;
     // who started this goes on with the database to itself
     if tokio::time::timeout(CLOSE_WITHIN, sink.close()).await.is_err() {
         tracing::warn!("the database did not let its connections go in time");
@@ -163,8 +211,8 @@ fn described(application: &Application) -> Described {
 /// What is waited for before the first record.
 struct Starting<'a> {
     application: &'a Application,
-    metrics: &'a Metrics,
-    health: &'a Health,
+    metrics: &'a Arc<Metrics>,
+    health: &'a Arc<Health>,
     stop: &'a CancellationToken,
 }
 
@@ -310,6 +358,18 @@ impl Starting<'_> {
         self.metrics.retried(Component::Database, cause(error.class()));
         if self.health.down(Check::Database, START, &error.to_string()) {
             tracing::warn!(%error, "waiting");
+        }
+    }
+
+    /// Waits until this happened; `false` if stopped meanwhile.
+    async fn wait_for(&self, happened: &CancellationToken) -> bool {
+        loop {
+            self.health.tick();
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = happened.cancelled() => return true,
+                () = tokio::time::sleep(ALIVE_EVERY) => {}
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::check;
 use crate::application::ApplicationError;
 use crate::broker::BrokerError;
 use crate::error::{ErrorClass, Refusal, messages};
+use crate::fhir_server::FhirServerError;
 use crate::problem::Problem;
 use crate::registry::RegistryError;
 use crate::sink::SinkError;
@@ -126,6 +127,15 @@ impl From<RegistryError> for Failure {
     }
 }
 
+impl From<FhirServerError> for Failure {
+    fn from(error: FhirServerError) -> Self {
+        match error.class() {
+            ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
+            ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),
+        }
+    }
+}
+
 impl From<SinkError> for Failure {
     fn from(error: SinkError) -> Self {
         match error.class() {
@@ -144,6 +154,7 @@ impl From<ApplicationError> for Failure {
             ApplicationError::Schema(problems) => check::refusal(&problems),
             ApplicationError::Claimed(refusals) => Self::configuration(&refusals),
             error @ (ApplicationError::Http { .. }
+            | ApplicationError::Pointcut(_)
             | ApplicationError::Topic { .. }
             | ApplicationError::SingleThreaded
             | ApplicationError::Run(_)) => Self::failed(messages(&error).join(": ")),

@@ -18,9 +18,11 @@ mod explain;
 mod failure;
 mod feed;
 mod instance;
+mod load;
 mod log;
 mod metrics;
 mod offsets;
+mod pointcut;
 mod produce;
 mod rebuild;
 mod run;
@@ -43,12 +45,13 @@ Examples:
   rowcast schema apply --topology clinical.yaml           create those that are missing
   rowcast run --topology clinical.yaml                    keep the rows in step with the topic
   rowcast status --topology clinical.yaml                 how it is doing, and what to do next
+  rowcast load --topology clinical.yaml 'all/*.ndjson.gz' fill the topic from files, an export, a server
   rowcast dead-letters summary --topology clinical.yaml   what was refused, and what to do
   rowcast rebuild --topology clinical.yaml --table claim  after its rules changed
   rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug  each change's way
 
 Exit codes:
-  0 ok   1 failure   2 usage   3 some letters or records were refused again   4 nothing matched
+  0 ok   1 failure   2 usage   3 some letters, records or lines were refused   4 nothing matched
   69 a dependency is unavailable   78 configuration (every problem is listed)";
 
 /// How long calls that hang may hold up the end of the process.
@@ -66,8 +69,13 @@ struct Arguments {
 enum Command {
     /// Keep the rows in step with the ingest topic.
     Run(run::Arguments),
+    /// Fill the ingest topic from a FHIR server; install and remove the subscriptions at it.
+    #[command(subcommand)]
+    Pointcut(pointcut::Command),
     /// Append resources or records to the ingest topic.
     Produce(produce::Arguments),
+    /// Bring files, an export, a search or a history of a FHIR server into the ingest topic.
+    Load(Box<load::Arguments>),
     /// Check rules, topology and the live schema; list every problem.
     Check(check::Arguments),
     /// Show what a resource becomes, or what a FHIRPath yields; nothing is written.
@@ -165,7 +173,9 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Pointcut(command) => pointcut::pointcut(command).await,
         Command::Produce(arguments) => produce::produce(arguments).await,
+        Command::Load(arguments) => load::load(*arguments).await,
         Command::Check(arguments) => check::check(arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Schema(arguments) => schema::schema(arguments).await,

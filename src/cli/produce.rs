@@ -8,11 +8,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
 use super::feed::{FeedFormat, record};
 use super::{Failure, TopologyArguments};
-use crate::application::Feed;
-use crate::broker::OutgoingRecord;
+use crate::application::{Batch, Feed};
 
-/// Records sent together: one group commit of the embedded broker, a few requests of Kafka.
-const TOGETHER: usize = 1000;
 /// How long a record waits for the next line: what comes slowly is sent as it comes.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -64,7 +61,7 @@ async fn send_lines(
 ) -> Result<u64, Failure> {
     let mut sent = 0;
     let mut number = 0;
-    let mut batch = Vec::with_capacity(TOGETHER);
+    let mut batch = Batch::default();
     let mut lines = lines.lines();
     loop {
         let patience = if batch.is_empty() { Duration::MAX } else { PATIENCE };
@@ -85,7 +82,7 @@ async fn send_lines(
                 Failure::failed(format!("{error}; {sent} records were appended before"))
             })?);
         }
-        if batch.len() == TOGETHER {
+        if batch.is_full() {
             sent += send(feed, &mut batch).await?;
             progress.sent(sent);
         }
@@ -95,8 +92,8 @@ async fn send_lines(
 }
 
 /// Empties the batch into the topic. Returns how many it held.
-async fn send(feed: &Feed, batch: &mut Vec<OutgoingRecord>) -> Result<u64, Failure> {
-    let records = std::mem::take(batch);
+async fn send(feed: &Feed, batch: &mut Batch) -> Result<u64, Failure> {
+    let records = batch.take();
     let count = records.len() as u64;
     if count > 0 {
         feed.send(records).await?;

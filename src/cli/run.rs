@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, TopologyArguments};
+use crate::application::Application;
 use crate::telemetry::logs;
 use crate::topology::{LogFormat, Topology};
 
@@ -21,6 +22,13 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let application = super::load(&arguments.topology)?;
+    start_log(&application);
+    let stop = stop_on_signal()?;
+    Ok(application.run(arguments.until_idle, stop).await?)
+}
+
+/// Starts the log of a process that goes on, with the topology's warnings.
+pub(super) fn start_log(application: &Application) {
     logs::start(
         log_format(application.topology()),
         std::env::var("RUST_LOG").ok().as_deref(),
@@ -29,8 +37,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     for warning in application.warnings() {
         tracing::warn!("{warning}");
     }
-    let stop = stop_on_signal()?;
-    Ok(application.run(arguments.until_idle, stop).await?)
 }
 
 const fn log_format(topology: &Topology) -> logs::LogFormat {
@@ -42,7 +48,7 @@ const fn log_format(topology: &Topology) -> logs::LogFormat {
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process at once.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
+pub(super) fn stop_on_signal() -> Result<CancellationToken, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::RegistryError;
+use crate::http_client::{self, BodyFault};
 use crate::source::{AvroSchema, SchemaFault, SchemaId};
 use crate::topology::{RegistryCredentials, SchemaRegistrySettings};
 
@@ -73,24 +73,10 @@ struct Refused {
 
 impl Client {
     pub(super) fn new(settings: &SchemaRegistrySettings) -> Result<Self, RegistryError> {
-        // the first of the process counts, and all of ours are the same
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let authorities = settings.authorities.as_deref().unwrap_or_default();
-        let authorities =
-            Certificate::from_pem_bundle(authorities.as_bytes()).map_err(RegistryError::Client)?;
-        let client = reqwest::Client::builder();
-        let client = match settings.url.scheme() {
-            // a machine may have no certificates at all, which is a fault only where they are needed
-            "http" => client.tls_certs_only([]),
-            _ => client.tls_certs_merge(authorities),
-        };
-        let http = client
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout)
-            .redirect(Policy::none())
-            .no_proxy()
-            .user_agent(concat!("rowcast/", env!("CARGO_PKG_VERSION")))
-            .build()
+        let http = http_client::builder(&settings.url, settings.authorities.as_deref())
+            .and_then(|client| {
+                client.timeout(settings.timeout).connect_timeout(settings.timeout).build()
+            })
             .map_err(RegistryError::Client)?;
         Ok(Self { http, url: settings.url.clone(), credentials: settings.credentials.clone() })
     }
@@ -147,15 +133,12 @@ impl Client {
             Some(RegistryCredentials::Bearer(token)) => request.bearer_auth(token.expose()),
         };
         let away = |error: reqwest::Error| RegistryError::Away(error.without_url());
-        let mut answer = request.send().await.map_err(away)?;
+        let answer = request.send().await.map_err(away)?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(some) = answer.chunk().await.map_err(away)? {
-            if body.len() + some.len() > MAX_ANSWER {
-                return Err(TOO_LARGE);
-            }
-            body.extend_from_slice(&some);
-        }
+        let body = http_client::body(answer, MAX_ANSWER).await.map_err(|fault| match fault {
+            BodyFault::Broken(error) => RegistryError::Away(error),
+            BodyFault::TooLarge => TOO_LARGE,
+        })?;
         understand(status, &body)
     }
 }

@@ -121,6 +121,7 @@ pub(super) fn entry(
 }
 
 /// The version in a weak or strong entity tag: `W/"3"`.
-fn version_of_etag(etag: &str) -> &str {
+#[must_use]
+pub fn version_of_etag(etag: &str) -> &str {
     etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
 }

@@ -12,8 +12,9 @@ use super::statement::{Content, Statement};
 use super::{DecodeError, Seen, VersionFault, headers, identity};
 
 /// FHIR's mark of a resource whose elements were left out.
-const SUBSETTED_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
-const SUBSETTED_CODE: &str = "SUBSETTED";
+pub(super) const SUBSETTED_SYSTEM: &str =
+    "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+pub(super) const SUBSETTED_CODE: &str = "SUBSETTED";
 
 /// The upsert that a resource says.
 pub(super) fn read(document: Document) -> Result<Statement, DecodeError> {

@@ -35,6 +35,22 @@ impl TypeFrom {
     }
 }
 
+/// The resource with this type and id, if FHIR knows the one and allows the other.
+///
+/// # Errors
+/// [`DecodeError`] says which of them it is not.
+pub fn resource_key(resource_type: &str, id: &str) -> Result<ResourceKey, DecodeError> {
+    resource(Some(resource_type), Some(id), "address")
+}
+
+/// The resource that a URL names and the version, if it names one: `Patient/123/_history/2`, behind a
+/// server's address or not. `None`: it names no resource of FHIR.
+#[must_use]
+pub fn named_by_url(url: &str) -> Option<(ResourceKey, Option<&str>)> {
+    let Reference { resource_type, id, version } = Reference::of_url(url);
+    Some((resource(resource_type, id, "address").ok()?, version))
+}
+
 /// The resource with this type and id.
 pub(super) fn resource(
     resource_type: Option<&str>,

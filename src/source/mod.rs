@@ -34,6 +34,7 @@ mod error;
 mod fhir;
 mod format;
 mod hapi;
+mod head;
 mod headers;
 mod history;
 mod identity;
@@ -44,14 +45,16 @@ mod seen;
 mod statement;
 
 pub use avro::{AvroFault, AvroFields, AvroSchema, FileFault, SchemaFault, SchemaId, Schemas};
+pub use bundle::version_of_etag;
 pub use debezium::DebeziumColumns;
 pub use error::{DecodeError, VersionFault};
 pub use format::{Format, VersionFrom};
+pub use head::Head;
 pub use headers::{
     HEADER_OPERATION, HEADER_ORIGIN_INDEX, HEADER_ORIGIN_OFFSET, HEADER_ORIGIN_PARTITION,
     HEADER_ORIGIN_TIMESTAMP, HEADER_ORIGIN_TOPIC, HEADER_VERSION,
 };
-pub use identity::TypeFrom;
+pub use identity::{TypeFrom, named_by_url, resource_key};
 pub use seen::Seen;
 
 use avro::Opened;

@@ -30,10 +30,14 @@ pub enum Check {
     Circuit,
     /// No batch waits for a schema of the schema registry.
     SchemaRegistry,
+    /// The FHIR server's history can be read; holds without POINTCUT.
+    FhirServer,
+    /// The FHIR server has our subscriptions; holds without POINTCUT.
+    Subscriptions,
 }
 
 impl Check {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Broker,
         Self::Assignment,
         Self::Database,
@@ -41,6 +45,8 @@ impl Check {
         Self::RetryTopic,
         Self::Circuit,
         Self::SchemaRegistry,
+        Self::FhirServer,
+        Self::Subscriptions,
     ];
 
     /// Name, as `/readyz` says it.
@@ -61,8 +67,19 @@ impl Check {
     const fn is_needed_at_start(self) -> bool {
         match self {
             Self::Broker | Self::Assignment | Self::Database | Self::DeadLetterTopic => true,
-            Self::RetryTopic | Self::Circuit | Self::SchemaRegistry => false,
+            Self::RetryTopic
+            | Self::Circuit
+            | Self::SchemaRegistry
+            | Self::FhirServer
+            | Self::Subscriptions => false,
         }
+    }
+
+    /// Whether nothing can be done while it does not hold. A FHIR server that is away keeps nobody
+    /// from writing rows or from taking hooks; to be taken out of a load balancer for that would
+    /// keep the server from reaching us once it is back.
+    const fn decides(self) -> bool {
+        !matches!(self, Self::FhirServer | Self::Subscriptions)
     }
 }
 
@@ -78,7 +95,7 @@ pub struct CheckState {
 /// State of all checks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Readiness {
-    /// Whether all hold.
+    /// Whether all hold that decide: `fhir_server` and `subscriptions` only tell.
     pub ready: bool,
     /// A standing notice: the embedded broker is no production broker.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,10 +125,20 @@ impl Health {
     /// Alive, not ready: nothing has been reached yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::needing(|check| check.is_needed_at_start())
+    }
+
+    /// The same for a process that only fills the topic: it needs the broker.
+    #[must_use]
+    pub fn of_pointcut() -> Self {
+        Self::needing(|check| check == Check::Broker)
+    }
+
+    fn needing(is_needed: impl Fn(Check) -> bool) -> Self {
         let mut wrong: BTreeMap<Check, BTreeMap<String, String>> = BTreeMap::new();
         for check in Check::ALL {
             let scopes = wrong.entry(check).or_default();
-            if check.is_needed_at_start() {
+            if is_needed(check) {
                 scopes.insert(START.to_owned(), "not reached yet".to_owned());
             }
         }
@@ -171,7 +198,8 @@ impl Health {
                 (*check, CheckState { ok: scopes.is_empty(), message: told(scopes) })
             })
             .collect();
-        Readiness { ready: checks.values().all(|check| check.ok), notice: state.notice, checks }
+        let ready = checks.iter().all(|(check, state)| state.ok || !check.decides());
+        Readiness { ready, notice: state.notice, checks }
     }
 }
 
@@ -228,5 +256,16 @@ mod tests {
         assert!(!health.readiness().ready);
         assert!(health.up(Check::Circuit, "t-1"));
         assert!(health.readiness().ready);
+    }
+
+    #[test]
+    fn a_fhir_server_that_is_away_is_told_and_takes_nobody_out_of_service() {
+        let health = Health::of_pointcut();
+        assert!(!health.readiness().ready);
+        health.up(Check::Broker, "topic");
+        health.down(Check::FhirServer, "Patient", "away");
+        let readiness = health.readiness();
+        assert!(readiness.ready);
+        assert!(readiness.checks.get(&Check::FhirServer).is_some_and(|state| !state.ok));
     }
 }

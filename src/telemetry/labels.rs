@@ -48,17 +48,20 @@ pub enum Component {
     Rules,
     /// The schema registry.
     SchemaRegistry,
+    /// The FHIR server that POINTCUT follows.
+    FhirServer,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Broker,
         Self::Database,
         Self::DeadLetterTopic,
         Self::RetryTopic,
         Self::Rules,
         Self::SchemaRegistry,
+        Self::FhirServer,
     ];
 
     /// Label value.
@@ -71,6 +74,7 @@ impl Component {
             Self::RetryTopic => "retry_topic",
             Self::Rules => "rules",
             Self::SchemaRegistry => "schema_registry",
+            Self::FhirServer => "fhir_server",
         }
     }
 }

@@ -13,6 +13,7 @@ use prometheus::{
 };
 
 pub use super::labels::{Component, RecordOutcome};
+use super::pointcut::PointcutMetrics;
 use super::registering::{Family, Registering};
 use crate::error::{Cause, Stage};
 use crate::model::{Offset, TopicPartition};
@@ -57,6 +58,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     start_timestamp: Gauge,
+    pointcut: PointcutMetrics,
 }
 
 impl Metrics {
@@ -215,6 +217,7 @@ impl Metrics {
                     "When this process started, seconds since the epoch.",
                 ),
             ),
+            pointcut: PointcutMetrics::register(&mut to),
             registry: to.registry,
             families: to.families,
         };
@@ -386,6 +389,11 @@ impl Metrics {
         // absent series are no error here: the partition may have been ours for a moment only
         let _ = self.lag.remove_label_values(&labels);
         let _ = self.committed.remove_label_values(&labels);
+    }
+
+    /// What POINTCUT counts.
+    pub const fn pointcut(&self) -> &PointcutMetrics {
+        &self.pointcut
     }
 
     /// When the process started, seconds since the epoch.

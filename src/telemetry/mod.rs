@@ -11,6 +11,7 @@ pub mod logs;
 pub mod metrics;
 mod page;
 mod readings;
+pub mod pointcut;
 mod registering;
 pub mod state;
 pub mod switch;

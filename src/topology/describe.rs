@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Serialize, Serializer};
 
-use super::{RetrySettings, SourceTopic, Topology};
+use super::{PointcutSettings, RetrySettings, SourceTopic, Topology};
 use crate::dead_letter::RetryPolicy;
 use crate::retry::Strategy;
 use crate::sink::Keying;
@@ -85,7 +85,8 @@ impl Topology {
             humantime::format_duration(self.batch.linger),
         );
         let retry = self.retry.as_ref().map(retry_stage);
-        let mut stages = vec![
+        let mut stages: Vec<_> = self.pointcut.iter().map(pointcut_stage).collect();
+        stages.extend([
             stage(
                 "source",
                 StageKind::Source,
@@ -121,7 +122,7 @@ impl Topology {
                 ],
                 retry.iter().map(|_| RETRY).chain([DEAD_LETTER]).collect(),
             ),
-        ];
+        ]);
         stages.extend(retry);
         stages.push(stage(
             DEAD_LETTER,
@@ -206,6 +207,25 @@ impl fmt::Display for Description {
         }
         Ok(())
     }
+}
+
+fn pointcut_stage(settings: &PointcutSettings) -> DescribedStage {
+    let types: Vec<&str> = settings.types.iter().map(String::as_str).collect();
+    let types = match types.as_slice() {
+        [] => "those of the rules".to_owned(),
+        types => format!("[{}]", types.join(", ")),
+    };
+    stage(
+        "pointcut",
+        StageKind::Source,
+        vec![
+            ("server", settings.server.base.to_string()),
+            ("types", types),
+            ("hooks", settings.listen.to_string()),
+            ("topic", settings.topic.clone()),
+        ],
+        vec!["source"],
+    )
 }
 
 fn retry_stage(settings: &RetrySettings) -> DescribedStage {

@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::avro::{AvroFile, SchemaRegistryFile};
+use super::pointcut::PointcutFile;
 use super::retry::RetryFile;
 use super::secret::Secret;
 use crate::problem;
@@ -64,7 +65,11 @@ pub(super) struct SourceFile {
     /// The embedded broker: one file, one process, for trying out and tests. Not beside `kafka`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<EmbeddedFile>,
+    /// A FHIR server whose changes fill the topic. Absent: others fill it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointcut: Option<PointcutFile>,
     /// Topic with the changes, or a regular expression that begins with `^`. This or `topics`.
+    /// Default `changes` with `pointcut` and the embedded broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
     pub topic: Option<String>,

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::secret::Secret;
 use crate::problem::{Problem, pointer};
 
 /// Largest `${file:}` read, in bytes: certificates with their chains have some ten thousand.
@@ -135,6 +136,28 @@ fn placeholder(inner: &str) -> Piece<'_> {
         Piece::Variable(inner)
     } else {
         Piece::Malformed
+    }
+}
+
+/// The secret that a text on the command line refers to: `${VAR}` or `${file:PATH}`, the path from the
+/// working directory on. What is written out there can be read by everybody on the machine, and stays
+/// in the shell's history.
+///
+/// # Errors
+/// What is wrong with the reference; never the text, which may be a secret.
+pub fn secret(reference: &str) -> Result<Secret, String> {
+    let sources = Sources { variables: &|name| std::env::var(name).ok(), folder: Path::new("") };
+    match pieces(reference).as_slice() {
+        [piece @ (Piece::Variable(_) | Piece::File(_))] => {
+            let value = value(piece, &sources)?;
+            if value.is_empty() {
+                return Err("refers to something empty".into());
+            }
+            Ok(Secret::new(value))
+        }
+        _ => Err("must be a reference, ${VAR} or ${file:PATH}: the command line is no place for \
+                  a secret"
+            .into()),
     }
 }
 

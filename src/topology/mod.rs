@@ -8,13 +8,16 @@
 mod avro;
 mod database_url;
 mod describe;
+mod fhir_server;
 mod file;
 mod interpolate;
 mod kafka;
 mod load;
+mod pointcut;
 mod resolve;
 mod retry;
 mod secret;
+mod server_auth;
 mod set;
 mod structure;
 mod topics;
@@ -33,8 +36,11 @@ use crate::source::{AvroFields, DebeziumColumns, DecodeSettings, Decoder, Format
 
 pub use avro::{RegistryCredentials, SchemaRegistrySettings};
 pub use describe::{DescribedStage, Description, StageKind};
+pub use fhir_server::{FhirServerAuth, FhirServerSettings};
 pub use file::{LogFormat, json_schema};
+pub use interpolate::secret;
 pub use load::{Loaded, load, load_with};
+pub use pointcut::{PointcutBegin, PointcutSettings};
 pub use secret::{REDACTED, Secret};
 pub use set::{Setting, SettingError};
 
@@ -49,6 +55,8 @@ pub struct Topology {
     pub topics: Vec<SourceTopic>,
     /// Whether one partition holds all changes of a resource.
     pub keying: Keying,
+    /// The FHIR server whose changes fill a topic, if there is one.
+    pub pointcut: Option<PointcutSettings>,
     /// Who knows the schemas of Avro records, whatever their topic.
     pub schema_registry: Option<SchemaRegistrySettings>,
     /// Files with Avro schemas: the name to show and the text, not yet compiled.

@@ -19,7 +19,7 @@ use super::load::{Loaded, cannot_be_read, read};
 use super::topics::{self, NO_TOPIC, is_topic};
 use super::{
     BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, RetrySettings, SinkSettings,
-    SourceTopic, Topology, avro, database_url, kafka, retry,
+    SourceTopic, Topology, avro, database_url, kafka, pointcut, retry,
 };
 use crate::model::{DocumentLimits, Reveal};
 use crate::problem::{Problem, pointer};
@@ -96,6 +96,8 @@ pub(super) fn resolve(
     let linger = time(&written.batch.linger, Duration::ZERO, MAX_LINGER);
     let linger = found.take("/batch/linger", linger);
     let http = http(&written.http, typed, &mut found);
+    let pointcut =
+        pointcut::accept(&written, folder, topics.as_deref(), http.as_ref(), typed, &mut found);
     let reveal = reveal(&written.log, &mut found);
     warn_of_the_database(&written, typed, &mut found);
 
@@ -109,6 +111,7 @@ pub(super) fn resolve(
         Some(batch_bytes),
         Some(linger),
         Some(http),
+        Some(pointcut),
         Some(topics),
         true,
     ) = (
@@ -120,6 +123,7 @@ pub(super) fn resolve(
         batch_bytes,
         linger,
         http,
+        pointcut,
         topics,
         problems.is_empty(),
     )
@@ -134,6 +138,7 @@ pub(super) fn resolve(
         broker,
         topics,
         keying,
+        pointcut,
         schema_registry,
         avro_schemas,
         version_from: written.transform.version.from,

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::SourceTopic;
 use super::file::{DebeziumFile, TopologyFile};
 use super::resolve::Findings;
+use super::{SourceTopic, pointcut};
 use crate::model::TopicSelector;
 use crate::source::{DebeziumColumns, Format, TypeFrom};
 
@@ -26,7 +26,9 @@ pub(super) fn resolve(
     let common_avro =
         common_avro.and_then(|written| super::avro::fields(written, "/source/avro", found));
     let common = source.debezium.as_ref().map(columns);
-    match (&source.topic, source.topics.is_empty()) {
+    let default = source.pointcut.is_some() && source.kafka.is_none() && source.topics.is_empty();
+    let topic = source.topic.as_deref().or(default.then_some(pointcut::DEFAULT_TOPIC));
+    match (topic, source.topics.is_empty()) {
         (Some(_), false) => {
             found.problem("/source", "has both `topic` and `topics`: keep one of them");
             return None;

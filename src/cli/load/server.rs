@@ -1,0 +1,149 @@
+//! Which FHIR server is asked: the command line's, else the topology's.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::Failure;
+use crate::error::messages;
+pub(super) use crate::fhir_server::FhirServer as Server;
+use crate::fhir_server::{Auth, FhirServerSettings};
+use crate::topology::{Secret, Topology, secret};
+
+/// The FHIR server, and how rowcast shows it who it is. Secrets are named, never given: `${VAR}` is
+/// taken from the environment, `${file:PATH}` from a file.
+// texts are read only after clap is through, which quotes what it refuses
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "FHIR server")]
+pub(super) struct ServerArguments {
+    /// Base of the FHIR server: https://fhir.example/fhir. Default: that of `source.pointcut`, with its
+    /// credentials.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// Bearer token: '${VAR}' or '${file:PATH}'.
+    #[arg(
+        long, value_name = "REFERENCE",
+        conflicts_with_all = ["user", "token_url"]
+    )]
+    bearer: Option<String>,
+    /// User.
+    #[arg(long, value_name = "NAME", requires = "password", conflicts_with = "token_url")]
+    user: Option<String>,
+    /// The user's password: '${VAR}' or '${file:PATH}'.
+    #[arg(long, value_name = "REFERENCE", requires = "user")]
+    password: Option<String>,
+    /// Where tokens are fetched (OAuth 2 client credentials, SMART backend services with a secret).
+    #[arg(long, value_name = "URL", requires_all = ["client_id", "client_secret"])]
+    token_url: Option<String>,
+    /// The client's name there.
+    #[arg(long, value_name = "ID", requires = "token_url")]
+    client_id: Option<String>,
+    /// The client's secret there: '${VAR}' or '${file:PATH}'.
+    #[arg(long, value_name = "REFERENCE", requires = "token_url")]
+    client_secret: Option<String>,
+    /// What the token shall allow: 'system/*.read'.
+    #[arg(long, value_name = "SCOPES", requires = "token_url")]
+    scope: Option<String>,
+    /// File with further certificates of authorities to trust, in PEM.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl ServerArguments {
+    /// Whether any of it is given.
+    pub(super) const fn is_given(&self) -> bool {
+        self.server.is_some()
+            || self.bearer.is_some()
+            || self.user.is_some()
+            || self.token_url.is_some()
+            || self.ca.is_some()
+    }
+
+    /// The server that is meant.
+    pub(super) fn open(&self, topology: &Topology) -> Result<Server, Failure> {
+        let mut settings = self.settings(configured(topology))?;
+        if let Some(auth) = self.auth()? {
+            settings.auth = auth;
+        }
+        if let Some(file) = &self.ca {
+            let text = std::fs::read_to_string(file);
+            let text =
+                text.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+            settings.authorities = Some(text);
+        }
+        if settings.auth != Auth::None && is_in_the_clear(&settings.base) {
+            eprintln!("warning: the credentials go to another machine in the clear: use https");
+        }
+        Server::new(settings).map_err(|error| Failure::failed(messages(&error).join(": ")))
+    }
+
+    /// What is configured counts for the server that it was configured for: its credentials go
+    /// nowhere else.
+    fn settings(
+        &self,
+        configured: Option<FhirServerSettings>,
+    ) -> Result<FhirServerSettings, Failure> {
+        let base = self.server.as_deref().map(|text| url("--server", text)).transpose()?;
+        match (base, configured) {
+            (None, Some(configured)) => Ok(configured),
+            (Some(base), Some(configured)) if base == configured.base => Ok(configured),
+            (Some(base), _) => Ok(FhirServerSettings::new(base)),
+            (None, None) => Err(Failure::usage(
+                "which FHIR server? Name it by --server, or in `source.pointcut`",
+            )),
+        }
+    }
+
+    fn auth(&self) -> Result<Option<Auth>, Failure> {
+        if let Some(token) = &self.bearer {
+            return Ok(Some(Auth::Bearer { token: referred("--bearer", token)? }));
+        }
+        if let (Some(user), Some(password)) = (&self.user, &self.password) {
+            let password = referred("--password", password)?;
+            return Ok(Some(Auth::Basic { user: user.clone(), password }));
+        }
+        let (Some(token_url), Some(client_id), Some(client_secret)) =
+            (&self.token_url, &self.client_id, &self.client_secret)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Auth::ClientCredentials {
+            token_url: url("--token-url", token_url)?,
+            client_id: client_id.clone(),
+            client_secret: referred("--client-secret", client_secret)?,
+            scope: self.scope.clone(),
+        }))
+    }
+}
+
+/// The server that the topology names.
+fn configured(topology: &Topology) -> Option<FhirServerSettings> {
+    topology.pointcut.as_ref().map(|pointcut| pointcut.server.clone())
+}
+
+fn is_in_the_clear(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "http" && !is_loopback
+}
+
+fn referred(option: &str, reference: &str) -> Result<Secret, Failure> {
+    secret(reference).map_err(|fault| Failure::usage(format!("{option} {fault}")))
+}
+
+fn url(option: &str, text: &str) -> Result<Url, Failure> {
+    let refuse = |fault| Failure::usage(format!("{option} {fault}"));
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| refuse("is no http or https URL"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("must not hold user or password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("must end with its path"));
+    }
+    Ok(url)
+}

@@ -1,0 +1,341 @@
+//! What no hook told is read from the server's history.
+//!
+//! In: a type, and how far its history was read. Out: all that changed since, deletes with their
+//! versions, in the ingest topic, and then the new position. It reads on start, every so often, and
+//! when somebody asks, with backoff for ever while the server is away. A position is never advanced
+//! before the broker has all that comes before it; what is read twice is stale the second time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::appender::Appender;
+use super::positions::{Position, Positions};
+use super::progress::Progress;
+use super::resolver::{Away, Resolved};
+use crate::broker::{BrokerError, OutgoingRecord};
+use crate::error::{ErrorClass, messages};
+use crate::fhir_server::{FhirServer, FhirServerError, Page, Pages, Scope, record};
+use crate::retry::Backoff;
+use crate::source::VersionFrom;
+use crate::telemetry::health::{Check, Health};
+use crate::telemetry::metrics::{Component, Metrics};
+use crate::telemetry::pointcut::{CatchUpOutcome, ReadOutcome};
+use crate::topology::PointcutBegin;
+
+/// How far before its position a history is read again. A server stamps a change before it commits
+/// it, so one that is seen late may be older than one that was seen before. This is longer than any
+/// transaction of a healthy server takes, and than the clocks of its machines differ.
+const OVERLAP: TimeDelta = TimeDelta::minutes(5);
+
+/// Entries a page, as a wish. Servers cap it; larger pages gain little and take memory.
+const COUNT: u16 = 200;
+
+/// Attempts at a page but the first, while the server is away: beyond, its paging is likely to be
+/// forgotten, and the type is begun anew from its position.
+const ATTEMPTS: u32 = 12;
+
+/// Waits after a failure.
+const DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+
+/// Those who may ask for one type and wait; beyond, they are told to come again.
+const ASKING: usize = 512;
+
+/// Asks for types to be caught up with. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct CatchUps(Arc<Vec<(Arc<str>, mpsc::Sender<Ask>)>>);
+
+/// Somebody asks, and may wait.
+pub(super) type Ask = Option<oneshot::Sender<Resolved>>;
+
+impl CatchUps {
+    /// Asks for these types. The ends that are returned go with them, to whoever catches up.
+    pub(super) fn new(
+        types: impl IntoIterator<Item = Arc<str>>,
+    ) -> (Self, Vec<(Arc<str>, mpsc::Receiver<Ask>)>) {
+        let (mut asking, mut asked) = (Vec::new(), Vec::new());
+        for name in types {
+            let (ask, end) = mpsc::channel(ASKING);
+            asking.push((Arc::clone(&name), ask));
+            asked.push((name, end));
+        }
+        (Self(Arc::new(asking)), asked)
+    }
+
+    /// Catches up with a type and waits until the broker has all of it. The reading begins after the
+    /// call.
+    pub(super) async fn catch_up(&self, resource_type: &str) -> Resolved {
+        let (done, answer) = oneshot::channel();
+        let Some(ask) = self.of(resource_type) else { return Ok(()) };
+        if ask.try_send(Some(done)).is_err() {
+            return Err(Away::Server);
+        }
+        answer.await.unwrap_or(Err(Away::Server))
+    }
+
+    /// Asks for a type and does not wait.
+    pub(super) fn nudge(&self, resource_type: &str) {
+        if let Some(ask) = self.of(resource_type) {
+            // full: it was asked for often enough
+            let _ = ask.try_send(None);
+        }
+    }
+
+    fn of(&self, resource_type: &str) -> Option<&mpsc::Sender<Ask>> {
+        self.0.iter().find(|(name, _)| **name == *resource_type).map(|(_, ask)| ask)
+    }
+}
+
+/// What catching up needs, whatever the type. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) server: FhirServer,
+    pub(super) appender: Appender,
+    pub(super) positions: Positions,
+    pub(super) version_from: VersionFrom,
+    pub(super) begin: PointcutBegin,
+    pub(super) interval: Duration,
+    /// Types that are read at a time.
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+}
+
+/// A type that is followed.
+pub(super) struct Followed {
+    pub(super) means: Means,
+    pub(super) resource_type: Arc<str>,
+    pub(super) position: Option<Position>,
+    pub(super) asked: mpsc::Receiver<Ask>,
+}
+
+impl Followed {
+    /// Catches up for ever.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
+        let mut count = COUNT;
+        let mut waiting: Vec<Ask> = Vec::new();
+        loop {
+            while let Ok(ask) = self.asked.try_recv() {
+                waiting.push(ask);
+            }
+            let ended = self.catch_up(&mut count).await;
+            let resolved = ended.as_ref().map(drop).map_err(|_| Away::Server);
+            for done in waiting.drain(..).flatten() {
+                // who asked may have given up waiting
+                let _ = done.send(resolved);
+            }
+            match ended {
+                Ok(()) => {
+                    backoff.reset();
+                    // instances that were started together do not all come at once
+                    let wait = self.means.interval.mul_f64(fastrand::f64().mul_add(0.1, 0.9));
+                    match tokio::time::timeout(wait, self.asked.recv()).await {
+                        Ok(Some(ask)) => waiting.push(ask),
+                        Ok(None) => return,
+                        Err(_) => {}
+                    }
+                }
+                Err(error) => {
+                    let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Catches up once and tells how it ended.
+    async fn catch_up(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
+        let turns = Arc::clone(&self.means.turns);
+        let _turn = turns.acquire_owned().await;
+        let ended = self.read(count).await;
+        let Means { metrics, health, progress, .. } = &self.means;
+        let resource_type = &*self.resource_type;
+        match &ended {
+            Ok(()) => {
+                metrics.pointcut().caught_up(CatchUpOutcome::Completed);
+                progress.completed(resource_type);
+                if health.up(Check::FhirServer, resource_type) {
+                    tracing::info!(resource_type, "the FHIR server answers again");
+                }
+            }
+            Err(error) => {
+                metrics.pointcut().caught_up(CatchUpOutcome::Failed);
+                self.means.away(resource_type, error);
+            }
+        }
+        ended
+    }
+
+    async fn read(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
+        let scope = Scope::Type(Arc::clone(&self.resource_type));
+        let since = match (self.position, self.means.begin) {
+            (Some(position), _) => position.last_updated.map(|at| at - OVERLAP),
+            (None, PointcutBegin::History) => {
+                let resource_type = &*self.resource_type;
+                tracing::info!(resource_type, "not followed before: reading its whole history");
+                None
+            }
+            (None, PointcutBegin::Now) => {
+                let newest = self.newest(&scope).await?;
+                self.advance(newest).await;
+                return Ok(());
+            }
+        };
+        let mut newest = self.position.and_then(|position| position.last_updated);
+        let mut pages = self.means.server.history(&scope, since, *count);
+        let (mut is_first, mut total) = (true, 0);
+        loop {
+            match self.next(&mut pages, is_first).await {
+                Ok(None) => break,
+                Ok(Some(page)) => {
+                    is_first = false;
+                    total += page.entries.len();
+                    let changed = page.entries.iter().filter_map(|entry| entry.last_updated).max();
+                    newest = newest.max(changed);
+                    self.means.write(&self.resource_type, page).await;
+                }
+                // many large resources on one page
+                Err(FhirServerError::TooLarge { .. }) if *count > 1 => {
+                    *count = (*count / 4).max(1);
+                    is_first = true;
+                    pages = self.means.server.history(&scope, since, *count);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::debug!(resource_type = &*self.resource_type, entries = total, "caught up");
+        self.advance(newest).await;
+        Ok(())
+    }
+
+    /// The next page. The first is not waited for: whoever asked learns that the server is away.
+    async fn next(
+        &self,
+        pages: &mut Pages,
+        is_first: bool,
+    ) -> Result<Option<Page>, FhirServerError> {
+        let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
+        loop {
+            match pages.next().await {
+                Err(error)
+                    if error.class() == ErrorClass::Retriable
+                        && !is_first
+                        && backoff.attempts() < ATTEMPTS =>
+                {
+                    self.means.away(&self.resource_type, &error);
+                    let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                    tokio::time::sleep(wait).await;
+                }
+                answered => {
+                    if answered.is_ok() && backoff.attempts() > 0 {
+                        self.means.health.up(Check::FhirServer, &self.resource_type);
+                    }
+                    return answered;
+                }
+            }
+        }
+    }
+
+    /// When the newest change was made, by the server's clock.
+    async fn newest(&self, scope: &Scope) -> Result<Option<DateTime<Utc>>, FhirServerError> {
+        let page = self.means.server.history(scope, None, 1).next().await?;
+        Ok(page.and_then(|page| {
+            let newest = page.entries.iter().filter_map(|entry| entry.last_updated).max();
+            newest.or_else(|| page.last_updated.filter(|_| !page.refused.is_empty()))
+        }))
+    }
+
+    /// Remembers how far it was read: the broker has all of that.
+    async fn advance(&mut self, last_updated: Option<DateTime<Utc>>) {
+        let position = Position { last_updated };
+        if self.position == Some(position) {
+            return;
+        }
+        let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
+        while let Err(error) = self.means.positions.write(&self.resource_type, position).await {
+            self.means.metrics.retried(Component::Broker, "unavailable");
+            if self.means.health.down(Check::Broker, POSITIONS, &error.to_string()) {
+                tracing::warn!(%error, "the topic of positions takes no records");
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+        self.means.health.up(Check::Broker, POSITIONS);
+        self.position = Some(position);
+    }
+}
+
+/// Scope in which writing positions tells its health.
+const POSITIONS: &str = "pointcut positions";
+
+impl Means {
+    /// Appends what a page says, for as long as it takes.
+    async fn write(&self, resource_type: &str, page: Page) {
+        let counts = self.metrics.pointcut();
+        let mut records = Vec::with_capacity(page.entries.len());
+        let mut refused = page.refused;
+        for entry in &page.entries {
+            match record(entry, self.appender.topic(), self.version_from) {
+                Ok(record) => records.push(record),
+                Err(error) => refused.push(error),
+            }
+        }
+        if let Some(first) = refused.first() {
+            let error = messages(first).join(": ");
+            let entries = refused.len();
+            tracing::error!(resource_type, entries, error, "entries of the history are left out");
+            counts.entries(ReadOutcome::Refused, entries);
+        }
+        let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
+        while !records.is_empty() {
+            let results = self.appender.append(records.clone()).await;
+            let (again, too_large) = sort(records, &results);
+            counts.entries(ReadOutcome::Written, results.len() - again.len() - too_large);
+            if too_large > 0 {
+                let entries = too_large;
+                tracing::error!(resource_type, entries, "larger than the ingest topic takes");
+                counts.entries(ReadOutcome::Refused, too_large);
+            }
+            records = again;
+            if !records.is_empty() {
+                counts.entries(ReadOutcome::Failed, records.len());
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+
+    fn away(&self, resource_type: &str, error: &FhirServerError) {
+        let cause = match error.class() {
+            ErrorClass::Retriable => "unavailable",
+            ErrorClass::Fatal | ErrorClass::Poison => "refused",
+        };
+        self.metrics.retried(Component::FhirServer, cause);
+        let error = messages(error).join(": ");
+        if self.health.down(Check::FhirServer, resource_type, &error) {
+            tracing::warn!(
+                resource_type,
+                error,
+                "the FHIR server's history cannot be read; waiting"
+            );
+        }
+    }
+}
+
+/// The records that the broker does not have, and how many it will never take.
+fn sort<T>(
+    records: Vec<OutgoingRecord>,
+    results: &[Result<T, BrokerError>],
+) -> (Vec<OutgoingRecord>, usize) {
+    let (mut again, mut too_large) = (Vec::new(), 0);
+    for (record, result) in records.into_iter().zip(results) {
+        match result.as_ref().map_err(BrokerError::class) {
+            Ok(_) => {}
+            Err(ErrorClass::Poison) => too_large += 1,
+            Err(ErrorClass::Retriable | ErrorClass::Fatal) => again.push(record),
+        }
+    }
+    (again, too_large)
+}
