@@ -25,6 +25,7 @@ mod navigation;
 mod ownership;
 mod panics;
 mod pipeline;
+mod pointcut;
 mod proof;
 mod rebuild;
 mod refusals;
