@@ -149,9 +149,9 @@ impl Endpoint {
             let mut body = Limited::new(body, self.largest);
             let mut read = BytesMut::with_capacity(announced);
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
-                    true => HookAnswer::TooLarge,
-                    false => HookAnswer::Malformed,
+                let frame = frame.map_err(|error| {
+                    let is_too_large = error.is::<LengthLimitError>();
+                    if is_too_large { HookAnswer::TooLarge } else { HookAnswer::Malformed }
                 })?;
                 let Ok(data) = frame.into_data() else { continue };
                 let missing = (read.len() + data.len()).saturating_sub(room.num_permits() * STEP);
