@@ -48,13 +48,14 @@ const ASKING: usize = 512;
 pub(super) struct CatchUps(Arc<Vec<(Arc<str>, mpsc::Sender<Ask>)>>);
 
 /// Somebody asks, and may wait.
-pub(super) type Ask = Option<oneshot::Sender<Resolved>>;
+type Ask = Option<oneshot::Sender<Resolved>>;
+
+/// A type, and the end at which catching up with it is asked for.
+pub(super) type Asked = (Arc<str>, mpsc::Receiver<Ask>);
 
 impl CatchUps {
     /// Asks for these types. The ends that are returned go with them, to whoever catches up.
-    pub(super) fn new(
-        types: impl IntoIterator<Item = Arc<str>>,
-    ) -> (Self, Vec<(Arc<str>, mpsc::Receiver<Ask>)>) {
+    pub(super) fn new(types: impl IntoIterator<Item = Arc<str>>) -> (Self, Vec<Asked>) {
         let (mut asking, mut asked) = (Vec::new(), Vec::new());
         for name in types {
             let (ask, end) = mpsc::channel(ASKING);

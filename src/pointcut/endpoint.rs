@@ -131,7 +131,9 @@ impl Endpoint {
         };
         if is_read && refused != HookAnswer::TooLarge {
             // what the server does not send again is found in its history
-            types.iter().for_each(|name| self.catch_ups.nudge(name));
+            for name in &types {
+                self.catch_ups.nudge(name);
+            }
         }
         Err(refused)
     }

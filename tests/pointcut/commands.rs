@@ -28,13 +28,13 @@ fn set(more: &str) -> Set {
 fn what_the_server_has_is_in_the_tables_once_it_is_idle() {
     let Set { server, pipeline, .. } = set("");
     for id in ["1", "2", "3"] {
-        server.world().put(&format!("Patient/{id}"), json!({ "gender": "female" }));
+        server.world().put(&format!("Patient/{id}"), &json!({ "gender": "female" }));
     }
     server.world().delete("Patient/2");
     pipeline.run_until_idle();
     assert_eq!(pipeline.patients(), ["1", "3"]);
     server.world().delete("Patient/1");
-    server.world().put("Patient/2", json!({}));
+    server.world().put("Patient/2", &json!({}));
     let said = pipeline.run_until_idle();
     assert_eq!(pipeline.patients(), ["2", "3"]);
     assert!(pipeline.letters().is_empty());
@@ -69,7 +69,7 @@ fn hooks_become_rows_while_the_server_is_away_and_the_process_ends_in_order() {
 #[test]
 fn it_runs_alone_and_fills_the_topic_for_others() {
     let Set { server, pipeline, port } = set(", token: 0123456789abcdef");
-    server.world().put("Patient/1", json!({}));
+    server.world().put("Patient/1", &json!({}));
     let mut alone = pipeline.start(&["pointcut", "run"]);
     pipeline.wait_until_ready(Ready::Yes);
     assert_eq!(http::get(pipeline.port(), "/livez").map(|answer| answer.status), Some(200));
