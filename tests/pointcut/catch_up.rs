@@ -190,3 +190,16 @@ async fn it_is_caught_up_with_every_so_often_without_any_hook() {
         .until("it is there", async |ground| !ground.versions("Patient/1").await.is_empty())
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_ran_ahead_hides_nothing_that_comes_later() {
+    let mut ground = Ground::new("", "").await;
+    ground.server.world().put("Patient/1", &json!({}));
+    ground.server.world().put_document(&json!({ "resourceType": "Patient", "id": "ahead",
+        "meta": { "versionId": "1", "lastUpdated": instant(100_000) } }));
+    ground.start().await;
+    ground.caught_up().await;
+    ground.server.world().put("Patient/2", &json!({}));
+    assert_eq!(ground.send("POST", "/Patient", "").await.status, 200);
+    assert_eq!(ground.versions("Patient/2").await, [1]);
+}
