@@ -27,6 +27,7 @@ mod observed;
 mod ownership;
 mod panics;
 mod pipeline;
+mod pointcut;
 mod proof;
 mod rebuild;
 mod refusals;

@@ -83,7 +83,7 @@ pub(super) async fn serve_http(
         token,
         Arc::clone(&metrics),
         Arc::clone(health),
-        Watch::new(described(application), Arc::clone(metrics), Arc::clone(health)),
+        Watch::new(described(application), Arc::clone(&metrics), Arc::clone(health)),
         logs::switch(),
         served.clone(),
     )
