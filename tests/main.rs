@@ -15,6 +15,7 @@ mod docker;
 mod docs;
 mod embedding;
 mod explain;
+mod fhir_server;
 mod fhirpath;
 mod formats;
 mod fuzz;
