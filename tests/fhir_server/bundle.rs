@@ -184,7 +184,6 @@ pub(super) fn pretty(text: &str) -> String {
             escaped = c == '\\' && !escaped;
             continue;
         }
-        let line = |depth: usize| format!("\n{}", "  ".repeat(depth));
         match c {
             '"' => {
                 inside = true;
@@ -192,11 +191,13 @@ pub(super) fn pretty(text: &str) -> String {
             }
             '{' => {
                 open.push(true);
-                printed += &format!("{{{}", line(objects(&open)));
+                printed.push(c);
+                line(&mut printed, &open);
             }
             '}' => {
                 open.pop();
-                printed += &format!("{}}}", line(objects(&open)));
+                line(&mut printed, &open);
+                printed.push(c);
             }
             '[' => {
                 open.push(false);
@@ -206,7 +207,10 @@ pub(super) fn pretty(text: &str) -> String {
                 open.pop();
                 printed += " ]";
             }
-            ',' if open.last() == Some(&true) => printed += &format!(",{}", line(objects(&open))),
+            ',' if open.last() == Some(&true) => {
+                printed.push(c);
+                line(&mut printed, &open);
+            }
             ',' => printed += ", ",
             ':' => printed += ": ",
             c => printed.push(c),
@@ -215,6 +219,10 @@ pub(super) fn pretty(text: &str) -> String {
     printed
 }
 
-fn objects(open: &[bool]) -> usize {
-    open.iter().filter(|is_object| **is_object).count()
+/// A new line, as deep as there are open objects.
+fn line(printed: &mut String, open: &[bool]) {
+    printed.push('\n');
+    for _ in open.iter().filter(|is_object| **is_object) {
+        printed.push_str("  ");
+    }
 }

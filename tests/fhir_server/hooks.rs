@@ -41,7 +41,7 @@ pub(super) fn tell(shared: &Shared, version: &Version) {
         told.map(|subscription| hook(shared, state, subscription, version)).collect()
     });
     for hook in hooks {
-        send(shared, hook);
+        send(shared, &hook);
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn activated(shared: &Shared, version: &Version) {
         Some(notification::handshake(shared, own, url))
     });
     if let Some(hook) = hook {
-        send(shared, hook);
+        send(shared, &hook);
     }
 }
 
@@ -111,7 +111,7 @@ impl Subscription {
 }
 
 /// Sends it, or not, or twice, now or later.
-pub(super) fn send(shared: &Shared, hook: Hook) {
+pub(super) fn send(shared: &Shared, hook: &Hook) {
     let copies = shared.with(|state| {
         let State { chance, faults, hooks, .. } = state;
         if chance.f64() < faults.lose {

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rowcast::application::CancellationToken;
 use serde_json::Value;
 
@@ -209,6 +210,11 @@ impl FhirServer {
     /// Waits until no hook is left to be sent.
     pub(crate) fn wait_for_hooks(&self) {
         wait_for("all hooks", Duration::from_mins(1), || (self.hooks().waiting == 0).then_some(()));
+    }
+
+    /// Everything was written so much earlier.
+    pub(crate) fn age(&self, by: TimeDelta) {
+        self.shared.with(|state| state.store.age(by));
     }
 
     /// The requests it was asked, as `GET /fhir/Patient/_history?_count=5`, in order.

@@ -40,10 +40,8 @@ impl Reply {
 /// Asks with one header more; the path is below the base, or a whole URL.
 fn ask(server: &FhirServer, what: &str, header: (&str, &str), body: &Value) -> Option<Reply> {
     let (method, path) = what.split_once(' ').expect("a method and a path");
-    let url = match path.starts_with("http") {
-        true => path.to_owned(),
-        false => format!("{}/{path}", server.url()),
-    };
+    let is_whole = path.starts_with("http");
+    let url = if is_whole { path.to_owned() } else { format!("{}/{path}", server.url()) };
     let method: reqwest::Method = method.parse().expect("a method");
     let request = server.shared.client.request(method, url).header(header.0, header.1);
     let request = match body {

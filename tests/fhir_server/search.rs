@@ -51,7 +51,9 @@ pub(super) fn search(shared: &Shared, asked: &Asked, of_type: &str) -> Answer {
     }
     if let Some(elements) = asked.parameter("_elements") {
         let wanted: Vec<_> = elements.split(',').collect();
-        found.iter_mut().for_each(|version| shorten(version, &wanted));
+        for version in &mut found {
+            shorten(version, &wanted);
+        }
     }
     let entries = found.iter().map(|version| bundle::of_search(&shared.base, version)).collect();
     pages(shared, asked, "searchset", entries, Paging::Snapshot)

@@ -163,6 +163,16 @@ impl Store {
         found
     }
 
+    /// Puts all instants back.
+    pub(super) fn age(&mut self, by: TimeDelta) {
+        for version in &mut self.versions {
+            version.at -= by;
+            let Version { key, number, at, document, .. } = version;
+            let aged = document.as_ref().map(|it| it.stamped(&key.1, *number, &instant(*at)));
+            *document = aged;
+        }
+    }
+
     fn append(
         &mut self,
         key: &Key,

@@ -76,14 +76,25 @@ impl Pipeline {
         rules: &str,
         more: &str,
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
         let source = format!(
             "source: {{ topic: {}, kafka: {{ bootstrap.servers: '{servers}', session.timeout.ms: 6000, heartbeat.interval.ms: 500{properties} }} }}",
             topic.name()
         );
+        Self::servers_from(&source, topic, database, rules, more)
+    }
+
+    /// The same with a `source` section of the test's own, as YAML, which names that topic.
+    pub(crate) fn servers_from(
+        source: &str,
+        topic: Topic,
+        database: Database,
+        rules: &str,
+        more: &str,
+    ) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let url = database.url().to_owned();
         let ground = Ground::Servers(Box::new((topic, database)));
-        Self::laid_out(folder, ground, &source, url, rules, more)
+        Self::laid_out(folder, ground, source, url, rules, more)
     }
 
     /// Embedded broker, and a database at this url.
@@ -198,7 +209,8 @@ impl Pipeline {
         self.try_query(sql).expect("SQL is right")
     }
 
-    fn try_query(&self, sql: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    /// The same, or why not: for databases that may be away.
+    pub(crate) fn try_query(&self, sql: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         block_on(async {
             match self.scheme() {
