@@ -88,9 +88,7 @@ fn while_the_broker_is_away_nothing_is_acknowledged() {
     let put = |version| sender.send_now("PUT", &path("p"), &patient("p", version, 10));
     assert_eq!(put(1), Some(200));
     broker.stop();
-    for version in 2..5 {
-        assert_eq!(put(version), Some(503));
-    }
+    assert_eq!(put(2), Some(503));
     broker.start_again();
     wait_for("an acknowledgement", Duration::from_mins(1), || (put(9) == Some(200)).then_some(()));
     assert!(topic(&ground).contains(&("Patient/p".to_owned(), 9)));

@@ -39,6 +39,11 @@ impl Scale {
         }
     }
 
+    /// Whether it may take its time.
+    pub(super) fn is_long(&self) -> bool {
+        self.away >= 60
+    }
+
     pub(super) fn seeds(&self) -> std::ops::Range<u64> {
         self.seed..self.seed + self.histories
     }
