@@ -27,6 +27,7 @@ mod ownership;
 mod panics;
 mod pipeline;
 mod pointcut_proof;
+mod pointcut;
 mod proof;
 mod rebuild;
 mod refusals;

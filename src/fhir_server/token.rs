@@ -67,15 +67,7 @@ impl FhirServer {
         else {
             return Err(not_fhir(StatusCode::OK));
         };
-        // done with before the answer is waited for: the serializer is not `Send`
-        let form = {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "client_credentials");
-            if let Some(scope) = scope {
-                form.append_pair("scope", scope);
-            }
-            form.finish()
-        };
+        let form = form(scope.as_deref());
         // RFC 6749, 2.3.1: both are form-encoded before they become user and password
         let encoded =
             |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
@@ -86,7 +78,7 @@ impl FhirServer {
             .basic_auth(encoded(client_id), Some(encoded(client_secret.expose())))
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Bytes::from(form))
+            .body(form)
             .send()
             .await
             .map_err(|error| away(ASKED, error))?;
@@ -121,4 +113,13 @@ impl FhirServer {
         });
         Ok(Token { text, number, until })
     }
+}
+
+fn form(scope: Option<&str>) -> Bytes {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if let Some(scope) = scope {
+        form.append_pair("scope", scope);
+    }
+    form.finish().into()
 }
