@@ -26,6 +26,9 @@ pub(super) const RULES: &str = r#"{ "transformers": [
       { "columnName": "id", "fhirPath": "Observation.id", "columnType": "STRING" },
       { "columnName": "code", "fhirPath": "Observation.code.text", "columnType": "STRING" } ] } ] }"#;
 
+/// Shorter than any time between two catch-ups.
+const QUIET: Duration = Duration::from_millis(400);
+
 /// A server and a pipeline that follows it.
 pub(super) struct Ground {
     pub(super) server: FhirServer,
@@ -106,7 +109,21 @@ impl Ground {
         let run = self.pipeline.start(&["run"]);
         self.pipeline.wait_until_ready(Ready::Yes);
         self.wait_until_subscribed();
+        self.wait_until_quiet();
         run
+    }
+
+    /// Waits until what the start had to read is read: it must not do the work of hooks, or of the next
+    /// catch-up.
+    fn wait_until_quiet(&self) {
+        let (mut asked, mut since) = (self.server.asked().len(), Instant::now());
+        support::wait_for("a quiet start", SOON, || {
+            let now = self.server.asked().len();
+            if now != asked {
+                (asked, since) = (now, Instant::now());
+            }
+            (since.elapsed() > QUIET).then_some(())
+        });
     }
 
     /// Waits until the server would tell it of changes.

@@ -7,12 +7,14 @@ mod acknowledged;
 mod broker_away;
 mod endpoint;
 mod faults;
+mod flood;
 mod ground;
 mod hints;
 mod histories;
 mod hook;
 mod killed;
 mod load;
+mod memory;
 mod pace;
 mod server_away;
 
