@@ -50,6 +50,24 @@ replay-proof: ## LETTERS=1000 replayed, straight and through their topic, killed
 	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
 	  $(CARGO) test --locked --test tests -- replay::killed --nocapture
 
+.PHONY: pointcut-proof
+AWAY ?= 60
+SEEDS ?= 5
+pointcut-proof: ## POINTCUT against a FHIR server: hooks lost, SEEDS=5 histories, away for AWAY=60 s, killed KILLS=20 times
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_POINTCUT_AWAY=$(AWAY) ROWCAST_POINTCUT_HISTORIES=$(SEEDS) \
+	  ROWCAST_POINTCUT_KILLS=$(KILLS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
+	  $(CARGO) test --locked --test tests -- pointcut_proof:: --nocapture
+
+.PHONY: hook-load
+RATE ?= 2000
+SECONDS ?= 60
+PROFILE ?= --release
+hook-load: ## RATE=2000 hooks a second for SECONDS=60: none lost, how late answered, how much memory
+	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_HOOK_RATE=$(RATE) ROWCAST_HOOK_SECONDS=$(SECONDS) $(WITH_SERVICES) \
+	  --meanwhile '$(CARGO) test --locked --no-run --test tests $(PROFILE)' \
+	  $(CARGO) test --locked --test tests $(PROFILE) -- pointcut_proof::load --nocapture
+
 .PHONY: proof-examples
 proof-examples: ## HL7's official R4 examples, each accounted for (tests/hl7-examples.sh --help)
 	@$(WITH_SERVICES) --meanwhile '$(CARGO) build --locked --release' tests/hl7-examples.sh $(PROOF)

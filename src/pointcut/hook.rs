@@ -74,8 +74,9 @@ impl Hooks {
         version_from: VersionFrom,
         limits: DocumentLimits,
     ) -> Self {
-        let decoder =
-            |format| Decoder::new(DecodeSettings { format, version_from, limits, debezium: None });
+        let decoder = |format| {
+            Decoder::new(DecodeSettings { format, version_from, limits, ..Default::default() })
+        };
         Self { resources: decoder(Format::Fhir), any: decoder(Format::Auto), topic, types }
     }
 

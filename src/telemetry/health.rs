@@ -59,6 +59,8 @@ impl Check {
             Self::DeadLetterTopic => "dead_letter_topic",
             Self::RetryTopic => "retry_topic",
             Self::SchemaRegistry => "schema_registry",
+            Self::FhirServer => "fhir_server",
+            Self::Subscriptions => "subscriptions",
             Self::Circuit => "circuit",
         }
     }

@@ -209,7 +209,8 @@ impl Pipeline {
         self.try_query(sql).expect("SQL is right")
     }
 
-    fn try_query(&self, sql: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    /// The same, or why not: for databases that may be away.
+    pub(crate) fn try_query(&self, sql: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         block_on(async {
             match self.scheme() {

@@ -64,6 +64,11 @@ impl Rowcast {
         String::from_utf8_lossy(&messages).into_owned()
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end: SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
