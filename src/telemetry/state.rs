@@ -321,6 +321,8 @@ impl Verdict {
             (Check::DeadLetterTopic, "the dead-letter topic", "dead-letters summary"),
             (Check::RetryTopic, "the retry topic", "topology"),
             (Check::Assignment, "the consumer group to assign partitions", "topology"),
+            (Check::FhirServer, "the FHIR server", "pointcut install"),
+            (Check::Subscriptions, "the FHIR server to take our subscriptions", "pointcut install"),
         ];
         for (check, name, to_run) in waited_for {
             let Some(message) = wrong(check) else { continue };
