@@ -1,5 +1,8 @@
 //! `rowcast run` with POINTCUT beside it, and `rowcast pointcut`.
 
+use std::time::Duration;
+
+use rowcast::application::CancellationToken;
 use serde_json::{Value, json};
 
 use super::server::Server;
@@ -39,6 +42,24 @@ fn what_the_server_has_is_in_the_tables_once_it_is_idle() {
     assert_eq!(pipeline.patients(), ["2", "3"]);
     assert!(pipeline.letters().is_empty());
     assert!(!said.contains("Patient/"), "no ids in the log: {said}");
+}
+
+#[test]
+fn it_is_not_idle_before_it_is_caught_up_with() {
+    let Set { server, pipeline, .. } = set("");
+    server.world().put("Patient/1", &json!({}));
+    let gate = CancellationToken::new();
+    server.world().gate = Some(gate.clone());
+    let mut run = pipeline.start(&["run", "--until-idle", "1s"]);
+    support::wait_for("the history is asked for", SOON, || {
+        (server.world().times_asked("/Patient/_history") > 0).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(run.ended().is_none(), "the history is under way: {}", run.messages());
+    server.world().gate = None;
+    gate.cancel();
+    assert!(run.wait(SOON).success(), "{}", run.messages());
+    assert_eq!(pipeline.patients(), ["1"]);
 }
 
 #[test]
@@ -121,4 +142,42 @@ fn subscriptions_are_installed_and_uninstalled_by_command() {
     let bare = Pipeline::embedded(RULES, "");
     let output = bare.command(&["pointcut", "install"]);
     assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
+fn nothing_of_a_resource_and_no_token_is_told_anywhere() {
+    let Set { server, pipeline, port } = set(", token: canary-0123456789");
+    let name = json!({ "name": [{ "family": "canary-name" }] });
+    server.world().put("Patient/canary-1", &name);
+    // entries and resources that cannot be written
+    server.world().put("Patient/canary-2", &json!({ "meta": { "versionId": "canary" } }));
+    let mut run = pipeline.start_with(&["run"], &[("RUST_LOG", "trace")]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let token = Some("canary-0123456789");
+    let send = |method: &str, path: &str, body: &str| {
+        http::request(port, method, path, token, body).expect("an answer")
+    };
+    let whole = r#"{"resourceType":"Patient","id":"canary-3","meta":{"versionId":"1"},"name":[{"family":"canary-name"}]}"#;
+    let statuses = [
+        send("PUT", "/Patient/canary-3", whole),
+        send("PUT", "/Patient/canary-4", whole),
+        send("PUT", "/Patient/canary-5", "{ canary"),
+        send("DELETE", "/Patient/canary-1", ""),
+        send("DELETE", "/Patient/canary-2", ""),
+        send("POST", "/Patient/canary", "[\"canary\"]"),
+    ]
+    .map(|answer| (answer.status, answer.body));
+    server.world().failing = Some(("Patient", 400));
+    let refused = send("DELETE", "/Patient/canary-1", "");
+    assert_eq!(refused.status, 503);
+    assert_eq!(statuses.each_ref().map(|(status, _)| *status), [200, 400, 400, 200, 200, 400]);
+    let ready = http::get(pipeline.port(), "/readyz").expect("an answer").body;
+    let metrics = http::get(pipeline.port(), "/metrics").expect("an answer").body;
+    run.terminate();
+    assert!(run.wait(SOON).success());
+    let said = run.messages();
+    assert!(said.contains("entries of the history are left out"), "{said}");
+    for told in [&said, &ready, &metrics, &format!("{statuses:?} {refused:?}")] {
+        assert!(!told.contains("canary"), "{told}");
+    }
 }
