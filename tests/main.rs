@@ -26,6 +26,7 @@ mod navigation;
 mod ownership;
 mod panics;
 mod pipeline;
+mod pointcut;
 mod proof;
 mod rebuild;
 mod refusals;

@@ -48,13 +48,14 @@ const ASKING: usize = 512;
 pub(super) struct CatchUps(Arc<Vec<(Arc<str>, mpsc::Sender<Ask>)>>);
 
 /// Somebody asks, and may wait.
-pub(super) type Ask = Option<oneshot::Sender<Resolved>>;
+type Ask = Option<oneshot::Sender<Resolved>>;
+
+/// A type, and the end at which catching up with it is asked for.
+pub(super) type Asked = (Arc<str>, mpsc::Receiver<Ask>);
 
 impl CatchUps {
     /// Asks for these types. The ends that are returned go with them, to whoever catches up.
-    pub(super) fn new(
-        types: impl IntoIterator<Item = Arc<str>>,
-    ) -> (Self, Vec<(Arc<str>, mpsc::Receiver<Ask>)>) {
+    pub(super) fn new(types: impl IntoIterator<Item = Arc<str>>) -> (Self, Vec<Asked>) {
         let (mut asking, mut asked) = (Vec::new(), Vec::new());
         for name in types {
             let (ask, end) = mpsc::channel(ASKING);
@@ -187,11 +188,14 @@ impl Followed {
         };
         let mut newest = self.position.and_then(|position| position.last_updated);
         let mut pages = self.means.server.history(&scope, since, *count);
-        let (mut is_first, mut total) = (true, 0);
+        let (mut is_first, mut total, mut made) = (true, 0, None);
         loop {
             match self.next(&mut pages, is_first).await {
                 Ok(None) => break,
                 Ok(Some(page)) => {
+                    if is_first {
+                        made = page.last_updated;
+                    }
                     is_first = false;
                     total += page.entries.len();
                     let changed = page.entries.iter().filter_map(|entry| entry.last_updated).max();
@@ -208,7 +212,7 @@ impl Followed {
             }
         }
         tracing::debug!(resource_type = &*self.resource_type, entries = total, "caught up");
-        self.advance(newest).await;
+        self.advance(not_after(newest, made)).await;
         Ok(())
     }
 
@@ -245,7 +249,8 @@ impl Followed {
         let page = self.means.server.history(scope, None, 1).next().await?;
         Ok(page.and_then(|page| {
             let newest = page.entries.iter().filter_map(|entry| entry.last_updated).max();
-            newest.or_else(|| page.last_updated.filter(|_| !page.refused.is_empty()))
+            let newest = newest.or(page.last_updated.filter(|_| !page.refused.is_empty()));
+            not_after(newest, page.last_updated)
         }))
     }
 
@@ -266,6 +271,12 @@ impl Followed {
         self.means.health.up(Check::Broker, POSITIONS);
         self.position = Some(position);
     }
+}
+
+/// The newest time of change, but none after the time when the server made the first page, if it says
+/// so: a clock that ran ahead for a while must not hide what comes once it is right again.
+fn not_after(newest: Option<DateTime<Utc>>, made: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    newest.map(|newest| made.map_or(newest, |made| newest.min(made)))
 }
 
 /// Scope in which writing positions tells its health.

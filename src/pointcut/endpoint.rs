@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{join_all, join3};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -114,50 +114,63 @@ impl Endpoint {
             return Err(HookAnswer::BrokerAway);
         }
         let _turn = self.requests.try_acquire().map_err(|_| HookAnswer::Busy)?;
-        let (_room, body) = self.read(&headers, body).await?;
+        let (_room, body) = self.read(body).await?;
         let told = self.understand(hook, &headers, &body)?;
         let reply = if body.is_empty() { ReplyWith::Nothing } else { ReplyWith::Bundle };
         if told.is_nothing() {
             return Ok((HookAnswer::Ignored, reply));
         }
         let types: Vec<Arc<str>> = told.types_told().cloned().collect();
-        match tokio::time::timeout(ANSWER_WITHIN, self.settle(told)).await {
-            Ok(Ok(())) => Ok((HookAnswer::Accepted, reply)),
-            Ok(Err(refused)) => {
-                // what the server does not send again is read from its history
-                if refused == HookAnswer::ServerAway {
-                    types.iter().for_each(|name| self.catch_ups.nudge(name));
-                }
-                Err(refused)
-            }
-            Err(_) => {
-                Err(if types.is_empty() { HookAnswer::BrokerAway } else { HookAnswer::ServerAway })
+        let settled = tokio::time::timeout(ANSWER_WITHIN, self.settle(told)).await;
+        let is_read = !types.is_empty();
+        let refused = match settled {
+            Ok(Ok(())) => return Ok((HookAnswer::Accepted, reply)),
+            Ok(Err(refused)) => refused,
+            Err(_) if is_read => HookAnswer::ServerAway,
+            Err(_) => HookAnswer::BrokerAway,
+        };
+        if is_read && refused != HookAnswer::TooLarge {
+            // what the server does not send again is found in its history
+            for name in &types {
+                self.catch_ups.nudge(name);
             }
         }
+        Err(refused)
     }
 
-    /// Reads a body into memory that was set aside for it.
-    async fn read(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<(SemaphorePermit<'_>, Bytes), Refused> {
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let announced: Option<usize> = announced.and_then(|text| text.parse().ok());
-        // a body of unknown length may be as large as any
-        let expected = announced.unwrap_or(self.largest);
-        if expected > self.largest {
+    /// Reads a body into memory that is set aside for it: at once if its length is announced, else
+    /// as it comes.
+    async fn read(&self, body: Body) -> Result<(SemaphorePermit<'_>, Bytes), Refused> {
+        let announced = body.size_hint().exact().unwrap_or(0);
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        if announced > self.largest {
             return Err(HookAnswer::TooLarge);
         }
-        let steps = u32::try_from(expected.div_ceil(STEP)).unwrap_or(u32::MAX);
-        let room = self.memory.try_acquire_many(steps).map_err(|_| HookAnswer::Busy)?;
-        let body = Limited::new(body, expected).collect();
-        match tokio::time::timeout(BODY_WITHIN, body).await {
-            Ok(Ok(body)) => Ok((room, body.to_bytes())),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HookAnswer::TooLarge),
-            Ok(Err(_)) => Err(HookAnswer::Malformed),
-            Err(_) => Err(HookAnswer::TooSlow),
-        }
+        let mut room = self.room(announced)?;
+        let reading = async {
+            let mut body = Limited::new(body, self.largest);
+            let mut read = BytesMut::with_capacity(announced);
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| {
+                    let is_too_large = error.is::<LengthLimitError>();
+                    if is_too_large { HookAnswer::TooLarge } else { HookAnswer::Malformed }
+                })?;
+                let Ok(data) = frame.into_data() else { continue };
+                let missing = (read.len() + data.len()).saturating_sub(room.num_permits() * STEP);
+                if missing > 0 {
+                    room.merge(self.room(missing)?);
+                }
+                read.extend_from_slice(&data);
+            }
+            Ok((room, read.freeze()))
+        };
+        tokio::time::timeout(BODY_WITHIN, reading).await.unwrap_or(Err(HookAnswer::TooSlow))
+    }
+
+    /// Sets memory aside.
+    fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refused> {
+        let steps = u32::try_from(bytes.div_ceil(STEP)).unwrap_or(u32::MAX);
+        self.memory.try_acquire_many(steps).map_err(|_| HookAnswer::Busy)
     }
 
     fn understand(
@@ -192,7 +205,7 @@ impl Endpoint {
         told.map_err(|not_taken| match not_taken {
             NotTaken::TooLarge => HookAnswer::TooLarge,
             NotTaken::Malformed(cause) => {
-                tracing::warn!(%cause, "a hook is refused");
+                tracing::debug!(%cause, "a hook is refused");
                 HookAnswer::Malformed
             }
         })

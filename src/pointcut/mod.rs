@@ -44,7 +44,7 @@ use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::topology::PointcutSettings;
 use appender::{Appender, Appending};
-use catch_up::{CatchUps, Followed, Means};
+use catch_up::{Asked, CatchUps, Followed, Means};
 use endpoint::Endpoint;
 use hook::Hooks;
 use positions::{Position, Positions};
@@ -144,9 +144,6 @@ pub struct Pointcut {
     progress: Arc<Progress>,
     panicked: CancellationToken,
 }
-
-/// A type, and the end at which catching up with it is asked for.
-type Asked = (Arc<str>, tokio::sync::mpsc::Receiver<catch_up::Ask>);
 
 impl fmt::Debug for Pointcut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,9 @@ use crate::telemetry::pointcut::ReadOutcome;
 /// connections left for others.
 const TOGETHER: usize = 8;
 
+/// Resources that wait to be read; of more than that the history of their types is read.
+const WAITING: usize = 4096;
+
 /// Who is away, so that a hint is not resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Away {
@@ -74,14 +77,20 @@ impl Resolver {
     /// Reads a resource and appends what it is now. The reading begins after the call.
     pub(super) async fn resolve(&self, resource: ResourceKey) -> Resolved {
         let (done, answer) = oneshot::channel();
-        let is_first = match self.0.waiting().entry(resource.clone()) {
-            Slot::Occupied(mut others) => {
-                others.get_mut().push(done);
-                false
-            }
-            Slot::Vacant(slot) => {
-                slot.insert(vec![done]);
-                true
+        let is_first = {
+            let mut waiting = self.0.waiting();
+            let is_full = waiting.len() >= WAITING;
+            match waiting.entry(resource.clone()) {
+                Slot::Occupied(mut others) => {
+                    others.get_mut().retain(|other| !other.is_closed());
+                    others.get_mut().push(done);
+                    false
+                }
+                Slot::Vacant(_) if is_full => return Err(Away::Server),
+                Slot::Vacant(slot) => {
+                    slot.insert(vec![done]);
+                    true
+                }
             }
         };
         if is_first {
@@ -102,16 +111,16 @@ impl Shared {
     async fn read_while_asked(self: Arc<Self>, resource: ResourceKey) {
         loop {
             let turn = self.turns.acquire().await;
-            let asked = match self.waiting().entry(resource.clone()) {
-                // whoever asks from here on asks for another reading
-                Slot::Occupied(mut slot) if !slot.get().is_empty() => {
-                    std::mem::take(slot.get_mut())
-                }
-                Slot::Occupied(slot) => {
-                    slot.remove();
+            let asked = {
+                let mut waiting = self.waiting();
+                let Some(asking) = waiting.get_mut(&resource) else { return };
+                asking.retain(|asking| !asking.is_closed());
+                if asking.is_empty() {
+                    waiting.remove(&resource);
                     return;
                 }
-                Slot::Vacant(_) => return,
+                // whoever asks from here on asks for another reading
+                std::mem::take(asking)
             };
             let (outcome, resolved) = self.read(&resource).await;
             drop(turn);
