@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::appender::Appender;
 use super::positions::{Position, Positions};
@@ -89,6 +89,9 @@ impl CatchUps {
     }
 }
 
+/// The right to read a history; none if the process ends.
+type Turn = Option<OwnedSemaphorePermit>;
+
 /// What catching up needs, whatever the type. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Means {
@@ -150,9 +153,9 @@ impl Followed {
 
     /// Catches up once and tells how it ended.
     async fn catch_up(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
-        let turns = Arc::clone(&self.means.turns);
-        let _turn = turns.acquire_owned().await;
-        let ended = self.read(count).await;
+        let mut turn = self.means.turn().await;
+        let ended = self.read(count, &mut turn).await;
+        drop(turn);
         let Means { metrics, health, progress, .. } = &self.means;
         let resource_type = &*self.resource_type;
         match &ended {
@@ -171,7 +174,7 @@ impl Followed {
         ended
     }
 
-    async fn read(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
+    async fn read(&mut self, count: &mut u16, turn: &mut Turn) -> Result<(), FhirServerError> {
         let scope = Scope::Type(Arc::clone(&self.resource_type));
         let since = match (self.position, self.means.begin) {
             (Some(position), _) => position.last_updated.map(|at| at - OVERLAP),
@@ -190,7 +193,7 @@ impl Followed {
         let mut pages = self.means.server.history(&scope, since, *count);
         let (mut is_first, mut total, mut made) = (true, 0, None);
         loop {
-            match self.next(&mut pages, is_first).await {
+            match self.next(&mut pages, is_first, turn).await {
                 Ok(None) => break,
                 Ok(Some(page)) => {
                     if is_first {
@@ -216,11 +219,13 @@ impl Followed {
         Ok(())
     }
 
-    /// The next page. The first is not waited for: whoever asked learns that the server is away.
+    /// The next page. The first is not waited for: whoever asked learns that the server is away. A
+    /// type that waits gives its turn to another.
     async fn next(
         &self,
         pages: &mut Pages,
         is_first: bool,
+        turn: &mut Turn,
     ) -> Result<Option<Page>, FhirServerError> {
         let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
         loop {
@@ -232,7 +237,9 @@ impl Followed {
                 {
                     self.means.away(&self.resource_type, &error);
                     let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                    *turn = None;
                     tokio::time::sleep(wait).await;
+                    *turn = self.means.turn().await;
                 }
                 answered => {
                     if answered.is_ok() && backoff.attempts() > 0 {
@@ -283,6 +290,10 @@ fn not_after(newest: Option<DateTime<Utc>>, made: Option<DateTime<Utc>>) -> Opti
 const POSITIONS: &str = "pointcut positions";
 
 impl Means {
+    async fn turn(&self) -> Turn {
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+
     /// Appends what a page says, for as long as it takes.
     async fn write(&self, resource_type: &str, page: Page) {
         let counts = self.metrics.pointcut();

@@ -143,6 +143,7 @@ pub struct Pointcut {
     followed: Vec<Asked>,
     progress: Arc<Progress>,
     panicked: CancellationToken,
+    topic_is_there: CancellationToken,
 }
 
 impl fmt::Debug for Pointcut {
@@ -203,7 +204,14 @@ impl Pointcut {
             followed,
             progress,
             panicked,
+            topic_is_there: CancellationToken::new(),
         })
+    }
+
+    /// Cancelled once the ingest topic is there.
+    #[must_use]
+    pub fn topic_is_there(&self) -> CancellationToken {
+        self.topic_is_there.clone()
     }
 
     /// Cancelled once every type was caught up with since the start.
@@ -236,7 +244,8 @@ impl Pointcut {
         let mut tasks = JoinSet::new();
         tasks.spawn(watched(appending.run(), panicked.clone()));
 
-        let waiting = Waiting { broker: &**broker, metrics, health };
+        let topic_is_there = &self.topic_is_there;
+        let waiting = Waiting { broker: &**broker, metrics, health, topic_is_there };
         let known = tokio::select! {
             () = stop.cancelled() => return finish(serving, ending, tasks).await,
             () = panicked.cancelled() => return Err(PointcutError::Panicked),
@@ -304,6 +313,7 @@ struct Waiting<'a> {
     broker: &'a dyn Broker,
     metrics: &'a Metrics,
     health: &'a Health,
+    topic_is_there: &'a CancellationToken,
 }
 
 impl Waiting<'_> {
@@ -342,6 +352,7 @@ impl Waiting<'_> {
         if self.broker.ensure_topic(&ingest).await? {
             tracing::info!(topic = ingest.name, "ingest topic created");
         }
+        self.topic_is_there.cancel();
         let topic = Positions::settings(&settings.position_topic());
         if self.broker.ensure_topic(&topic).await? {
             tracing::info!(topic = topic.name, "topic of positions created, compacted");

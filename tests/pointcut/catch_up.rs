@@ -94,6 +94,29 @@ async fn a_history_that_was_not_read_to_its_end_leaves_the_position_where_it_was
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_cannot_be_had_for_a_while_is_asked_for_again() {
+    let mut ground = Ground::new("", "").await;
+    for number in 0..4 {
+        ground.server.world().put(&format!("Patient/{number}"), &json!({}));
+    }
+    ground.server.world().page = 2;
+    ground.server.world().failing = Some(("_offset=2", 503));
+    ground.start().await;
+    ground.until("it waits", async |ground| !ground.is_well(Check::FhirServer)).await;
+    // the others are not held up
+    ground
+        .until("another type is read", async |ground| {
+            position(ground, "Observation").await.is_some()
+        })
+        .await;
+    ground.server.world().failing = None;
+    ground.caught_up().await;
+    assert_eq!(ground.count("rowcast_pointcut_catch_ups_total", &[("outcome", "failed")]), 0);
+    assert!(ground.records().await.len() >= 4);
+    assert!(ground.is_well(Check::FhirServer));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_position_waits_for_the_broker_to_have_all_of_it() {
     let mut ground = Ground::new("", "").await;
     ground.server.world().put("Patient/1", &json!({}));

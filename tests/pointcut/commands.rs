@@ -122,3 +122,41 @@ fn subscriptions_are_installed_and_uninstalled_by_command() {
     let output = bare.command(&["pointcut", "install"]);
     assert_eq!(output.status.code(), Some(78));
 }
+
+#[test]
+fn nothing_of_a_resource_and_no_token_is_told_anywhere() {
+    let Set { server, pipeline, port } = set(", token: canary-0123456789");
+    let name = json!({ "name": [{ "family": "canary-name" }] });
+    server.world().put("Patient/canary-1", &name);
+    // entries and resources that cannot be written
+    server.world().put("Patient/canary-2", &json!({ "meta": { "versionId": "canary" } }));
+    let mut run = pipeline.start_with(&["run"], &[("RUST_LOG", "trace")]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let token = Some("canary-0123456789");
+    let send = |method: &str, path: &str, body: &str| {
+        http::request(port, method, path, token, body).expect("an answer")
+    };
+    let whole = r#"{"resourceType":"Patient","id":"canary-3","meta":{"versionId":"1"},"name":[{"family":"canary-name"}]}"#;
+    let statuses = [
+        send("PUT", "/Patient/canary-3", whole),
+        send("PUT", "/Patient/canary-4", whole),
+        send("PUT", "/Patient/canary-5", "{ canary"),
+        send("DELETE", "/Patient/canary-1", ""),
+        send("DELETE", "/Patient/canary-2", ""),
+        send("POST", "/Patient/canary", "[\"canary\"]"),
+    ]
+    .map(|answer| (answer.status, answer.body));
+    server.world().failing = Some(("Patient", 400));
+    let refused = send("DELETE", "/Patient/canary-1", "");
+    assert_eq!(refused.status, 503);
+    assert_eq!(statuses.each_ref().map(|(status, _)| *status), [200, 400, 400, 200, 200, 400]);
+    let ready = http::get(pipeline.port(), "/readyz").expect("an answer").body;
+    let metrics = http::get(pipeline.port(), "/metrics").expect("an answer").body;
+    run.terminate();
+    assert!(run.wait(SOON).success());
+    let said = run.messages();
+    assert!(said.contains("entries of the history are left out"), "{said}");
+    for told in [&said, &ready, &metrics, &format!("{statuses:?} {refused:?}")] {
+        assert!(!told.contains("canary"), "{told}");
+    }
+}

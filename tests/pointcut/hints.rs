@@ -117,7 +117,10 @@ async fn a_hint_is_not_acknowledged_while_the_broker_refuses_what_was_read() {
     assert_eq!(ground.answered("broker_away"), 1);
     ground.broker.set(Flow::On);
     assert_eq!(ground.send("DELETE", "/Patient/1", "").await.status, 200);
-    assert_eq!(ground.versions("Patient/1").await, [1]);
+    // once by the hint, and perhaps once by catching up
+    let mut versions = ground.versions("Patient/1").await;
+    versions.dedup();
+    assert_eq!(versions, [1]);
 }
 
 fn notification(kind: &str, entries: &[Value], focus: &str) -> String {
