@@ -16,7 +16,7 @@ use crate::topology::{Secret, Topology, secret};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "FHIR server")]
 pub(super) struct ServerArguments {
-    /// Base of the FHIR server: https://fhir.example/fhir. Default: that of `source.pointcut`, with its
+    /// Base of the FHIR server. Default: that of `source.pointcut`, with its
     /// credentials.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
