@@ -96,8 +96,8 @@ sink: { url: 'oracle://db/clinical' }
     assert_eq!(
         folder.problems(&[]),
         [
-            "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, topic, \
-             topics, keyed, format, debezium, schema_registry, avro, max_record_bytes, max_depth)",
+            "t.yaml#/source/formt: unknown key; did you mean `format`? (accepted: kafka, embedded, pointcut, \
+             topic, topics, keyed, format, debezium, schema_registry, avro, max_record_bytes, max_depth)",
             "t.yaml#/transform/version/from: unknown value (accepted: version_id, last_updated, offset)",
             "t.yaml#/sink/url: must be a database URL: postgres://user@host:5432/database, \
              mysql://user@host:3306/database or sqlite://file.db",

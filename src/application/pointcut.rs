@@ -67,14 +67,14 @@ impl Application {
     ) -> Result<Option<Beside>, ApplicationError> {
         let Some(settings) = &self.topology.pointcut else { return Ok(None) };
         let pointcut = self.open_pointcut(settings, broker, metrics, health).await?;
-        let caught_up = pointcut.caught_up();
+        let (topic_is_there, caught_up) = (pointcut.topic_is_there(), pointcut.caught_up());
         let stop = stop.clone();
         let running = tokio::spawn(async move {
             // also if it panics: the run must not go on without it
             let _ending = stop.clone().drop_guard();
             pointcut.run(stop).await
         });
-        Ok(Some(Beside { running, caught_up }))
+        Ok(Some(Beside { running, topic_is_there, caught_up }))
     }
 
     async fn open_pointcut(
@@ -119,10 +119,16 @@ impl Application {
 /// POINTCUT beside a run.
 pub(super) struct Beside {
     running: JoinHandle<Result<(), PointcutError>>,
+    topic_is_there: CancellationToken,
     caught_up: CancellationToken,
 }
 
 impl Beside {
+    /// Cancelled once the ingest topic is there: who subscribes to it earlier may be told much later.
+    pub(super) const fn topic_is_there(&self) -> &CancellationToken {
+        &self.topic_is_there
+    }
+
     /// Cancelled once every type was caught up with.
     pub(super) const fn caught_up(&self) -> &CancellationToken {
         &self.caught_up

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::pointcut::Beside;
 use super::{Application, ApplicationError, topics};
 use crate::broker::{Begin, Broker, BrokerError, ConsumerSettings, TopicSettings};
 use crate::dead_letter::{Letterhead, RetryQueue};
@@ -52,9 +53,8 @@ pub(super) async fn run(
     // what runs beside each other ends together
     let stop = stop.child_token();
     let beside = application.pointcut_beside(&broker, &metrics, &health, &stop).await?;
-    let caught_up = beside.as_ref().map(|beside| beside.caught_up().clone());
     let starting = Starting { application, metrics: &metrics, health: &health, stop: &stop };
-    let outcome = run_stages(&starting, &broker, until_idle, caught_up).await;
+    let outcome = run_stages(&starting, &broker, until_idle, beside.as_ref()).await;
     stop.cancel();
     match beside {
         // its own failure is why the run was stopped
@@ -104,12 +104,12 @@ pub(super) async fn open_broker(
     Ok(broker)
 }
 
-/// Starts the stages and runs them. `caught_up`: what must have happened before nothing is to be done.
+/// Starts the stages and runs them. `beside`: who fills the topic, and must have begun.
 async fn run_stages(
     starting: &Starting<'_>,
     broker: &Arc<dyn Broker>,
     until_idle: Option<Duration>,
-    caught_up: Option<CancellationToken>,
+    beside: Option<&Beside>,
 ) -> Result<(), ApplicationError> {
     let Starting { application, metrics, health, stop } = *starting;
     let topology = application.topology();
@@ -160,6 +160,11 @@ async fn run_stages(
         metrics: Arc::clone(metrics),
         health: Arc::clone(health),
     });
+    if let Some(beside) = beside
+        && !starting.wait_for(beside.topic_is_there()).await
+    {
+        return Ok(());
+    }
     let member = broker.consumer(ConsumerSettings {
         group: topology.name.clone(),
         topics: topology.topics.iter().map(|topic| topic.selector.as_str().to_owned()).collect(),
@@ -177,8 +182,8 @@ async fn run_stages(
         None => None,
     };
     if until_idle.is_some()
-        && let Some(caught_up) = caught_up
-        && !starting.wait_for(&caught_up).await
+        && let Some(beside) = beside
+        && !starting.wait_for(beside.caught_up()).await
     {
         return Ok(());
     }

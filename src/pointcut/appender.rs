@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::broker::{BrokerError, OutgoingRecord, Producer};
 use crate::error::ErrorClass;
@@ -36,6 +36,7 @@ pub(super) struct Appender {
 struct Request {
     records: Vec<OutgoingRecord>,
     done: oneshot::Sender<Vec<Appended>>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// What gives to the broker: to be run beside the appender.
@@ -64,12 +65,22 @@ impl Appender {
 
     /// Appends records; the results are in their order.
     pub(super) async fn append(&self, records: Vec<OutgoingRecord>) -> Vec<Appended> {
+        self.append_from(records, None).await
+    }
+
+    /// The same of records that were made in memory that is set aside for them: it stays so until the
+    /// broker answered, also where nobody waits for that any more.
+    pub(super) async fn append_from(
+        &self,
+        records: Vec<OutgoingRecord>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Vec<Appended> {
         if records.is_empty() {
             return Vec::new();
         }
         let count = records.len();
         let (done, answer) = oneshot::channel();
-        let results = match self.requests.send(Request { records, done }).await {
+        let results = match self.requests.send(Request { records, done, room }).await {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
@@ -83,16 +94,19 @@ impl Appending {
         while let Some(first) = self.waiting.recv().await {
             let mut waiters = Vec::new();
             let mut records = Vec::new();
+            let mut rooms = Vec::new();
             let mut bytes = 0;
             let mut next = Some(first);
             while let Some(request) = next {
                 bytes += request.records.iter().map(size).sum::<usize>();
                 waiters.push((request.records.len(), request.done));
+                rooms.extend(request.room);
                 records.extend(request.records);
                 let is_full = records.len() >= RECORDS_TOGETHER || bytes >= BYTES_TOGETHER;
                 next = if is_full { None } else { self.waiting.try_recv().ok() };
             }
             let results = self.producer.send(records).await;
+            drop(rooms);
             self.tell(&results);
             let mut results = results.into_iter().map(|result| result.map(drop));
             for (count, done) in waiters {

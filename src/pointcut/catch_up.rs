@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::appender::Appender;
 use super::positions::{Position, Positions};
@@ -48,13 +48,14 @@ const ASKING: usize = 512;
 pub(super) struct CatchUps(Arc<Vec<(Arc<str>, mpsc::Sender<Ask>)>>);
 
 /// Somebody asks, and may wait.
-pub(super) type Ask = Option<oneshot::Sender<Resolved>>;
+type Ask = Option<oneshot::Sender<Resolved>>;
+
+/// A type, and the end at which catching up with it is asked for.
+pub(super) type Asked = (Arc<str>, mpsc::Receiver<Ask>);
 
 impl CatchUps {
     /// Asks for these types. The ends that are returned go with them, to whoever catches up.
-    pub(super) fn new(
-        types: impl IntoIterator<Item = Arc<str>>,
-    ) -> (Self, Vec<(Arc<str>, mpsc::Receiver<Ask>)>) {
+    pub(super) fn new(types: impl IntoIterator<Item = Arc<str>>) -> (Self, Vec<Asked>) {
         let (mut asking, mut asked) = (Vec::new(), Vec::new());
         for name in types {
             let (ask, end) = mpsc::channel(ASKING);
@@ -87,6 +88,9 @@ impl CatchUps {
         self.0.iter().find(|(name, _)| **name == *resource_type).map(|(_, ask)| ask)
     }
 }
+
+/// The right to read a history; none if the process ends.
+type Turn = Option<OwnedSemaphorePermit>;
 
 /// What catching up needs, whatever the type. Cheap to clone.
 #[derive(Clone)]
@@ -149,9 +153,9 @@ impl Followed {
 
     /// Catches up once and tells how it ended.
     async fn catch_up(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
-        let turns = Arc::clone(&self.means.turns);
-        let _turn = turns.acquire_owned().await;
-        let ended = self.read(count).await;
+        let mut turn = self.means.turn().await;
+        let ended = self.read(count, &mut turn).await;
+        drop(turn);
         let Means { metrics, health, progress, .. } = &self.means;
         let resource_type = &*self.resource_type;
         match &ended {
@@ -170,7 +174,7 @@ impl Followed {
         ended
     }
 
-    async fn read(&mut self, count: &mut u16) -> Result<(), FhirServerError> {
+    async fn read(&mut self, count: &mut u16, turn: &mut Turn) -> Result<(), FhirServerError> {
         let scope = Scope::Type(Arc::clone(&self.resource_type));
         let since = match (self.position, self.means.begin) {
             (Some(position), _) => position.last_updated.map(|at| at - OVERLAP),
@@ -187,11 +191,14 @@ impl Followed {
         };
         let mut newest = self.position.and_then(|position| position.last_updated);
         let mut pages = self.means.server.history(&scope, since, *count);
-        let (mut is_first, mut total) = (true, 0);
+        let (mut is_first, mut total, mut made) = (true, 0, None);
         loop {
-            match self.next(&mut pages, is_first).await {
+            match self.next(&mut pages, is_first, turn).await {
                 Ok(None) => break,
                 Ok(Some(page)) => {
+                    if is_first {
+                        made = page.last_updated;
+                    }
                     is_first = false;
                     total += page.entries.len();
                     let changed = page.entries.iter().filter_map(|entry| entry.last_updated).max();
@@ -208,15 +215,17 @@ impl Followed {
             }
         }
         tracing::debug!(resource_type = &*self.resource_type, entries = total, "caught up");
-        self.advance(newest).await;
+        self.advance(not_after(newest, made)).await;
         Ok(())
     }
 
-    /// The next page. The first is not waited for: whoever asked learns that the server is away.
+    /// The next page. The first is not waited for: whoever asked learns that the server is away. A
+    /// type that waits gives its turn to another.
     async fn next(
         &self,
         pages: &mut Pages,
         is_first: bool,
+        turn: &mut Turn,
     ) -> Result<Option<Page>, FhirServerError> {
         let mut backoff = Backoff::new(DELAYS.0, DELAYS.1);
         loop {
@@ -228,7 +237,9 @@ impl Followed {
                 {
                     self.means.away(&self.resource_type, &error);
                     let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                    *turn = None;
                     tokio::time::sleep(wait).await;
+                    *turn = self.means.turn().await;
                 }
                 answered => {
                     if answered.is_ok() && backoff.attempts() > 0 {
@@ -245,7 +256,8 @@ impl Followed {
         let page = self.means.server.history(scope, None, 1).next().await?;
         Ok(page.and_then(|page| {
             let newest = page.entries.iter().filter_map(|entry| entry.last_updated).max();
-            newest.or_else(|| page.last_updated.filter(|_| !page.refused.is_empty()))
+            let newest = newest.or(page.last_updated.filter(|_| !page.refused.is_empty()));
+            not_after(newest, page.last_updated)
         }))
     }
 
@@ -268,10 +280,20 @@ impl Followed {
     }
 }
 
+/// The newest time of change, but none after the time when the server made the first page, if it says
+/// so: a clock that ran ahead for a while must not hide what comes once it is right again.
+fn not_after(newest: Option<DateTime<Utc>>, made: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+    newest.map(|newest| made.map_or(newest, |made| newest.min(made)))
+}
+
 /// Scope in which writing positions tells its health.
 const POSITIONS: &str = "pointcut positions";
 
 impl Means {
+    async fn turn(&self) -> Turn {
+        Arc::clone(&self.turns).acquire_owned().await.ok()
+    }
+
     /// Appends what a page says, for as long as it takes.
     async fn write(&self, resource_type: &str, page: Page) {
         let counts = self.metrics.pointcut();

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{join_all, join3};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::appender::Appender;
 use super::catch_up::CatchUps;
@@ -62,7 +62,7 @@ pub(super) struct Endpoint {
     /// Whether the ingest topic is known to be there.
     is_open: AtomicBool,
     requests: Semaphore,
-    memory: Semaphore,
+    memory: Arc<Semaphore>,
 }
 
 /// Why a request is not accepted.
@@ -89,7 +89,7 @@ impl Endpoint {
             largest,
             is_open: AtomicBool::new(false),
             requests: Semaphore::new(REQUESTS),
-            memory: Semaphore::new(memory),
+            memory: Arc::new(Semaphore::new(memory)),
         }
     }
 
@@ -114,14 +114,14 @@ impl Endpoint {
             return Err(HookAnswer::BrokerAway);
         }
         let _turn = self.requests.try_acquire().map_err(|_| HookAnswer::Busy)?;
-        let (_room, body) = self.read(body).await?;
+        let (room, body) = self.read(body).await?;
         let told = self.understand(hook, &headers, &body)?;
         let reply = if body.is_empty() { ReplyWith::Nothing } else { ReplyWith::Bundle };
         if told.is_nothing() {
             return Ok((HookAnswer::Ignored, reply));
         }
         let types: Vec<Arc<str>> = told.types_told().cloned().collect();
-        let settled = tokio::time::timeout(ANSWER_WITHIN, self.settle(told)).await;
+        let settled = tokio::time::timeout(ANSWER_WITHIN, self.settle(told, room)).await;
         let is_read = !types.is_empty();
         let refused = match settled {
             Ok(Ok(())) => return Ok((HookAnswer::Accepted, reply)),
@@ -131,14 +131,16 @@ impl Endpoint {
         };
         if is_read && refused != HookAnswer::TooLarge {
             // what the server does not send again is found in its history
-            types.iter().for_each(|name| self.catch_ups.nudge(name));
+            for name in &types {
+                self.catch_ups.nudge(name);
+            }
         }
         Err(refused)
     }
 
     /// Reads a body into memory that is set aside for it: at once if its length is announced, else
     /// as it comes.
-    async fn read(&self, body: Body) -> Result<(SemaphorePermit<'_>, Bytes), Refused> {
+    async fn read(&self, body: Body) -> Result<(OwnedSemaphorePermit, Bytes), Refused> {
         let announced = body.size_hint().exact().unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         if announced > self.largest {
@@ -149,9 +151,9 @@ impl Endpoint {
             let mut body = Limited::new(body, self.largest);
             let mut read = BytesMut::with_capacity(announced);
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
-                    true => HookAnswer::TooLarge,
-                    false => HookAnswer::Malformed,
+                let frame = frame.map_err(|error| {
+                    let is_too_large = error.is::<LengthLimitError>();
+                    if is_too_large { HookAnswer::TooLarge } else { HookAnswer::Malformed }
                 })?;
                 let Ok(data) = frame.into_data() else { continue };
                 let missing = (read.len() + data.len()).saturating_sub(room.num_permits() * STEP);
@@ -166,9 +168,9 @@ impl Endpoint {
     }
 
     /// Sets memory aside.
-    fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refused> {
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
         let steps = u32::try_from(bytes.div_ceil(STEP)).unwrap_or(u32::MAX);
-        self.memory.try_acquire_many(steps).map_err(|_| HookAnswer::Busy)
+        Arc::clone(&self.memory).try_acquire_many_owned(steps).map_err(|_| HookAnswer::Busy)
     }
 
     fn understand(
@@ -210,12 +212,12 @@ impl Endpoint {
     }
 
     /// Sees to it that the broker has all that was told.
-    async fn settle(&self, told: Told) -> Result<(), Refused> {
+    async fn settle(&self, told: Told, room: OwnedSemaphorePermit) -> Result<(), Refused> {
         let Told { records, hints, types } = told;
         let read = join_all(hints.into_iter().map(|resource| self.resolver.resolve(resource)));
         let caught_up = join_all(types.iter().map(|name| self.catch_ups.catch_up(name)));
         let (appended, read, caught_up) =
-            join3(self.appender.append(records), read, caught_up).await;
+            join3(self.appender.append_from(records, Some(room)), read, caught_up).await;
         let mut refused = None;
         for result in appended {
             match result.as_ref().map_err(BrokerError::class) {

@@ -289,7 +289,7 @@ mod tests {
         hooks().post(None, Bytes::from(body.to_string()))
     }
 
-    fn notification(entries: serde_json::Value, focus: &str) -> serde_json::Value {
+    fn notification(entries: &serde_json::Value, focus: &str) -> serde_json::Value {
         let status = serde_json::json!({ "resource": { "resourceType": "SubscriptionStatus",
             "type": "event-notification",
             "notificationEvent": [{ "eventNumber": "1", "focus": { "reference": focus } }] } });
@@ -308,7 +308,7 @@ mod tests {
             { "request": { "method": "PUT", "url": "Device/9" },
               "resource": { "resourceType": "Device", "id": "9", "meta": { "versionId": "3" } } },
         ]);
-        let told = post(&notification(entries, "Patient/2")).expect("taken");
+        let told = post(&notification(&entries, "Patient/2")).expect("taken");
         let keys: Vec<_> = told.records.iter().filter_map(|record| record.key.clone()).collect();
         assert_eq!(keys, ["Patient/2", "Patient/3"]);
         let deleted = told.records.last().expect("two");
@@ -324,7 +324,7 @@ mod tests {
         assert!(hooks().something(Some("Device")).is_nothing());
         let unversioned = serde_json::json!([{ "request": { "method": "PUT", "url": "Patient/2" },
               "resource": { "resourceType": "Patient", "id": "2" } }]);
-        let told = post(&notification(unversioned, "Patient/2")).expect("taken");
+        let told = post(&notification(&unversioned, "Patient/2")).expect("taken");
         assert_eq!(told.types, [Arc::from("Patient")].into());
     }
 
@@ -333,7 +333,7 @@ mod tests {
         let entries: Vec<_> = (0..=MOST_HINTS)
             .map(|id| serde_json::json!({ "request": { "method": "DELETE", "url": format!("Patient/{id}") } }))
             .collect();
-        let told = post(&notification(entries.into(), "Patient/0")).expect("taken");
+        let told = post(&notification(&entries.into(), "Patient/0")).expect("taken");
         assert!(told.hints.is_empty());
         assert_eq!(told.types, [Arc::from("Patient")].into());
     }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 /// Connections at a time; more wait with the operating system.
 const CONNECTIONS: usize = 1024;
 /// Longest time for the head of a request to come, and longest silence of a connection before it.
-const HEAD_WITHIN: Duration = Duration::from_secs(60);
+const HEAD_WITHIN: Duration = Duration::from_mins(1);
 /// Longest head of a request, bytes.
 const LARGEST_HEAD: usize = 64 << 10;
 /// Wait after the operating system gave no connection, for want of files.

@@ -44,7 +44,7 @@ use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::topology::PointcutSettings;
 use appender::{Appender, Appending};
-use catch_up::{CatchUps, Followed, Means};
+use catch_up::{Asked, CatchUps, Followed, Means};
 use endpoint::Endpoint;
 use hook::Hooks;
 use positions::{Position, Positions};
@@ -143,10 +143,8 @@ pub struct Pointcut {
     followed: Vec<Asked>,
     progress: Arc<Progress>,
     panicked: CancellationToken,
+    topic_is_there: CancellationToken,
 }
-
-/// A type, and the end at which catching up with it is asked for.
-type Asked = (Arc<str>, tokio::sync::mpsc::Receiver<catch_up::Ask>);
 
 impl fmt::Debug for Pointcut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,7 +204,14 @@ impl Pointcut {
             followed,
             progress,
             panicked,
+            topic_is_there: CancellationToken::new(),
         })
+    }
+
+    /// Cancelled once the ingest topic is there.
+    #[must_use]
+    pub fn topic_is_there(&self) -> CancellationToken {
+        self.topic_is_there.clone()
     }
 
     /// Cancelled once every type was caught up with since the start.
@@ -239,7 +244,8 @@ impl Pointcut {
         let mut tasks = JoinSet::new();
         tasks.spawn(watched(appending.run(), panicked.clone()));
 
-        let waiting = Waiting { broker: &**broker, metrics, health };
+        let topic_is_there = &self.topic_is_there;
+        let waiting = Waiting { broker: &**broker, metrics, health, topic_is_there };
         let known = tokio::select! {
             () = stop.cancelled() => return finish(serving, ending, tasks).await,
             () = panicked.cancelled() => return Err(PointcutError::Panicked),
@@ -307,6 +313,7 @@ struct Waiting<'a> {
     broker: &'a dyn Broker,
     metrics: &'a Metrics,
     health: &'a Health,
+    topic_is_there: &'a CancellationToken,
 }
 
 impl Waiting<'_> {
@@ -345,6 +352,7 @@ impl Waiting<'_> {
         if self.broker.ensure_topic(&ingest).await? {
             tracing::info!(topic = ingest.name, "ingest topic created");
         }
+        self.topic_is_there.cancel();
         let topic = Positions::settings(&settings.position_topic());
         if self.broker.ensure_topic(&topic).await? {
             tracing::info!(topic = topic.name, "topic of positions created, compacted");

@@ -52,8 +52,8 @@ impl Hooked {
             return format!("rowcast-{name}-{resource_type}");
         }
         let hash = Sha256::digest(name.as_bytes());
-        let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("rowcast-{hash}-{resource_type}")
+        let hash = hash.iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
+        format!("rowcast-{hash:016x}-{resource_type}")
     }
 
     /// The type whose subscription of ours this is.
@@ -152,8 +152,7 @@ pub(super) fn fits(wanted: &Value, found: &Value) -> bool {
     match (wanted, found) {
         (Value::Object(wanted), Value::Object(found)) => {
             wanted.iter().all(|(name, wanted)| match (name.as_str(), found.get(name)) {
-                ("status", _) => true,
-                ("header" | "parameter", None) => true,
+                ("status", _) | ("header" | "parameter", None) => true,
                 (_, None) => false,
                 (_, Some(found)) => fits(wanted, found),
             })

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::catch_up::CatchUps;
@@ -28,8 +27,7 @@ const DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const COUNT: u16 = 200;
 
 /// What was done with a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// The server did not have it.
     Created,

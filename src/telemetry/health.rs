@@ -111,7 +111,7 @@ impl Health {
     /// Alive, not ready: nothing has been reached yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::needing(|check| check.is_needed_at_start())
+        Self::needing(Check::is_needed_at_start)
     }
 
     /// The same for a process that only fills the topic: it needs the broker.

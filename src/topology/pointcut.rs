@@ -309,10 +309,8 @@ fn topic(
         found.problem(&path, message);
     }
     if read.version_from == VersionFrom::Offset {
-        let place = match written.source.topics.is_empty() {
-            true => "/transform/version/from",
-            false => path.as_str(),
-        };
+        let is_only = written.source.topics.is_empty();
+        let place = if is_only { "/transform/version/from" } else { path.as_str() };
         let message = "must not be `offset` with `source.pointcut`: a history is read newest first";
         found.problem(place, message);
     }

@@ -9,60 +9,27 @@ use serde_json::{Value, json};
 use super::ground::Ground;
 use super::server::World;
 
-/// What the captured server held at a time of its clock.
+/// What happened at the captured server: when, and the version that it made; 0: deleted.
+const EVENTS: [(&str, &str, u32); 7] = [
+    ("2026-11-22T23:37:25.301Z", "Patient/labpat1", 1),
+    ("2026-11-22T23:37:29.503Z", "Patient/labpat1", 2),
+    ("2026-11-22T23:37:37.850Z", "Patient/labpat1", 0),
+    ("2026-11-22T23:37:45.929Z", "Patient/labpat1", 4),
+    ("2026-11-22T23:37:49.967Z", "Patient/1007", 1),
+    ("2026-11-22T23:37:54.010Z", "Patient/1008", 1),
+    ("2026-11-22T23:37:54.010Z", "Observation/1009", 1),
+];
+
+/// Brings a server to where the captured one was at a time. `state`: events that it has already.
 fn bring_up_to(world: &mut World, state: &mut usize, time: &str) {
-    let patient = |id: &str, version: &str, at: &str| {
-        json!({ "resourceType": "Patient", "id": id,
-                "meta": { "versionId": version, "lastUpdated": at } })
-    };
-    type Event = (&'static str, Box<dyn Fn(&mut World)>);
-    let events: [Event; 7] = [
-        (
-            "23:37:25.301",
-            Box::new(move |world| {
-                world.put_document(&patient("labpat1", "1", "2026-11-22T23:37:25.301Z"))
-            }),
-        ),
-        (
-            "23:37:29.503",
-            Box::new(move |world| {
-                world.put_document(&patient("labpat1", "2", "2026-11-22T23:37:29.503Z"))
-            }),
-        ),
-        (
-            "23:37:37.850",
-            Box::new(|world| {
-                world.delete("Patient/labpat1");
-            }),
-        ),
-        (
-            "23:37:45.929",
-            Box::new(move |world| {
-                world.put_document(&patient("labpat1", "4", "2027-11-22T23:37:45.929Z"))
-            }),
-        ),
-        (
-            "23:37:49.967",
-            Box::new(move |world| {
-                world.put_document(&patient("1007", "1", "2027-11-22T23:37:49.967Z"))
-            }),
-        ),
-        (
-            "23:37:54.010",
-            Box::new(move |world| {
-                world.put_document(&patient("1008", "1", "2027-11-22T23:37:54.010Z"))
-            }),
-        ),
-        (
-            "23:37:54.010",
-            Box::new(|world| {
-                world.put_document(&json!({ "resourceType": "Observation", "id": "1009",
-            "meta": { "versionId": "1", "lastUpdated": "2027-11-22T23:37:54.010Z" } }))
-            }),
-        ),
-    ];
-    while let Some((_, apply)) = events.get(*state).filter(|(at, _)| *at <= time) {
-        apply(world);
+    while let Some((at, name, version)) = EVENTS.get(*state).filter(|(at, ..)| *at <= time) {
+        if *version == 0 {
+            world.delete_at(name, at);
+        } else {
+            let (resource_type, id) = name.split_once('/').expect("Type/id");
+            world.put_document(&json!({ "resourceType": resource_type, "id": id,
+                "meta": { "versionId": version.to_string(), "lastUpdated": at } }));
+        }
         *state += 1;
     }
 }
@@ -80,8 +47,7 @@ async fn every_captured_request_becomes_the_right_record_or_reads_the_right_reso
     for line in lines.lines() {
         let request: Value = serde_json::from_str(line).expect("a line is JSON");
         let text = |member: &str| request[member].as_str().expect(member);
-        let time = text("t").split_once('T').expect("a time").1;
-        bring_up_to(&mut ground.server.world(), &mut state, time);
+        bring_up_to(&mut ground.server.world(), &mut state, text("t"));
         let headers: Vec<(&str, &str)> = request["headers"]
             .as_array()
             .expect("headers")

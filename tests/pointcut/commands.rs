@@ -28,13 +28,13 @@ fn set(more: &str) -> Set {
 fn what_the_server_has_is_in_the_tables_once_it_is_idle() {
     let Set { server, pipeline, .. } = set("");
     for id in ["1", "2", "3"] {
-        server.world().put(&format!("Patient/{id}"), json!({ "gender": "female" }));
+        server.world().put(&format!("Patient/{id}"), &json!({ "gender": "female" }));
     }
     server.world().delete("Patient/2");
     pipeline.run_until_idle();
     assert_eq!(pipeline.patients(), ["1", "3"]);
     server.world().delete("Patient/1");
-    server.world().put("Patient/2", json!({}));
+    server.world().put("Patient/2", &json!({}));
     let said = pipeline.run_until_idle();
     assert_eq!(pipeline.patients(), ["2", "3"]);
     assert!(pipeline.letters().is_empty());
@@ -69,7 +69,7 @@ fn hooks_become_rows_while_the_server_is_away_and_the_process_ends_in_order() {
 #[test]
 fn it_runs_alone_and_fills_the_topic_for_others() {
     let Set { server, pipeline, port } = set(", token: 0123456789abcdef");
-    server.world().put("Patient/1", json!({}));
+    server.world().put("Patient/1", &json!({}));
     let mut alone = pipeline.start(&["pointcut", "run"]);
     pipeline.wait_until_ready(Ready::Yes);
     assert_eq!(http::get(pipeline.port(), "/livez").map(|answer| answer.status), Some(200));
@@ -121,4 +121,42 @@ fn subscriptions_are_installed_and_uninstalled_by_command() {
     let bare = Pipeline::embedded(RULES, "");
     let output = bare.command(&["pointcut", "install"]);
     assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
+fn nothing_of_a_resource_and_no_token_is_told_anywhere() {
+    let Set { server, pipeline, port } = set(", token: canary-0123456789");
+    let name = json!({ "name": [{ "family": "canary-name" }] });
+    server.world().put("Patient/canary-1", &name);
+    // entries and resources that cannot be written
+    server.world().put("Patient/canary-2", &json!({ "meta": { "versionId": "canary" } }));
+    let mut run = pipeline.start_with(&["run"], &[("RUST_LOG", "trace")]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let token = Some("canary-0123456789");
+    let send = |method: &str, path: &str, body: &str| {
+        http::request(port, method, path, token, body).expect("an answer")
+    };
+    let whole = r#"{"resourceType":"Patient","id":"canary-3","meta":{"versionId":"1"},"name":[{"family":"canary-name"}]}"#;
+    let statuses = [
+        send("PUT", "/Patient/canary-3", whole),
+        send("PUT", "/Patient/canary-4", whole),
+        send("PUT", "/Patient/canary-5", "{ canary"),
+        send("DELETE", "/Patient/canary-1", ""),
+        send("DELETE", "/Patient/canary-2", ""),
+        send("POST", "/Patient/canary", "[\"canary\"]"),
+    ]
+    .map(|answer| (answer.status, answer.body));
+    server.world().failing = Some(("Patient", 400));
+    let refused = send("DELETE", "/Patient/canary-1", "");
+    assert_eq!(refused.status, 503);
+    assert_eq!(statuses.each_ref().map(|(status, _)| *status), [200, 400, 400, 200, 200, 400]);
+    let ready = http::get(pipeline.port(), "/readyz").expect("an answer").body;
+    let metrics = http::get(pipeline.port(), "/metrics").expect("an answer").body;
+    run.terminate();
+    assert!(run.wait(SOON).success());
+    let said = run.messages();
+    assert!(said.contains("entries of the history are left out"), "{said}");
+    for told in [&said, &ready, &metrics, &format!("{statuses:?} {refused:?}")] {
+        assert!(!told.contains("canary"), "{told}");
+    }
 }

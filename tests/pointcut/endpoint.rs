@@ -104,11 +104,14 @@ async fn without_the_right_token_nothing_is_taken() {
     assert_eq!(ground.server.world().times_asked("/Patient/1/"), 0);
 }
 
+/// Method, path, headers and body; status, and how it is counted.
+type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c str, u16, &'c str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_should_send_again_is_refused_and_counted() {
     let ground = Ground::running("", "").await;
     let json = [("Content-Type", "application/fhir+json")];
-    let cases: [(&str, &str, &[(&str, &str)], &str, u16, &str); 9] = [
+    let cases: [Case<'_>; 9] = [
         ("PUT", "/Patient/1", &json, "{\"resourceType\":", 400, "malformed"),
         (
             "PUT",

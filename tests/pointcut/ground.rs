@@ -249,16 +249,12 @@ fn seen(record: &Record) -> Seen {
 
 impl Seen {
     fn signed_version(&self) -> i64 {
-        match &self.value {
-            Some(value) => {
-                let document: Value = serde_json::from_str(value).expect("a document");
-                let version = document.pointer("/meta/versionId").and_then(Value::as_str);
-                version.expect("a version").parse().expect("a number")
-            }
-            None => {
-                let version = self.version.as_deref().expect("no delete without a version");
-                -version.parse::<i64>().expect("a number")
-            }
-        }
+        let number = |text: &str| text.parse::<i64>().expect("a number");
+        let Some(value) = &self.value else {
+            return -number(self.version.as_deref().expect("no delete without a version"));
+        };
+        let document: Value = serde_json::from_str(value).expect("a document");
+        let version = document.pointer("/meta/versionId").and_then(Value::as_str);
+        number(version.expect("a version"))
     }
 }

@@ -15,12 +15,12 @@ const HISTORY: &str = "/Patient/1/_history";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_gets_the_version_that_it_made() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.server.world().delete("Patient/1");
     assert_eq!(ground.send("DELETE", "/Patient/Patient/1", "").await.status, 200);
     assert_eq!(ground.versions("Patient/1").await, [-2]);
     // undeleted before it was read: what it is now counts
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     assert_eq!(ground.send("DELETE", "/Patient/Patient/1", "").await.status, 200);
     assert_eq!(ground.versions("Patient/1").await, [-2, 3]);
     assert_eq!(ground.count("rowcast_pointcut_hints_total", &[("outcome", "written")]), 2);
@@ -30,7 +30,7 @@ async fn a_delete_gets_the_version_that_it_made() {
 async fn a_delete_gets_its_time_where_that_is_the_version() {
     let rest = "transform: { version: { from: last_updated } }\n";
     let ground = Ground::running("", rest).await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.server.world().delete("Patient/1");
     assert_eq!(ground.send("DELETE", "/Patient/1", "").await.status, 200);
     let records = ground.records().await;
@@ -42,8 +42,8 @@ async fn a_delete_gets_its_time_where_that_is_the_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_version_or_with_another_than_its_header_is_read_anew() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({ "gender": "female" }));
-    ground.server.world().put("Patient/1", json!({ "gender": "male" }));
+    ground.server.world().put("Patient/1", &json!({ "gender": "female" }));
+    ground.server.world().put("Patient/1", &json!({ "gender": "male" }));
     let bare = r#"{"resourceType":"Patient","id":"1"}"#;
     assert_eq!(ground.send("PUT", "/Patient/1", bare).await.status, 200);
     assert_eq!(ground.versions("Patient/1").await, [2]);
@@ -56,7 +56,7 @@ async fn a_body_without_version_or_with_another_than_its_header_is_read_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hints_that_come_while_a_resource_is_read_share_the_next_reading() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     let gate = CancellationToken::new();
     ground.server.world().gate = Some(gate.clone());
     let first = ground.send("DELETE", "/Patient/1", "");
@@ -93,7 +93,7 @@ async fn what_the_server_never_had_is_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_server_is_away_a_hint_is_refused_and_caught_up_with_later() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.server.world().delete("Patient/1");
     ground.server.world().failing = Some(("Patient", 503));
     let answer = ground.send("DELETE", "/Patient/1", "").await;
@@ -111,13 +111,16 @@ async fn while_the_server_is_away_a_hint_is_refused_and_caught_up_with_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hint_is_not_acknowledged_while_the_broker_refuses_what_was_read() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.broker.set(Flow::Off);
     assert_eq!(ground.send("DELETE", "/Patient/1", "").await.status, 503);
     assert_eq!(ground.answered("broker_away"), 1);
     ground.broker.set(Flow::On);
     assert_eq!(ground.send("DELETE", "/Patient/1", "").await.status, 200);
-    assert_eq!(ground.versions("Patient/1").await, [1]);
+    // once by the hint, and perhaps once by catching up
+    let mut versions = ground.versions("Patient/1").await;
+    versions.dedup();
+    assert_eq!(versions, [1]);
 }
 
 fn notification(kind: &str, entries: &[Value], focus: &str) -> String {
@@ -131,7 +134,7 @@ fn notification(kind: &str, entries: &[Value], focus: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_is_answered_with_a_bundle_and_its_delete_is_read() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.server.world().delete("Patient/1");
     // HAPI: a delete is a request and a focus, nothing more
     let delete = json!({ "request": { "method": "DELETE", "url": "Patient/1" } });
@@ -164,8 +167,8 @@ async fn handshakes_and_heartbeats_are_answered_and_tell_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_post_is_answered_once_its_type_is_caught_up_with() {
     let ground = Ground::running("", "").await;
-    ground.server.world().put("Patient/1", json!({}));
-    ground.server.world().put("Observation/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
+    ground.server.world().put("Observation/1", &json!({}));
     assert_eq!(ground.send("POST", "/Patient", "").await.status, 200);
     assert_eq!(ground.versions("Patient/1").await, [1]);
     assert!(ground.versions("Observation/1").await.is_empty(), "another type's was not told");

@@ -47,7 +47,7 @@ pub(super) struct World {
 
 impl World {
     /// A new version of a resource, made at the next second; its number.
-    pub(super) fn put(&mut self, name: &str, more: Value) -> usize {
+    pub(super) fn put(&mut self, name: &str, more: &Value) -> usize {
         self.clock += 1;
         let (resource_type, id) = name.split_once('/').expect("Type/id");
         let last_updated = instant(self.clock);
@@ -70,10 +70,16 @@ impl World {
         self.add(name, Version { number, last_updated: instant(self.clock), document: None })
     }
 
+    /// Deletes a resource at this instant.
+    pub(super) fn delete_at(&mut self, name: &str, at: &str) {
+        let number = self.resources.get(name).map_or(0, Vec::len) + 1;
+        self.add(name, Version { number, last_updated: at.to_owned(), document: None });
+    }
+
     /// A version as it is, of a transaction that was begun at this second.
     pub(super) fn put_late(&mut self, name: &str, begun_at: u32) -> usize {
         let clock = std::mem::replace(&mut self.clock, begun_at - 1);
-        let number = self.put(name, json!({}));
+        let number = self.put(name, &json!({}));
         self.clock = clock;
         number
     }

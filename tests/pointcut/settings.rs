@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use rowcast::problem::Problem;
-use rowcast::topology::{FhirServerAuth, Loaded, PointcutBegin, load_with};
+use rowcast::topology::{FhirServerAuth, Loaded, PointcutBegin, Secret, load_with};
 
 const CANARY: &str = "canary-5f1c-9ad0";
 
@@ -72,7 +72,7 @@ dead_letter: { topic: letters }",
         panic!("client credentials are expected")
     };
     assert_eq!((client_id.as_str(), client_secret.expose()), ("rowcast", CANARY));
-    assert_eq!(pointcut.token.as_ref().map(|token| token.expose()), Some(CANARY));
+    assert_eq!(pointcut.token.as_ref().map(Secret::expose), Some(CANARY));
     assert_eq!(pointcut.types.len(), 2);
     assert_eq!((pointcut.topic.as_str(), pointcut.begin), ("fhir", PointcutBegin::Now));
 }

@@ -46,7 +46,7 @@ async fn what_came_before_a_subscription_was_active_is_caught_up_with() {
     ground.caught_up().await;
     ground.until("it is told", async |ground| !ground.is_well(Check::Subscriptions)).await;
     // the interval is an hour, and no hook comes
-    ground.server.world().put("Patient/1", json!({}));
+    ground.server.world().put("Patient/1", &json!({}));
     ground.server.world().failing = None;
     wait_until_active(&ground).await;
     ground
