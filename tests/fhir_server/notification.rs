@@ -23,14 +23,13 @@ pub(super) fn of(
         focus: (content != Content::Empty).then_some(focus.as_str()),
     };
     let status = status(shared, told, topic, &event);
-    let mut entries =
-        vec![json!({ "fullUrl": format!("urn:uuid:{}", random_id()), "resource": status })];
+    let name = format!("urn:uuid:{}", random_id());
+    let mut texts = vec![json!({ "fullUrl": name, "resource": status }).to_string()];
     let method = match version.interaction {
         Interaction::Create => "POST",
         Interaction::Update => "PUT",
         Interaction::Delete => "DELETE",
     };
-    let mut texts: Vec<String> = entries.drain(..).map(|entry| entry.to_string()).collect();
     let request = json!({ "method": method, "url": version.path() });
     match (&version.document, content) {
         (_, Content::Empty) => {}

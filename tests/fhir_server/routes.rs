@@ -86,7 +86,11 @@ async fn serve(
     body: Bytes,
 ) -> Response {
     let body = String::from_utf8_lossy(&body).into_owned();
-    shared.with(|state| state.asked.push(format!("{method} {uri}")));
+    let latency = shared.with(|state| {
+        state.asked.push(format!("{method} {uri}"));
+        state.faults.latency
+    });
+    tokio::time::sleep(latency).await;
     if let Some(refusal) = refusal(&shared) {
         return refusal.into();
     }

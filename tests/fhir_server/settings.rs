@@ -72,6 +72,8 @@ pub(crate) struct Faults {
     pub(crate) retries: u32,
     /// Asked for anything, it answers so.
     pub(crate) refusing: Option<Refusing>,
+    /// Each answer takes so long.
+    pub(crate) latency: Duration,
     /// `lastUpdated` of what a transaction writes lies so far back when it becomes visible.
     pub(crate) backdated: Duration,
 }

@@ -7,6 +7,7 @@ use super::ground::{Ground, on_all};
 use super::histories::{Scale, Writer};
 use crate::fhir_server::Settings;
 use crate::support::pipeline::SOON;
+use crate::support::wait_for;
 
 #[test]
 fn a_run_that_is_killed_again_and_again_leaves_nothing_out() {
@@ -36,10 +37,15 @@ fn a_run_that_is_killed_during_its_first_catch_up_begins_again() {
     let settings = Settings { largest_page: 5, ..Settings::default() };
     let ground = Ground::embedded(settings, "catch_up: 1s");
     Writer::new(&ground.server, 31).steps(200);
-    ground.server.faults(|faults| faults.lose = 1.0);
+    ground.server.faults(|faults| {
+        faults.lose = 1.0;
+        faults.latency = Duration::from_millis(20);
+    });
+    let pages = || ground.server.asked().iter().filter(|it| it.contains("_history?")).count();
     for kill in 0..scale.kills {
+        let before = pages();
         let mut run = ground.pipeline.start(&["run"]);
-        std::thread::sleep(Duration::from_millis(150 + 100 * kill as u64));
+        wait_for("some pages", SOON, || (pages() > before + 4 + kill % 9).then_some(()));
         run.kill();
     }
     let run = ground.run();
