@@ -13,6 +13,7 @@ umask 022
 
 [ -e secrets/postgres_password ] || random > secrets/postgres_password
 [ -e secrets/http_token ] || random > secrets/http_token
+[ -e secrets/grafana_password ] || random > secrets/grafana_password
 # No TLS inside this compose network; to another machine use sslmode=verify-full.
 [ -e secrets/database_url ] ||
     printf 'postgres://rowcast:%s@postgres:5432/clinical?sslmode=disable' \

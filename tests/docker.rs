@@ -64,7 +64,7 @@ fn every_port_is_published_on_loopback_only() {
         }
         assert!(service.get("network_mode").is_none(), "{name}");
     }
-    assert_eq!(published, 3);
+    assert_eq!(published, 5);
 }
 
 #[test]
@@ -153,6 +153,77 @@ fn the_image_does_not_run_as_root_and_holds_no_secret() {
     for hidden in [".git", "docker", "target", "**/secrets"] {
         assert!(read("Dockerfile.dockerignore").lines().any(|line| line == hidden), "{hidden}");
     }
+}
+
+/// What a file says, or may be asked of the binary.
+fn yaml(name: &str) -> Value {
+    serde_saphyr::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+#[test]
+fn prometheus_finds_every_instance_and_shows_the_token_and_grafana_finds_prometheus() {
+    let (compose, prometheus) = (compose(), yaml("prometheus/prometheus.yaml"));
+    let scraped = &prometheus["scrape_configs"][0];
+    assert_eq!(scraped["job_name"], "rowcast", "the alerts ask for this name");
+    let named = &scraped["dns_sd_configs"][0];
+    assert!(compose["services"].get(named["names"][0].as_str().expect("a name")).is_some());
+    let listens = texts(&compose["services"]["rowcast"]["command"]);
+    let port = named["port"].as_u64().expect("a port");
+    assert!(listens.contains(&format!("http.listen=0.0.0.0:{port}").as_str()));
+    let secret = scraped["authorization"]["credentials_file"].as_str().expect("a file");
+    let secret = secret.strip_prefix("/run/secrets/").expect("a secret");
+    for service in ["prometheus", "rowcast"] {
+        assert!(texts(&compose["services"][service]["secrets"]).contains(&secret), "{service}");
+    }
+    let volumes = texts(&compose["services"]["prometheus"]["volumes"]);
+    let rules = prometheus["rule_files"][0].as_str().expect("a file");
+    assert!(volumes.iter().any(|volume| volume.contains(&format!("alerts.yaml:{rules}:ro"))));
+
+    let source = yaml("grafana/provisioning/datasources/prometheus.yaml");
+    let ports = texts(&compose["services"]["prometheus"]["ports"]);
+    let url = source["datasources"][0]["url"].as_str().expect("a url");
+    let (_, port) = url.strip_prefix("http://prometheus:").map(|port| ("", port)).expect("it");
+    assert!(ports.iter().any(|published| published.ends_with(&format!(":{port}"))));
+    let folder = yaml("grafana/provisioning/dashboards/rowcast.yaml");
+    let folder = folder["providers"][0]["options"]["path"].as_str().expect("a path").to_owned();
+    let volumes = texts(&compose["services"]["grafana"]["volumes"]);
+    assert!(volumes.iter().any(|volume| volume.contains(&format!(":{folder}/rowcast.json:ro"))));
+}
+
+/// The arguments must be those of the binary: it is asked, and the answer is that nobody is there.
+fn is_understood(arguments: &[String]) {
+    let output = crate::support::Rowcast::command(arguments).output().expect("rowcast runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_ne!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    assert!(!said.contains("unexpected argument"), "{arguments:?}: {said}");
+}
+
+#[test]
+fn the_health_check_and_the_unit_say_what_the_binary_understands() {
+    let compose = compose();
+    let check = texts(&compose["services"]["rowcast"]["healthcheck"]["test"]);
+    assert_eq!(check[..2], ["CMD", "/usr/local/bin/rowcast"]);
+    let absent = |argument: &&str| argument.replace("/topology/", "/nowhere/").replace("$$", "$");
+    is_understood(&check[2..].iter().map(absent).collect::<Vec<_>>());
+
+    let unit = read("systemd/rowcast.service");
+    let starts = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a start");
+    let (binary, arguments) = starts.split_once(' ').expect("arguments");
+    assert_eq!(binary, "/usr/local/bin/rowcast");
+    is_understood(
+        &arguments.replace("/etc/", "/nowhere/").split(' ').map(str::to_owned).collect::<Vec<_>>(),
+    );
+    for line in [
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "DynamicUser=yes",
+        "CapabilityBoundingSet=",
+        "RestartPreventExitStatus=78",
+    ] {
+        assert!(unit.lines().any(|had| had == line), "{line}");
+    }
+    let grace = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("a time");
+    assert!(grace.parse::<u32>().expect("seconds") > 25, "it settles within 25 s");
 }
 
 #[test]
