@@ -1,5 +1,8 @@
 //! `rowcast run` with POINTCUT beside it, and `rowcast pointcut`.
 
+use std::time::Duration;
+
+use rowcast::application::CancellationToken;
 use serde_json::{Value, json};
 
 use super::server::Server;
@@ -39,6 +42,24 @@ fn what_the_server_has_is_in_the_tables_once_it_is_idle() {
     assert_eq!(pipeline.patients(), ["2", "3"]);
     assert!(pipeline.letters().is_empty());
     assert!(!said.contains("Patient/"), "no ids in the log: {said}");
+}
+
+#[test]
+fn it_is_not_idle_before_it_is_caught_up_with() {
+    let Set { server, pipeline, .. } = set("");
+    server.world().put("Patient/1", &json!({}));
+    let gate = CancellationToken::new();
+    server.world().gate = Some(gate.clone());
+    let mut run = pipeline.start(&["run", "--until-idle", "1s"]);
+    support::wait_for("the history is asked for", SOON, || {
+        (server.world().times_asked("/Patient/_history") > 0).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(run.ended().is_none(), "the history is under way: {}", run.messages());
+    server.world().gate = None;
+    gate.cancel();
+    assert!(run.wait(SOON).success(), "{}", run.messages());
+    assert_eq!(pipeline.patients(), ["1"]);
 }
 
 #[test]
