@@ -120,16 +120,16 @@ impl Endpoint {
         if told.is_nothing() {
             return Ok((HookAnswer::Ignored, reply));
         }
-        let types: Vec<Arc<str>> = told.types_told().cloned().collect();
+        let types = told.all_types();
+        let is_read = !told.hints.is_empty() || !told.types.is_empty();
         let settled = tokio::time::timeout(ANSWER_WITHIN, self.settle(told, room)).await;
-        let is_read = !types.is_empty();
         let refused = match settled {
             Ok(Ok(())) => return Ok((HookAnswer::Accepted, reply)),
             Ok(Err(refused)) => refused,
             Err(_) if is_read => HookAnswer::ServerAway,
             Err(_) => HookAnswer::BrokerAway,
         };
-        if is_read && refused != HookAnswer::TooLarge {
+        if refused != HookAnswer::TooLarge {
             // what the server does not send again is found in its history
             for name in &types {
                 self.catch_ups.nudge(name);
@@ -242,13 +242,6 @@ impl Endpoint {
         let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
         let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
         is_same(given, token.expose().as_bytes())
-    }
-}
-
-impl Told {
-    /// The types of what must be read from the server.
-    fn types_told(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.types.iter().chain(self.hints.iter().map(|resource| &resource.resource_type))
     }
 }
 

@@ -41,6 +41,17 @@ impl Told {
         self.records.is_empty() && self.hints.is_empty() && self.types.is_empty()
     }
 
+    /// The types of all that is told.
+    pub(super) fn all_types(&self) -> BTreeSet<Arc<str>> {
+        let of_key = |record: &OutgoingRecord| {
+            let key = std::str::from_utf8(record.key.as_deref()?).ok()?;
+            Some(Arc::from(key.split_once('/')?.0))
+        };
+        let of_hints = self.hints.iter().map(|resource| Arc::clone(&resource.resource_type));
+        let of_records = self.records.iter().filter_map(of_key);
+        self.types.iter().cloned().chain(of_hints).chain(of_records).collect()
+    }
+
     /// This resource changed.
     pub(super) fn hint(resource: ResourceKey) -> Self {
         Self { hints: BTreeSet::from([resource]), ..Self::default() }

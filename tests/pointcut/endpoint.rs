@@ -45,6 +45,22 @@ async fn while_the_broker_refuses_hooks_are_told_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_and_is_not_sent_again_is_caught_up_with_once_the_broker_is_back() {
+    let ground = Ground::running("", "").await;
+    ground
+        .until("both are active, and caught up with for that", async |ground| {
+            ground.count("rowcast_pointcut_subscriptions", &[("state", "active")]) == 2
+        })
+        .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ground.server.world().put("Patient/1", &json!({}));
+    ground.broker.set(Flow::Off);
+    assert_eq!(ground.send("PUT", "/Patient/Patient/1", &patient(1)).await.status, 503);
+    ground.broker.set(Flow::On);
+    ground.until("it is there", async |ground| ground.versions("Patient/1").await == [1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_never_answers_does_not_hold_hooks_for_ever() {
     let ground = Ground::running("", "").await;
     ground.broker.set(Flow::Held);
