@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
+
 use super::faults::all_at_once;
 use super::ground::{Ground, on_all};
 use super::histories::{Scale, Writer};
@@ -37,6 +39,8 @@ fn a_run_that_is_killed_during_its_first_catch_up_begins_again() {
     let settings = Settings { largest_page: 5, ..Settings::default() };
     let ground = Ground::embedded(settings, "catch_up: 1s");
     Writer::new(&ground.server, 31).steps(200);
+    // longer ago than what is read again anyhow
+    ground.server.age(TimeDelta::minutes(30));
     ground.server.faults(|faults| {
         faults.lose = 1.0;
         faults.latency = Duration::from_millis(20);
