@@ -1,7 +1,7 @@
 //! `rowcast metrics`: every metric there can be.
 
+use super::Output;
 use super::table::table;
-use super::{Failure, Output};
 use crate::telemetry::metrics::Metrics;
 
 /// Options of `metrics`.
@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-pub(super) fn metrics(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn metrics(arguments: &Arguments) {
     let families = Metrics::new().families();
     match arguments.output {
         Output::Json => {
@@ -34,5 +34,4 @@ pub(super) fn metrics(arguments: &Arguments) -> Result<(), Failure> {
             println!("{}", table(["name", "type", "labels", "meaning"], rows));
         }
     }
-    Ok(())
 }

@@ -184,7 +184,10 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Offsets(command) => offsets::offsets(command).await,
         Command::Status(arguments) => status::status(arguments).await,
         Command::Log(arguments) => log::log(arguments).await,
-        Command::Metrics(arguments) => metrics::metrics(&arguments),
+        Command::Metrics(arguments) => {
+            metrics::metrics(&arguments);
+            Ok(())
+        }
         Command::Topology(arguments) => topology::topology(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
         Command::Completions { shell } => {

@@ -57,10 +57,9 @@ pub(super) async fn status(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn told(state: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut told = format!("{}\n", text(&state["sentence"]));
-    if let Some(next) = state["next"].as_str() {
-        told.push_str(&format!("next: {next}\n"));
+    let sentence = state["sentence"].as_str().unwrap_or_default();
+    match state["next"].as_str() {
+        Some(next) => format!("{sentence}\nnext: {next}\n"),
+        None => format!("{sentence}\n"),
     }
-    told
 }

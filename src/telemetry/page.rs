@@ -89,30 +89,30 @@ fn topology(state: &State) -> Markup {
     html! {
         ol {
             @for stage in state.topology.stages.iter().filter(|stage| !side(stage)) {
-                (station(state, stage))
+                (drawn(state, stage))
             }
         }
         @let aside: Vec<_> = state.topology.stages.iter().filter(side).collect();
         @if !aside.is_empty() {
             p .quiet { "What is refused goes to:" }
-            ol { @for stage in aside { (station(state, stage)) } }
+            ol { @for stage in aside { (drawn(state, stage)) } }
         }
     }
 }
 
-fn station(state: &State, stage: &DescribedStage) -> Markup {
-    let at_work = state.stages.iter().find(|at_work| at_work.stage == stage.name);
+fn drawn(state: &State, described: &DescribedStage) -> Markup {
+    let at_work = state.stages.iter().find(|at_work| at_work.stage == described.name);
     html! {
         li {
-            b { (stage.name) }
-            @for (name, value) in &stage.settings { div .quiet { (name) ": " (value) } }
+            b { (described.name) }
+            @for (name, value) in &described.settings { div .quiet { (name) ": " (value) } }
             @if let Some(at_work) = at_work {
                 div {
                     (rate(at_work.records_per_second))
                     @if let Some(busy) = at_work.busy { ", busy " (format!("{:.0} %", busy * 100.0)) }
                 }
             }
-            @if stage.name == "source" { div { (rate(state.records.received_per_second)) } }
+            @if described.name == "source" { div { (rate(state.records.received_per_second)) } }
         }
     }
 }

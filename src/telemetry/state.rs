@@ -182,7 +182,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches these. [`Watch::keep`] must be called every few seconds for rates.
+    /// Watches these. Rates need [`super::http::serve`], which keeps readings.
     #[must_use]
     pub fn new(described: Described, metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self { described: Arc::new(described), metrics, health, past: Arc::default() }
@@ -264,8 +264,9 @@ impl Watch {
         };
         let entered = now.by("rowcast_stage_records_total", ["stage"]);
         let in_order = crate::error::Stage::ALL.iter().filter_map(|stage| {
-            let stage = stage.as_str().to_owned();
-            let count = entered.get(&[stage.clone()])?;
+            let name = [stage.as_str().to_owned()];
+            let count = entered.get(&name)?;
+            let [stage] = name;
             Some(StageState {
                 records: whole(*count),
                 records_per_second: of(&records, &stage),
