@@ -337,11 +337,12 @@ impl Verdict {
             };
         }
         let refused: u64 = letters.iter().map(|letters| letters.letters).sum();
-        let and_refused = match letters.first() {
-            None => String::new(),
-            Some(most) => format!(
-                " {} refused since the start, most of them as {}.",
-                counted(refused, "record was", "records were"),
+        let counted_refused = counted(refused, "record was", "records were");
+        let and_refused = match letters {
+            [] => String::new(),
+            [only] => format!(" {counted_refused} refused since the start, as {}.", only.cause),
+            [most, ..] => format!(
+                " {counted_refused} refused since the start, most of them as {}.",
                 most.cause
             ),
         };
