@@ -20,6 +20,18 @@ pub enum ErrorClass {
     Fatal,
 }
 
+impl ErrorClass {
+    /// The label `cause` of `rowcast_retries_total` where something is tried again: it is away, or it
+    /// refuses.
+    #[must_use]
+    pub const fn retry_cause(self) -> &'static str {
+        match self {
+            Self::Retriable => "unavailable",
+            Self::Poison | Self::Fatal => "refused",
+        }
+    }
+}
+
 /// The stage of the topology in which a record was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {

@@ -10,7 +10,7 @@ use super::pointcut::Beside;
 use super::{Application, ApplicationError, topics};
 use crate::broker::{Begin, Broker, BrokerError, ConsumerSettings, TopicSettings};
 use crate::dead_letter::{Letterhead, RetryQueue};
-use crate::error::{ErrorClass, messages};
+use crate::error::messages;
 use crate::model::resource_type_label;
 use crate::plan::{SchemaProblem, Severity};
 use crate::retry::Backoff;
@@ -353,14 +353,14 @@ impl Starting<'_> {
     }
 
     fn broker_away(&self, check: Check, component: Component, error: &BrokerError) {
-        self.metrics.retried(component, cause(error.class()));
+        self.metrics.retried(component, error.class().retry_cause());
         if self.health.down(check, START, &error.to_string()) {
             tracing::warn!(%error, "waiting");
         }
     }
 
     fn database_away(&self, error: &SinkError) {
-        self.metrics.retried(Component::Database, cause(error.class()));
+        self.metrics.retried(Component::Database, error.class().retry_cause());
         if self.health.down(Check::Database, START, &error.to_string()) {
             tracing::warn!(%error, "waiting");
         }
@@ -407,13 +407,6 @@ async fn ensure_retry_topic(
         reason: "the retry topic is not known yet".to_owned(),
     };
     broker.partitions(name).await?.ok_or_else(missing)
-}
-
-const fn cause(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::Retriable => "unavailable",
-        ErrorClass::Poison | ErrorClass::Fatal => "refused",
-    }
 }
 
 /// Warnings alone let pass.

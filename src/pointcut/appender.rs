@@ -123,11 +123,7 @@ impl Appending {
         let failed = results.iter().filter_map(|result| result.as_ref().err());
         match failed.filter(|error| error.class() != ErrorClass::Poison).last() {
             Some(error) => {
-                let cause = match error.class() {
-                    ErrorClass::Retriable => "unavailable",
-                    ErrorClass::Fatal | ErrorClass::Poison => "refused",
-                };
-                self.metrics.retried(Component::Broker, cause);
+                self.metrics.retried(Component::Broker, error.class().retry_cause());
                 if self.health.down(Check::Broker, SCOPE, &error.to_string()) {
                     tracing::warn!(%error, "the ingest topic takes no records");
                 }

@@ -330,11 +330,7 @@ impl Means {
     }
 
     fn away(&self, resource_type: &str, error: &FhirServerError) {
-        let cause = match error.class() {
-            ErrorClass::Retriable => "unavailable",
-            ErrorClass::Fatal | ErrorClass::Poison => "refused",
-        };
-        self.metrics.retried(Component::FhirServer, cause);
+        self.metrics.retried(Component::FhirServer, error.class().retry_cause());
         let error = messages(error).join(": ");
         if self.health.down(Check::FhirServer, resource_type, &error) {
             tracing::warn!(

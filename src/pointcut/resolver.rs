@@ -137,11 +137,7 @@ impl Shared {
             Ok(Some(entry)) => entry,
             Ok(None) => return (ReadOutcome::Unknown, Ok(())),
             Err(error) => {
-                let cause = match error.class() {
-                    ErrorClass::Retriable => "unavailable",
-                    ErrorClass::Fatal | ErrorClass::Poison => "refused",
-                };
-                self.metrics.retried(Component::FhirServer, cause);
+                self.metrics.retried(Component::FhirServer, error.class().retry_cause());
                 let error = messages(&error).join(": ");
                 tracing::debug!(error, "a hint is not resolved");
                 return (ReadOutcome::Failed, Err(Away::Server));

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::catch_up::CatchUps;
 use super::subscription::{Hooked, Wanted, fits, state};
-use crate::error::{ErrorClass, messages};
+use crate::error::messages;
 use crate::fhir_server::{FhirServer, FhirServerError, FhirVersion};
 use crate::retry::Backoff;
 use crate::telemetry::health::{Check, Health};
@@ -252,11 +252,7 @@ impl Keeping {
     }
 
     fn failed(&self, scope: &str, error: &FhirServerError) {
-        let cause = match error.class() {
-            ErrorClass::Retriable => "unavailable",
-            ErrorClass::Fatal | ErrorClass::Poison => "refused",
-        };
-        self.metrics.retried(Component::FhirServer, cause);
+        self.metrics.retried(Component::FhirServer, error.class().retry_cause());
         let error = messages(error).join(": ");
         if self.health.down(Check::Subscriptions, scope, &error) {
             tracing::warn!(scope, error, "subscriptions cannot be seen to");

@@ -6,7 +6,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::Stages;
-use crate::error::{ErrorClass, messages};
+use crate::error::messages;
 use crate::model::{Record, TopicPartition};
 use crate::retry::Backoff;
 use crate::telemetry::health::Check;
@@ -28,11 +28,7 @@ pub(super) async fn bring(
             brought = registry.bring(records) => brought,
         };
         let Err(error) = brought else { break };
-        let cause = match error.class() {
-            ErrorClass::Retriable => "unavailable",
-            ErrorClass::Fatal | ErrorClass::Poison => "refused",
-        };
-        stages.metrics.retried(Component::SchemaRegistry, cause);
+        stages.metrics.retried(Component::SchemaRegistry, error.class().retry_cause());
         let message = messages(&error).join(": ");
         if stages.health.down(Check::SchemaRegistry, &partition.to_string(), &message) {
             tracing::error!(%partition, error = message, "schemas cannot be had; the partition waits");
