@@ -27,6 +27,7 @@ use super::page;
 use super::readings::EVERY;
 use super::state::Watch;
 use super::switch::{LONGEST, LogSwitch};
+use super::token::is_same;
 
 /// Content type of the text exposition format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -171,7 +172,7 @@ impl Served {
     fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(token) = &self.token else { return true };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        given.and_then(shown).is_some_and(|given| same(&given, token.as_bytes()))
+        given.and_then(shown).is_some_and(|given| is_same(&given, token.as_bytes()))
     }
 }
 
@@ -197,10 +198,4 @@ async fn readyz(State(served): State<Served>) -> Response {
     let readiness = served.health.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
-}
-
-/// Compares without stopping at the first difference, so that timing tells nothing of the token.
-fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
 }

@@ -15,6 +15,7 @@ mod readings;
 mod registering;
 pub mod state;
 pub mod switch;
+pub mod token;
 pub mod troubleshooting;
 
 pub use registering::Family;
