@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::filter::{Filter, UNSETTLED};
+use super::filter::Filter;
 use super::render::{self, Payload};
 use super::{Failure, TopologyArguments, letters};
-use crate::dead_letter::Status;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,8 +39,7 @@ pub(in crate::cli) struct Arguments {
 pub(super) async fn export(arguments: Arguments) -> Result<(), Failure> {
     let application = super::super::open(&arguments.topology)?;
     let broker = application.broker().await?;
-    let usual: &[Status] =
-        if arguments.all || arguments.filter.names_letters() { &Status::ALL } else { UNSETTLED };
+    let usual = arguments.filter.looked_at(arguments.all);
     let ledger = letters(&application, &*broker, &arguments.filter, usual).await?;
     if ledger.letters().is_empty() {
         return Err(Failure::nothing_matched("no letter matches"));

@@ -68,6 +68,12 @@ impl Filter {
             && self.origin.as_ref().is_none_or(|origin| origin.holds(letter))
     }
 
+    /// The statuses that commands mean which only look, if none is given. `all`: the settled too, as
+    /// they are where letters are named.
+    pub(super) const fn looked_at(&self, all: bool) -> &'static [Status] {
+        if all || self.names_letters() { &Status::ALL } else { UNSETTLED }
+    }
+
     /// Whether letters are named by their ids.
     pub(super) const fn names_letters(&self) -> bool {
         !self.id.is_empty()

@@ -3,9 +3,9 @@
 use comfy_table::Table;
 
 use super::super::table::table;
-use super::filter::{Filter, UNSETTLED};
+use super::filter::Filter;
 use super::{Failure, Output, TopologyArguments, letters, render};
-use crate::dead_letter::{Letter, Status};
+use crate::dead_letter::Letter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,8 +38,7 @@ pub(in crate::cli) struct Arguments {
 pub(super) async fn list(arguments: Arguments) -> Result<(), Failure> {
     let application = super::super::open(&arguments.topology)?;
     let broker = application.broker().await?;
-    let usual: &[Status] =
-        if arguments.all || arguments.filter.names_letters() { &Status::ALL } else { UNSETTLED };
+    let usual = arguments.filter.looked_at(arguments.all);
     let ledger = letters(&application, &*broker, &arguments.filter, usual).await?;
     let found = ledger.letters();
     if found.is_empty() {
