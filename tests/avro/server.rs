@@ -1,9 +1,7 @@
 //! A schema registry as Confluent's answers, small enough to be read.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use axum::extract::{Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
@@ -11,10 +9,9 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use rowcast::application::CancellationToken;
 use serde_json::{Value, json};
 
-use crate::support;
+use crate::support::{self, Serving};
 
 /// What it has and what it was asked.
 #[derive(Default)]
@@ -31,9 +28,7 @@ pub(crate) struct Contents {
 
 /// A running registry; ended when dropped.
 pub(crate) struct Server {
-    port: u16,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
     contents: Arc<Mutex<Contents>>,
 }
 
@@ -46,25 +41,12 @@ impl Server {
     /// Starts one at this port, on which nobody listened so far.
     pub(crate) fn start_at(port: u16) -> Self {
         let contents = Arc::new(Mutex::new(Contents::default()));
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        listener.set_nonblocking(true).expect("tokio wants it so");
-        let stop = CancellationToken::new();
-        let (stopped, routes) = (stop.clone(), routes(Arc::clone(&contents)));
-        let thread = std::thread::spawn(move || {
-            support::block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let served = axum::serve(listener, routes);
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    ended = async { served.await } => ended.expect("it serves"),
-                }
-            });
-        });
-        Self { port, stop, thread: Some(thread), contents }
+        let serving = Serving::start(port, routes(Arc::clone(&contents)));
+        Self { serving, contents }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.serving.port())
     }
 
     /// Puts a schema at `/schemas/ids/ID` or wherever else.
@@ -85,13 +67,6 @@ impl Server {
 
     pub(crate) fn asked(&self) -> Vec<String> {
         self.change(|contents| contents.asked.clone())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -1,15 +1,13 @@
 //! The other end of hooks: writes down every request and answers as it is told.
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use rowcast::application::CancellationToken;
 
-use crate::support;
+use crate::support::Serving;
 
 /// A request that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +22,7 @@ pub(super) struct Request {
 /// A running recorder; ended when dropped.
 pub(super) struct Recorder {
     pub(super) port: u16,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    _serving: Serving,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -44,24 +41,10 @@ impl Request {
 
 impl Recorder {
     pub(super) fn start() -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("tokio wants it so");
-        let port = listener.local_addr().expect("it is bound").port();
         let heard = Arc::new(Mutex::new(Heard { requests: Vec::new(), answer: (200, "") }));
-        let stop = CancellationToken::new();
         let routes = Router::new().fallback(hear).with_state(Arc::clone(&heard));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            support::block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let served = axum::serve(listener, routes);
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    ended = async { served.await } => ended.expect("it serves"),
-                }
-            });
-        });
-        Self { port, stop, thread: Some(thread), heard }
+        let serving = Serving::start(0, routes);
+        Self { port: serving.port(), _serving: serving, heard }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -76,13 +59,6 @@ impl Recorder {
     /// Answers so from now on.
     pub(super) fn answer(&self, status: u16, body: &'static str) {
         self.heard.lock().expect("nobody panicked").answer = (status, body);
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,10 +11,9 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use rowcast::application::CancellationToken;
 use serde_json::{Value, json};
 
-use crate::support;
+use crate::support::Serving;
 
 /// An answer.
 #[derive(Clone, Default)]
@@ -64,36 +61,20 @@ struct Contents {
 
 /// A running server; ended when dropped.
 pub(super) struct Server {
-    port: u16,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
     contents: Arc<Mutex<Contents>>,
 }
 
 impl Server {
     pub(super) fn start() -> Self {
         let contents = Arc::new(Mutex::new(Contents::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        listener.set_nonblocking(true).expect("tokio wants it so");
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
         let routes = Router::new().fallback(answer).with_state(Arc::clone(&contents));
-        let thread = std::thread::spawn(move || {
-            support::block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    ended = async { axum::serve(listener, routes).await } => ended.expect("it serves"),
-                }
-            });
-        });
-        Self { port, stop, thread: Some(thread), contents }
+        Self { serving: Serving::start(0, routes), contents }
     }
 
     /// Its address, without the base.
     pub(super) fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.serving.port())
     }
 
     /// Its base.
@@ -119,13 +100,6 @@ impl Server {
 
     fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
         change(&mut self.contents.lock().expect("nobody panicked"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -1,9 +1,7 @@
 //! A FHIR server, small enough to be read: histories, and subscriptions that it activates.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,7 +12,7 @@ use http_body_util::BodyExt as _;
 use rowcast::application::CancellationToken;
 use serde_json::{Value, json};
 
-use crate::support;
+use crate::support::{self, Serving};
 
 /// A version of a resource; a document or a deletion.
 #[derive(Clone)]
@@ -148,9 +146,7 @@ pub(super) fn instant(seconds: u32) -> String {
 
 /// A running server; ended when dropped.
 pub(super) struct Server {
-    port: u16,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
     world: Arc<Mutex<World>>,
 }
 
@@ -159,26 +155,12 @@ impl Server {
     pub(super) fn start() -> Self {
         let world = Arc::new(Mutex::new(World { page: 100, ..World::default() }));
         let port = support::free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        listener.set_nonblocking(true).expect("tokio wants it so");
-        let stop = CancellationToken::new();
         let router = Router::new().fallback(answer).with_state((Arc::clone(&world), port));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            support::block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let served = axum::serve(listener, router);
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    ended = async { served.await } => ended.expect("it serves"),
-                }
-            });
-        });
-        Self { port, stop, thread: Some(thread), world }
+        Self { serving: Serving::start(port, router), world }
     }
 
     pub(super) fn base(&self) -> String {
-        format!("http://127.0.0.1:{}/fhir", self.port)
+        format!("http://127.0.0.1:{}/fhir", self.serving.port())
     }
 
     /// What it holds.
@@ -192,8 +174,6 @@ impl Drop for Server {
         if let Some(gate) = self.world().gate.take() {
             gate.cancel();
         }
-        self.stop.cancel();
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

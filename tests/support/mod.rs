@@ -15,6 +15,7 @@ pub(crate) mod kip_1034;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub(crate) mod process;
+pub(crate) mod serving;
 pub(crate) mod small_disk;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +25,7 @@ pub(crate) use database::{Database, Mariadb, Postgres};
 pub(crate) use instance::Instance;
 pub(crate) use kafka::Kafka;
 pub(crate) use process::Rowcast;
+pub(crate) use serving::Serving;
 
 /// The shared Kafka, or a visible `skipped` and nothing.
 pub(crate) fn requires_kafka() -> Option<Kafka> {
