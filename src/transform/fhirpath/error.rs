@@ -8,6 +8,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+/// A value or why there is none.
+pub(super) type Outcome<T = ()> = Result<T, EvaluationError>;
+
 /// An expression that cannot be used, and where. Shown with the line and a caret under the place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct PathError {

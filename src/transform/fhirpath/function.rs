@@ -1,6 +1,6 @@
 //! The functions there are: names, numbers of arguments, and what is refused with which reason.
 
-use super::item::SystemType;
+use super::value::item::SystemType;
 
 /// A function that is applied to a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

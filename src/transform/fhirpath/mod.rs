@@ -5,44 +5,20 @@
 //! refused when the expression is compiled, never when a document comes. Evaluation is bounded
 //! and pure: it never asks a server, a clock or a log, and its errors never quote the document.
 //!
-//! The way of an expression: `lexer` → `syntax` → `compile` (with `types`) → `program` →
-//! `evaluate`.
+//! The way of an expression: `parse` → `compile` (with `types`) → `program` → `evaluate` (with
+//! `value`).
 
-mod arithmetic;
-mod boundary;
-mod calendar;
-mod call;
-mod compare;
+mod budget;
 mod compile;
-mod compute;
-mod convert;
-mod encode;
 mod error;
 mod evaluate;
 mod function;
-mod item;
-mod lexer;
-mod literal;
-mod math;
-mod member;
-mod modifiers;
-mod navigate;
-mod number;
-mod plain;
+mod parse;
+mod pattern;
 mod program;
-mod quantity;
-mod reference;
-mod reflect;
-mod sort;
-mod stack;
-mod static_type;
-mod syntax;
-mod temporal;
-mod text;
 mod trail;
-mod type_name;
 mod types;
-mod units;
+mod value;
 mod variables;
 
 use std::fmt;
@@ -50,22 +26,23 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use self::budget::Budget;
 use self::compile::Compiler;
+use self::compile::static_type::{StaticType, Types};
+use self::evaluate::navigate::Members;
+use self::evaluate::plain::Reached;
 use self::evaluate::{Evaluation, Scope};
-use self::navigate::Members;
-use self::plain::Reached;
-use self::program::{Budget, Program};
-use self::static_type::{StaticType, Types};
+use self::program::Program;
 use crate::model::{Change, Document, Node};
 
 pub use self::error::{EvaluationError, PathError, PathProblem};
 pub use self::function::{refused, supported};
-pub use self::item::{Item, SystemType, convert_to_boolean};
-pub use self::quantity::{Quantity, UnitKind};
-pub use self::reflect::TypeInfo;
-pub use self::temporal::{Precision, Temporal};
 pub use self::trail::{Trail, TrailStep};
 pub use self::types::FhirType;
+pub use self::value::item::{Item, SystemType, convert_to_boolean};
+pub use self::value::quantity::{Quantity, UnitKind};
+pub use self::value::reflect::TypeInfo;
+pub use self::value::temporal::{Precision, Temporal};
 pub use self::variables::{Variables, primitive};
 
 /// Longest expression, in bytes. The longest search parameter of FHIR has about 5,000.
@@ -160,7 +137,7 @@ impl Path {
             let problem = PathProblem::TooLong { limit: MAX_EXPRESSION_BYTES };
             return Err(PathError { expression: String::new(), at: MAX_EXPRESSION_BYTES, problem });
         }
-        let syntax = syntax::parse(expression).map_err(refused)?;
+        let syntax = parse::syntax::parse(expression).map_err(refused)?;
         let context = context.and_then(FhirType::named);
         let compiler = Compiler::new(context, variables);
         let (program, types) = compiler.compile(&syntax, &compiler.context).map_err(refused)?;
@@ -239,7 +216,7 @@ impl<'d> Focus<'d> {
     /// [`NotPlain`]: it is to be evaluated.
     pub(in crate::transform) fn plain(&self, path: &Path) -> Result<Option<&'d Node>, NotPlain> {
         let Item::Node { node, sidecar: None, .. } = self.item else { return Err(NotPlain) };
-        match plain::reach(&path.0.program, node, &self.evaluation.members) {
+        match evaluate::plain::reach(&path.0.program, node, &self.evaluation.members) {
             Some(Reached::Nothing) => Ok(None),
             Some(Reached::One(node)) => Ok(Some(node)),
             Some(Reached::Listed(_)) | None => Err(NotPlain),
@@ -259,7 +236,7 @@ impl<'d> Focus<'d> {
         let typed;
         let mut this = &self.item;
         if let Item::Node { node, sidecar, fhir_type: None } = self.item {
-            let fhir_type = item::resource_type(node).or(compiled.context);
+            let fhir_type = value::item::resource_type(node).or(compiled.context);
             typed = Item::Node { node, sidecar, fhir_type };
             this = &typed;
             self.evaluation.context = typed.clone();

@@ -3,12 +3,10 @@
 
 use regex::Regex;
 
-use super::error::EvaluationError;
 use super::function::Signature;
-use super::item::{Item, SystemType};
-use super::syntax::Operator;
+use super::parse::syntax::Operator;
 use super::types::{Element, FhirType};
-use super::{MAX_STEPS, MAX_TEXT_BYTES};
+use super::value::item::{Item, SystemType};
 
 /// A part of a program. Its value is a collection.
 #[derive(Debug)]
@@ -85,44 +83,4 @@ pub(super) enum TypeMode {
 pub(super) struct TypeTest {
     pub(super) fhir: Option<FhirType>,
     pub(super) system: Option<SystemType>,
-}
-
-/// The work that an evaluation may still do.
-#[derive(Debug)]
-pub(super) struct Budget {
-    steps: u32,
-}
-
-impl Budget {
-    pub(super) const fn new() -> Self {
-        Self { steps: MAX_STEPS }
-    }
-
-    pub(super) fn spend(&mut self, steps: u32) -> Result<(), EvaluationError> {
-        self.steps = self
-            .steps
-            .checked_sub(steps)
-            .ok_or(EvaluationError::TooManySteps { limit: MAX_STEPS })?;
-        Ok(())
-    }
-
-    /// Members are found by looking through them.
-    pub(super) fn spend_on_members(&mut self, members: usize) -> Result<(), EvaluationError> {
-        /// What a step costs, in names compared.
-        const MEMBERS_PER_STEP: usize = 32;
-        if members < MEMBERS_PER_STEP {
-            return Ok(());
-        }
-        self.spend(u32::try_from(members / MEMBERS_PER_STEP).unwrap_or(u32::MAX))
-    }
-
-    /// Text is work by its length.
-    pub(super) fn spend_on_text(&mut self, bytes: usize) -> Result<(), EvaluationError> {
-        /// What a step costs, in bytes copied.
-        const BYTES_PER_STEP: usize = 64;
-        if bytes > MAX_TEXT_BYTES {
-            return Err(EvaluationError::TextTooLong { limit: MAX_TEXT_BYTES });
-        }
-        self.spend(u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX) + 1)
-    }
 }

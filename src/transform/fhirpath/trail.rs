@@ -4,7 +4,7 @@
 //! each compiled, and how many items each yields. For explaining only; evaluation never comes
 //! here.
 
-use super::lexer::{Lexer, Symbol, Token};
+use super::parse::lexer::{Lexer, Symbol, Token};
 use super::{Environment, Item, Path};
 
 /// An expression in steps, each reaching further than the one before.

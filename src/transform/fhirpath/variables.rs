@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use super::error::nearest;
-use super::item::Item;
-use super::number;
-use super::temporal::Temporal;
+use super::value::item::Item;
+use super::value::number;
+use super::value::temporal::Temporal;
 
 /// Variables that every expression has; `` %`vs-…` `` and `` %`ext-…` `` come on top.
 const PREDEFINED: [&str; 6] = ["context", "loinc", "resource", "rootResource", "sct", "ucum"];
