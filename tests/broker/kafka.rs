@@ -78,6 +78,24 @@ async fn what_was_fetched_ahead_of_a_paused_partition_is_kept() {
     assert_in_order(&member.records);
 }
 
+/// Every callback ends a poll as an empty queue does, and what then comes out of the partition's own
+/// queue is younger than what still lies in the common one.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_come_in_order_though_the_client_has_much_to_tell() {
+    const RECORDS: usize = 20_000;
+    let talkative = [("debug", "all"), ("statistics.interval.ms", "1"), ("fetch.wait.max.ms", "5")];
+    let Some(broker) = broker_with(&talkative) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "talkative", &[]).await;
+    append(&broker, &topic, 0, RECORDS, 40).await;
+    for _ in 0..5 {
+        let mut member = Member::join(&broker, &fresh("group"), &topic);
+        member.until(RECORDS).await;
+        assert_in_order(&member.records);
+        member.group.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_member_takes_half_and_finds_the_rest_settled() {
     let Some(broker) = broker_with(&[]) else { return };

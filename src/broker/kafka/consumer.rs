@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
@@ -64,7 +64,7 @@ pub(super) fn join(
         revocation_deadline: settings.revocation_deadline,
         owned: Mutex::default(),
         held: Mutex::default(),
-        rebalanced: AtomicBool::new(false),
+        served: AtomicBool::new(false),
         poller: OnceLock::new(),
         batch: Mutex::default(),
         failing: Mutex::default(),
@@ -122,13 +122,13 @@ fn run(member: &Arc<Member>, topics: &[String]) {
         // before the common queue is emptied: what came into it of a partition is older than what
         // its own queue holds
         lanes.follow(member, &context.owned());
-        // a rebalance that was served looks like an empty queue
+        // a callback that was served looks like an empty queue
         loop {
-            context.rebalanced.store(false, Ordering::Relaxed);
+            context.served.store(false, Ordering::Relaxed);
             while let Some(result) = member.poll(Duration::ZERO) {
                 context.take(member, result, &mut last_topic);
             }
-            if !context.rebalanced.load(Ordering::Relaxed) {
+            if !context.served.load(Ordering::Relaxed) {
                 break;
             }
         }
@@ -186,8 +186,8 @@ pub(super) struct MemberContext {
     owned: Mutex<HashSet<TopicPartition>>,
     /// Ours, but not asked for records at present.
     held: Mutex<HashSet<TopicPartition>>,
-    /// Set by the callbacks, which run on the polling thread.
-    rebalanced: AtomicBool,
+    /// Set by every callback that ends a poll; they run on the polling thread.
+    served: AtomicBool,
     /// The polling thread, to be woken.
     poller: OnceLock<Thread>,
     batch: Mutex<Batch>,
@@ -196,6 +196,7 @@ pub(super) struct MemberContext {
 
 impl ClientContext for MemberContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.served();
         self.log.log(level, facility, line);
     }
 
@@ -203,17 +204,23 @@ impl ClientContext for MemberContext {
         self.log.error(error, reason);
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {}
+    fn stats_raw(&self, _statistics: &[u8]) {
+        self.served();
+    }
 }
 
 impl ConsumerContext for MemberContext {
     fn pre_rebalance(&self, member: &Member, rebalance: &Rebalance<'_>) {
-        self.rebalanced.store(true, Ordering::Relaxed);
+        self.served();
         match rebalance {
             Rebalance::Revoke(list) => self.revoke(member, &partitions(list)),
             Rebalance::Assign(_) => {}
             Rebalance::Error(error) => self.fail(error),
         }
+    }
+
+    fn commit_callback(&self, _result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.served();
     }
 
     fn post_rebalance(&self, _member: &Member, rebalance: &Rebalance<'_>) {
@@ -260,6 +267,10 @@ impl MemberContext {
 
     fn failing(&self) -> MutexGuard<'_, Option<Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn served(&self) {
+        self.served.store(true, Ordering::Relaxed);
     }
 
     fn is_closing(&self) -> bool {
