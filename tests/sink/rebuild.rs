@@ -1,6 +1,7 @@
 //! A table filled anew beside live traffic, and whose it is: over every database at hand.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rowcast::model::{Catalog, Offset, Value};
 use rowcast::sink::{
@@ -317,5 +318,36 @@ async fn bookkeeping_tables_of_an_older_rowcast_get_the_columns_they_lack() {
             sink.apply(&[delete("1", 2, 0), left_out("2", 1, 1)]).await,
             [WRITTEN, FILTERED]
         );
+    }
+}
+
+#[tokio::test]
+async fn a_delete_without_version_that_a_rebuild_finds_refused_is_tried_by_the_next() {
+    for database in databases().await {
+        let live = database.sink(catalog()).await;
+        live.apply(&[upsert("1", 1, 0)]).await;
+        let again = rebuild(&database, catalog()).await;
+        let refused = delete_what_is_there("1", 4);
+        again.sink.note_refused_delete(&again.owner, &refused).await.unwrap();
+        let next = taken_up(&database, catalog(), "another plan").await.0;
+        assert_eq!(next.apply(&[upsert("1", 1, 0), refused]).await, [STALE, WRITTEN]);
+        assert!(database.patients().await.is_empty(), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn one_connection_is_enough_to_claim_tables_that_were_not_looked_at_yet() {
+    for database in databases().await {
+        database.sink(catalog()).await;
+        let fresh = || async {
+            let identity = TaskIdentity { cluster_id: "cluster".into(), name: "topology".into() };
+            SqlSink::connect(&database.url, 1, catalog().into(), identity).await.unwrap()
+        };
+        let claimed = async {
+            fresh().await.claim(&hashes("a")).await.unwrap();
+            fresh().await.claims(&hashes("a")).await.unwrap()
+        };
+        let claims = tokio::time::timeout(Duration::from_secs(30), claimed).await;
+        assert_eq!(rules(&claims.expect("it waits for nobody")), Rulings::Current);
     }
 }

@@ -7,6 +7,7 @@ use super::SqlSink;
 use crate::plan::{Cell, Rows};
 use crate::sink::SinkError;
 use crate::sink::database::{Reply, Transaction};
+use crate::sink::transaction::Layout;
 
 /// What is remembered of a root table, its children and their histories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +66,10 @@ impl SqlSink {
     /// # Errors
     /// [`SinkError`] if the database cannot be read.
     pub async fn claims(&self, hashes: &[String]) -> Result<Vec<Claim>, SinkError> {
+        // before the transaction: both need a connection, and there may be one
+        let layout = self.layout().await?;
         let mut transaction = self.begin().await?;
-        let result = self.read_claims(&mut *transaction, hashes).await;
+        let result = self.read_claims(&mut *transaction, &layout, hashes).await;
         self.finish(transaction, result).await
     }
 
@@ -76,8 +79,9 @@ impl SqlSink {
     /// # Errors
     /// [`SinkError`] if the database cannot be written.
     pub async fn claim(&self, hashes: &[String]) -> Result<Vec<Claim>, SinkError> {
+        let layout = self.layout().await?;
         let mut transaction = self.begin().await?;
-        let result = self.claim_within(&mut *transaction, hashes).await;
+        let result = self.claim_within(&mut *transaction, &layout, hashes).await;
         match result {
             Ok(claims) if claims.iter().any(|claim| claim.taken.is_some()) => {
                 transaction.rollback().await;
@@ -127,9 +131,9 @@ impl SqlSink {
     async fn claim_within(
         &self,
         transaction: &mut dyn Transaction,
+        layout: &Layout,
         hashes: &[String],
     ) -> Result<Vec<Claim>, SinkError> {
-        let layout = self.layout().await?;
         let mut tables: Vec<(&str, &str)> = Vec::new();
         for (root, hash) in layout.roots.iter().zip(hashes) {
             tables.extend(root.claimed.iter().map(|name| (name.as_str(), hash.as_str())));
@@ -144,15 +148,15 @@ impl SqlSink {
             transaction.run(&layout.claims.claim, &nothing, &claim).await?;
             transaction.run(&layout.claims.lock, &nothing, &[table]).await?;
         }
-        self.read_claims(transaction, hashes).await
+        self.read_claims(transaction, layout, hashes).await
     }
 
     async fn read_claims(
         &self,
         transaction: &mut dyn Transaction,
+        layout: &Layout,
         hashes: &[String],
     ) -> Result<Vec<Claim>, SinkError> {
-        let layout = self.layout().await?;
         let mut claims = Vec::with_capacity(hashes.len());
         for (index, ((root, of), hash)) in
             self.catalog.roots.iter().zip(&layout.roots).zip(hashes).enumerate()
