@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rowcast::broker::Broker as _;
 use rowcast::broker::embedded::EmbeddedBroker;
+use rowcast::dead_letter::{DeadLetter, Letterhead, letter};
+use rowcast::error::{Cause, Place, Refusal, Stage};
+use rowcast::model::{Offset, Record, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::support::pipeline::{Pipeline, Ready, SOON, deleted, patient};
@@ -414,3 +418,52 @@ fn in_the_retry_topic_only_key_and_value_hold_what_the_record_held() {
         assert!(!value.contains("CANARY"), "{}", header.name);
     }
 }
+
+#[test]
+fn a_letter_of_another_release_is_handed_on_as_it_is() {
+    let pipeline = embedded(OFTEN);
+    let head = Letterhead {
+        topic: "changes.retry".into(),
+        topology: pipeline.name().into(),
+        config_hash: "of another release".into(),
+    };
+    let record = Record {
+        source: TopicPartition::new("changes", 1),
+        offset: Offset(7),
+        timestamp: Some(1_700_000_000_000),
+        key: Some(Bytes::from_static(b"Patient/p")),
+        value: Some(Bytes::from(some_patient("p"))),
+        headers: Vec::new(),
+    };
+    let place = Place::default();
+    let refusal =
+        Refusal::new(Stage::Sink, Cause::ConstraintCheck, &std::fmt::Error, "Error", place);
+    let dead = DeadLetter { record, refusal, changes_refused: 1, attempts: 2, failed_at: 0 };
+    let mut of_tomorrow = letter(&head, &dead);
+    for header in of_tomorrow.headers.iter_mut().filter(|header| header.name == CAUSE) {
+        header.value = Some(Bytes::from_static(b"cause_of_tomorrow"));
+    }
+    // the topics are there after the first start
+    pipeline.run_until_idle();
+    let sent = of_tomorrow.clone();
+    support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let sent = broker.producer().expect("a producer").send(vec![sent]).await;
+        assert!(sent.iter().all(Result::is_ok));
+    });
+    let mut run = pipeline.start(&["run"]);
+    wait_for_more("it to be handed on", || tried(&pipeline, "dead_lettered"), 0.5);
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+    let letters = support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let mut reader = broker.reader("changes.dead-letter").await.expect("a reader");
+        reader.next().await.expect("it is read").unwrap_or_default()
+    });
+    let [found] = &letters[..] else { panic!("{} letters", letters.len()) };
+    assert_eq!((&found.key, &found.value), (&of_tomorrow.key, &of_tomorrow.value));
+    assert_eq!(found.headers, of_tomorrow.headers);
+}
+
+/// The header that names the cause.
+const CAUSE: &str = "rowcast.error.cause";

@@ -4,7 +4,6 @@
 //! they cannot say stands in ours. Nothing here holds a payload value, key or id: texts are our
 //! own templates, hashes one-way.
 
-use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest, Sha256};
 
@@ -62,7 +61,8 @@ pub const ID: &str = "rowcast.error.id";
 pub const CONFIG_HASH: &str = "rowcast.error.config_hash";
 /// The origin's broker timestamp; RFC 3339, UTC, milliseconds.
 pub const TIMESTAMP: &str = "rowcast.error.timestamp";
-/// `true` on a letter without its value, which was too large for the topic.
+/// `true` on a letter without its value, which was too large for the topic. If key and headers were
+/// too large too, they are not there either.
 pub const POINTER: &str = "rowcast.error.pointer";
 /// On a pointer: hex SHA-256 of the value that stays at the origin.
 pub const VALUE_SHA256: &str = "rowcast.error.value_sha256";
@@ -121,6 +121,15 @@ pub struct Pointer {
     pub sha256: String,
     /// Its length in bytes.
     pub bytes: u64,
+}
+
+impl Pointer {
+    /// The one to this value; no value is as good as an empty one.
+    #[must_use]
+    pub(super) fn to(value: Option<&[u8]>) -> Self {
+        let value = value.unwrap_or_default();
+        Self { sha256: hash_of(value), bytes: length(value) }
+    }
 }
 
 /// What a letter's headers say.
@@ -223,6 +232,17 @@ pub fn read(record: &Record) -> Option<LetterSummary> {
     })
 }
 
+/// Whether a record says of itself that it is a letter of this topology, be the rest of it
+/// intelligible or not: another release may know causes that this one does not.
+#[must_use]
+pub(super) fn claims_to_be_of(topology: &str, record: &Record) -> bool {
+    let origin = || {
+        let origin = TopicPartition::new(record.header(TOPIC)?, number(record, PARTITION)?);
+        Some(id(topology, &origin, Offset(number(record, OFFSET)?)))
+    };
+    record.header(ID).is_some_and(|id| Some(id) == origin().as_deref())
+}
+
 /// All headers of a letter: the record's own in their order, then ours, each once. What an earlier
 /// letter of the same record said is replaced, save origin, timestamp and first failure.
 pub(super) fn write(
@@ -310,7 +330,7 @@ pub(super) fn edit_headers(edit: &Edit) -> Vec<Header> {
 /// What takes the place of a value that is too large. A pointer that failed again stays one.
 pub(super) fn pointer_to(record: &Record) -> Option<Pointer> {
     match &record.value {
-        Some(value) => Some(Pointer { sha256: hash_of(value), bytes: length(value) }),
+        Some(value) => Some(Pointer::to(Some(value))),
         None => read(record).and_then(|before| before.pointer),
     }
 }
@@ -328,7 +348,7 @@ pub fn is_ours(name: &str) -> bool {
         || [EXCEPTION, MESSAGE, STACKTRACE, TOPIC, PARTITION, OFFSET].contains(&name)
 }
 
-fn length(value: &Bytes) -> u64 {
+fn length(value: &[u8]) -> u64 {
     // usize has at most 64 bits on every target we build for
     u64::try_from(value.len()).unwrap_or(u64::MAX)
 }

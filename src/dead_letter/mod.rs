@@ -20,7 +20,7 @@ mod retry;
 mod status;
 
 pub use edit::{EditedLetter, edit};
-pub use headers::{Edit, LetterSummary, Pointer, read};
+pub use headers::{Edit, ID as LETTER_ID, LetterSummary, Pointer, read};
 pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters, Tally};
 pub use original::{OpenedLetter, original, own_headers};
 pub use retry::{DUE, Retry, RetryPolicy, RetryQueue, due};
@@ -69,6 +69,18 @@ pub fn pointer_letter(head: &Letterhead, dead: &DeadLetter) -> OutgoingRecord {
     outgoing(head, dead, None, headers::pointer_to(&dead.record).as_ref())
 }
 
+/// The letter for a record whose key or headers alone are too large for the dead-letter topic: they
+/// stay at the origin with the value, and the letter is a pointer to all of it.
+#[must_use]
+pub fn bare_letter(head: &Letterhead, dead: &DeadLetter) -> OutgoingRecord {
+    let pointer = headers::pointer_to(&dead.record)
+        .unwrap_or_else(|| Pointer::to(dead.record.value.as_deref()));
+    let mut bare = outgoing(head, dead, None, Some(&pointer));
+    bare.key = None;
+    bare.headers.retain(|header| headers::is_ours(&header.name));
+    bare
+}
+
 fn outgoing(
     head: &Letterhead,
     dead: &DeadLetter,
@@ -83,6 +95,9 @@ fn outgoing(
         headers: headers::write(&head.topology, &head.config_hash, dead, pointer),
     }
 }
+
+/// Where letters are in the dead-letter topic; `None`: not there yet, as far as is known.
+pub type Places = Vec<Option<(TopicPartition, Offset)>>;
 
 /// Publishes dead letters.
 #[derive(Clone)]
@@ -110,40 +125,60 @@ impl DeadLetterQueue {
         &self.head
     }
 
-    /// Publishes letters and returns once all replicas have all of them. A letter too large for
-    /// the topic is published as a pointer. On an error some letters may be there already;
-    /// publishing all of them again is right, since a letter published twice counts once.
+    /// Appends letters as they are, and returns once all replicas have all of them: those of another
+    /// release, which this one cannot read. On an error some of them may be there already; handing
+    /// all of them on again is right, since copies of a letter count once.
     ///
-    /// [`BrokerError::RecordTooLarge`] comes back only for a letter whose key and headers alone are
-    /// too large.
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn hand_on(&self, letters: &[Record]) -> Result<(), BrokerError> {
+        let outgoing = letters.iter().map(|letter| OutgoingRecord {
+            topic: Arc::clone(&self.head.topic),
+            partition: None,
+            key: letter.key.clone(),
+            value: letter.value.clone(),
+            headers: letter.headers.iter().filter(|header| header.name != DUE).cloned().collect(),
+        });
+        let results = self.producer.send(outgoing.collect()).await;
+        results.into_iter().try_for_each(|result| result.map(drop))
+    }
+
+    /// Publishes the letters that have no place yet, and returns once all replicas have all of them.
+    /// A letter too large for the topic is published as a pointer, and one whose key or headers
+    /// alone are too large without those. On an error some of them may have their place: give
+    /// `places` back, and only the others are sent again.
     ///
-    /// The places in the dead-letter topic are in the order of the letters.
+    /// `places` are those in the dead-letter topic, in the order of the letters; give it empty first.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; [`BrokerError::RecordTooLarge`] only if the topic takes none of our headers.
     pub async fn publish(
         &self,
         letters: &[DeadLetter],
-    ) -> Result<Vec<(TopicPartition, Offset)>, BrokerError> {
-        if letters.is_empty() {
-            return Ok(Vec::new());
-        }
-        let outgoing = letters.iter().map(|dead| letter(&self.head, dead)).collect();
-        let results = self.producer.send(outgoing).await;
-        let mut places = Vec::with_capacity(letters.len());
-        let mut pointers = Vec::new();
-        for (dead, result) in letters.iter().zip(results) {
-            match result {
-                Ok(place) => places.push(Some(place)),
-                Err(BrokerError::RecordTooLarge) => {
-                    places.push(None);
-                    pointers.push(pointer_letter(&self.head, dead));
+        places: &mut Places,
+    ) -> Result<(), BrokerError> {
+        places.resize(letters.len(), None);
+        for form in [letter, pointer_letter, bare_letter] {
+            let mut missing: Vec<(&mut Option<_>, &DeadLetter)> =
+                places.iter_mut().zip(letters).filter(|(place, _)| place.is_none()).collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let outgoing = missing.iter().map(|(_, dead)| form(&self.head, dead)).collect();
+            let results = self.producer.send(outgoing).await;
+            let mut failed = None;
+            for ((place, _), result) in missing.iter_mut().zip(results) {
+                match result {
+                    Ok(found) => **place = Some(found),
+                    Err(BrokerError::RecordTooLarge) => {}
+                    Err(error) => failed = failed.or(Some(error)),
                 }
-                Err(error) => return Err(error),
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
-        let sent =
-            if pointers.is_empty() { Vec::new() } else { self.producer.send(pointers).await };
-        let mut pointers = sent.into_iter();
-        let mut pointer = || pointers.next().unwrap_or(Err(BrokerError::RecordTooLarge));
-        places.into_iter().map(|place| place.map_or_else(&mut pointer, Ok)).collect()
+        if places.iter().all(Option::is_some) { Ok(()) } else { Err(BrokerError::RecordTooLarge) }
     }
 }
 

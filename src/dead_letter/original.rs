@@ -1,8 +1,6 @@
 //! The record that a letter was made of, to be put through the stages again.
 
-use super::headers::{
-    LetterSummary, POINTER, VALUE_BYTES, VALUE_SHA256, is_ours, pointer_to, read,
-};
+use super::headers::{LetterSummary, POINTER, Pointer, VALUE_BYTES, VALUE_SHA256, is_ours, read};
 use crate::model::{Header, Record};
 
 /// A letter, opened.
@@ -35,7 +33,7 @@ impl LetterSummary {
     /// Whether this record, read at the letter's origin, is the one whose value stayed there.
     #[must_use]
     pub fn points_to(&self, record: &Record) -> bool {
-        self.pointer.is_some() && self.pointer == pointer_to(record)
+        self.pointer.as_ref() == Some(&Pointer::to(record.value.as_deref()))
     }
 }
 

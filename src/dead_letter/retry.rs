@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::headers::{LetterSummary, id, instant, rfc3339};
+use super::headers::{LetterSummary, claims_to_be_of, id, instant, rfc3339};
 use super::{DeadLetter, Letterhead, letter};
 use crate::broker::{BrokerError, Producer};
 use crate::error::Cause;
@@ -90,6 +90,13 @@ impl RetryQueue {
     #[must_use]
     pub fn wrote(&self, letter: &LetterSummary) -> bool {
         letter.id == id(&self.head.topology, &letter.origin, letter.offset)
+    }
+
+    /// Whether a record that cannot be read as a letter is one of this topology's all the same, from a
+    /// release that knows more.
+    #[must_use]
+    pub fn wrote_unread(&self, record: &Record) -> bool {
+        claims_to_be_of(&self.head.topology, record)
     }
 
     /// Publishes letters and returns once all replicas have all of them, with the places of those

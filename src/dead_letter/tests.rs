@@ -1,6 +1,7 @@
 //! What a letter says, and that it says it once.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -158,11 +159,20 @@ fn a_record_without_our_headers_is_no_letter() {
     assert_eq!(read(&record()), None);
 }
 
-/// A topic that takes values of a few bytes only.
-#[derive(Default)]
+/// A topic that takes values and keys of a few bytes only.
 struct SmallTopic {
     taken: Mutex<Vec<OutgoingRecord>>,
     most: usize,
+    most_key: usize,
+    /// So many records more are not taken.
+    down_for: AtomicUsize,
+}
+
+impl Default for SmallTopic {
+    fn default() -> Self {
+        let (taken, down_for) = (Mutex::default(), AtomicUsize::new(0));
+        Self { taken, most: 0, most_key: usize::MAX, down_for }
+    }
 }
 
 #[async_trait]
@@ -173,8 +183,14 @@ impl Producer for SmallTopic {
     ) -> Vec<Result<(TopicPartition, Offset), BrokerError>> {
         let mut taken = self.taken.lock().unwrap();
         let mut take = |record: OutgoingRecord| {
-            if record.value.as_ref().map_or(0, Bytes::len) > self.most {
+            let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+            if length(&record.value) > self.most || length(&record.key) > self.most_key {
                 return Err(BrokerError::RecordTooLarge);
+            }
+            let down = |left: usize| left.checked_sub(1);
+            if self.down_for.fetch_update(Ordering::Relaxed, Ordering::Relaxed, down).is_ok() {
+                let reason = "away".to_owned();
+                return Err(BrokerError::Unavailable { attempted: "testing", reason });
             }
             taken.push(record);
             Ok((TopicPartition::new("dead", 0), Offset(0)))
@@ -188,7 +204,7 @@ async fn a_value_too_large_for_the_topic_becomes_a_pointer() {
     let topic = Arc::new(SmallTopic { most: 20, ..SmallTopic::default() });
     let large = Record { value: Some(Bytes::from(vec![b'x'; 21])), ..record() };
     let queue = DeadLetterQueue::new(head(), topic.clone());
-    queue.publish(&[dead(record(), 0), dead(large, 0)]).await.unwrap();
+    queue.publish(&[dead(record(), 0), dead(large, 0)], &mut Places::new()).await.unwrap();
     let taken = topic.taken.lock().unwrap();
     assert_eq!(taken.len(), 2);
     assert_eq!(taken[0].value, record().value);
@@ -304,4 +320,51 @@ fn letters_of_another_topology_are_not_ours() {
     };
     assert!(queue.wrote(&of("patients")));
     assert!(!queue.wrote(&of("others")));
+}
+
+#[tokio::test]
+async fn a_record_whose_key_and_headers_are_too_large_becomes_a_pointer_without_them() {
+    for value in [Some(Bytes::from_static(b"{}")), None] {
+        let topic = Arc::new(SmallTopic { most: 20, most_key: 20, ..SmallTopic::default() });
+        let large = Record { key: Some(Bytes::from(vec![b'k'; 21])), value, ..record() };
+        let queue = DeadLetterQueue::new(head(), topic.clone());
+        queue.publish(&[dead(large.clone(), 0)], &mut Places::new()).await.unwrap();
+        let taken = topic.taken.lock().unwrap();
+        assert_eq!((taken.len(), &taken[0].key, &taken[0].value), (1, &None, &None));
+        assert!(taken[0].headers.iter().all(|header| headers::is_ours(&header.name)));
+        let letter = as_read(taken[0].clone(), 0);
+        assert_eq!(original(&letter).unwrap().record.map(drop), None, "it is at the origin");
+        let summary = read(&letter).unwrap();
+        assert!(summary.points_to(&large), "and is known there");
+        let other = Record { value: Some(Bytes::from_static(b"[]")), ..large };
+        assert!(!summary.points_to(&other));
+    }
+}
+
+#[tokio::test]
+async fn what_the_topic_took_is_not_published_again() {
+    let topic = Arc::new(SmallTopic { most: 100, ..SmallTopic::default() });
+    let queue = DeadLetterQueue::new(head(), topic.clone());
+    let letters = [dead(record(), 0), dead(record(), 1), dead(record(), 2)];
+    topic.down_for.store(2, Ordering::Relaxed);
+    let mut places = Places::new();
+    assert!(queue.publish(&letters, &mut places).await.is_err());
+    assert_eq!(places.iter().filter(|place| place.is_some()).count(), 1);
+    queue.publish(&letters, &mut places).await.unwrap();
+    assert!(places.iter().all(Option::is_some));
+    assert_eq!(topic.taken.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_letter_of_another_release_is_known_as_ours_though_it_cannot_be_read() {
+    let (queue, _) = retry_queue(0);
+    let mut later = as_read(letter(&head(), &dead(record(), 0)), 0);
+    for header in later.headers.iter_mut().filter(|header| header.name == headers::CAUSE) {
+        header.value = Some(Bytes::from_static(b"cause_of_tomorrow"));
+    }
+    assert_eq!(read(&later), None);
+    assert!(queue.wrote_unread(&later));
+    let others = Letterhead { topology: "others".into(), ..head() };
+    assert!(!queue.wrote_unread(&as_read(letter(&others, &dead(record(), 0)), 0)));
+    assert!(!queue.wrote_unread(&record()));
 }

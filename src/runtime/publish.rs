@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::retry::RetryStage;
 use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
-use crate::dead_letter::{DeadLetter, Retry};
+use crate::dead_letter::{DeadLetter, Places, Retry};
 use crate::error::{Cause, Refusal, Stage};
-use crate::model::{Offset, TopicPartition, resource_type_label};
+use crate::model::{Offset, Record, TopicPartition, resource_type_label};
 use crate::retry::Backoff;
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::Component;
@@ -33,7 +33,8 @@ impl Publishing<'_> {
         }
         let Stages { dead_letters, metrics, health, .. } = self.stages;
         let mut backoff = Backoff::default();
-        while let Err(error) = dead_letters.publish(letters).await {
+        let mut places = Places::new();
+        while let Err(error) = dead_letters.publish(letters, &mut places).await {
             metrics.dead_letter_write_failed();
             troubleshooting::waits(self.partition, &error);
             self.waits(Check::DeadLetterTopic, Component::DeadLetterTopic, &error);
@@ -53,6 +54,24 @@ impl Publishing<'_> {
                 first_offset = first_offset.0, "dead letters"
             );
         }
+    }
+
+    /// Hands letters that this release cannot read on to the dead-letter topic, as they are, until all
+    /// replicas have them.
+    pub(super) async fn hand_on(self, letters: &[Record]) {
+        let Stages { dead_letters, metrics, health, .. } = self.stages;
+        let mut backoff = Backoff::default();
+        while let Err(error) = dead_letters.hand_on(letters).await {
+            metrics.dead_letter_write_failed();
+            troubleshooting::waits(self.partition, &error);
+            self.waits(Check::DeadLetterTopic, Component::DeadLetterTopic, &error);
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+        health.up(Check::DeadLetterTopic, self.scope);
+        tracing::warn!(
+            partition = %self.partition, letters = letters.len(),
+            "letters of another release, which this one cannot read, went to the dead-letter topic untried"
+        );
     }
 
     /// Publishes letters that wait, each with its place, until all replicas have them. Returns the

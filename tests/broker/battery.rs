@@ -331,8 +331,8 @@ async fn dead_letters_are_listed_once(broker: &dyn Broker) {
         attempts: 1,
         failed_at,
     };
-    queue.publish(&[letter(7, 1000), letter(8, 2000)]).await.unwrap();
-    queue.publish(&[letter(7, 3000)]).await.unwrap();
+    queue.publish(&[letter(7, 1000), letter(8, 2000)], &mut Vec::new()).await.unwrap();
+    queue.publish(&[letter(7, 3000)], &mut Vec::new()).await.unwrap();
 
     let topics = LedgerTopics {
         letters: topic.clone(),

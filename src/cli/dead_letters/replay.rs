@@ -17,7 +17,7 @@ use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::{Broker, BrokerError, OutgoingRecord, Producer};
 use crate::dead_letter::{
-    DeadLetter, DeadLetterQueue, How, Position, Recorded, StatusRecord, StatusWriter,
+    DeadLetter, DeadLetterQueue, How, Places, Position, Recorded, StatusRecord, StatusWriter,
 };
 use crate::model::Record;
 use crate::retry::Backoff;
@@ -326,17 +326,16 @@ impl Books {
             });
         }
         let mut backoff = Backoff::default();
-        let copies = loop {
-            match self.letters.publish(&again).await {
-                Ok(copies) => break copies,
-                Err(BrokerError::Unavailable { .. }) if backoff.attempts() < ATTEMPTS => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                Err(error) => return Err(error.into()),
+        let mut copies = Places::new();
+        while let Err(error) = self.letters.publish(&again, &mut copies).await {
+            if !matches!(error, BrokerError::Unavailable { .. }) || backoff.attempts() >= ATTEMPTS {
+                return Err(error.into());
             }
-        };
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
         let copies = copies
             .into_iter()
+            .flatten()
             .map(|(source, offset)| Position { partition: source.partition, offset: offset.0 });
         Ok(places.into_iter().zip(copies).collect())
     }

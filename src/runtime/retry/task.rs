@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::RetryStage;
 use super::window::{Waiting, Window, WindowLimits};
 use crate::broker::{BrokerError, Group};
-use crate::dead_letter::{due, original};
+use crate::dead_letter::{LETTER_ID, due, original};
 use crate::error::{ErrorClass, Refusal, Stage};
 use crate::model::{Offset, Record, TopicPartition};
 use crate::retry::Backoff;
@@ -27,7 +27,7 @@ use crate::runtime::settle::database_down;
 use crate::runtime::settled::{Settled, letters, now_millis, settle};
 use crate::runtime::task::watched;
 use crate::runtime::{Stages, broker_cause, schemas, trail};
-use crate::sink::{Owner, write};
+use crate::sink::{Owner, Portion, write_portions};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
 
@@ -101,6 +101,16 @@ impl RetryTask {
             let Some((summary, first)) =
                 opened.and_then(|opened| Some((opened.summary, opened.record?)))
             else {
+                if self.shared.stage.queue().wrote_unread(record) {
+                    window.push(Waiting {
+                        letter: record.clone(),
+                        original: None,
+                        id: record.header(LETTER_ID).unwrap_or_default().to_owned(),
+                        attempts: 0,
+                        due: now,
+                    });
+                    continue;
+                }
                 tracing::warn!(
                     partition = %record.source, offset = record.offset.0,
                     "a record of the retry topic is no letter that can be tried; it is passed over"
@@ -115,7 +125,7 @@ impl RetryTask {
             }
             window.push(Waiting {
                 letter: record.clone(),
-                original: first,
+                original: Some(first),
                 id: summary.id,
                 attempts: summary.attempts,
                 due: self.shared.stage.due(due(record), now),
@@ -258,13 +268,21 @@ impl Worker {
 
     /// Tries letters that are due, those of one origin partition at a time.
     async fn work_off(&mut self, due: Vec<Arc<Waiting>>) {
-        let mut by_origin: BTreeMap<TopicPartition, Vec<Arc<Waiting>>> = BTreeMap::new();
+        let mut by_origin: BTreeMap<TopicPartition, Vec<(Record, Arc<Waiting>)>> = BTreeMap::new();
+        let mut unread = Vec::new();
         for letter in due {
-            by_origin.entry(letter.original.source.clone()).or_default().push(letter);
+            match &letter.original {
+                Some(record) => {
+                    let (origin, record) = (record.source.clone(), record.clone());
+                    by_origin.entry(origin).or_default().push((record, letter));
+                }
+                None => unread.push(letter),
+            }
         }
-        for (origin, mut letters) in by_origin {
-            letters.sort_by_key(|letter| letter.original.offset);
-            let records: Vec<_> = letters.iter().map(|letter| letter.original.clone()).collect();
+        self.hand_on(&unread).await;
+        for (origin, mut tried) in by_origin {
+            tried.sort_by_key(|(record, _)| record.offset);
+            let (records, letters): (Vec<_>, Vec<_>) = tried.into_iter().unzip();
             let Shared { stages, partition, stopping, .. } = &*self.shared;
             if !schemas::bring(stages, partition, stopping, &records).await {
                 return;
@@ -279,6 +297,22 @@ impl Worker {
         }
     }
 
+    /// Letters that this release cannot read are not lost: they become dead letters as they are.
+    async fn hand_on(&self, unread: &[Arc<Waiting>]) {
+        if unread.is_empty() {
+            return;
+        }
+        let letters: Vec<_> = unread.iter().map(|waiting| waiting.letter.clone()).collect();
+        self.shared.publishing().hand_on(&letters).await;
+        let mut window = self.shared.window();
+        for letter in &letters {
+            window.settle(letter.offset);
+        }
+        drop(window);
+        let outcomes = vec![RecordOutcome::DeadLettered; letters.len()];
+        self.shared.stages.metrics.retry_attempts(&outcomes);
+    }
+
     /// Writes until it is written; `None` if it is to stop first.
     async fn write_rows(
         &self,
@@ -288,10 +322,11 @@ impl Worker {
     ) -> Option<Settled> {
         let Shared { stages, stage, scope, stopping, .. } = &*self.shared;
         let mut backoff = Backoff::default();
+        let mut portion = Portion::default();
         let mut open: Option<OpenCircuit> = None;
         loop {
             let started = Instant::now();
-            let results = write(&*stages.sink, owner, &batch.changes, None).await;
+            let results = write_portions(&*stages.sink, owner, &batch.changes, None, portion).await;
             let seconds = started.elapsed().as_secs_f64();
             match results {
                 Ok(results) => {
@@ -311,6 +346,7 @@ impl Worker {
                 Err(error) => {
                     stages.metrics.write_failed(seconds);
                     database_down(stages, scope, &error);
+                    portion = portion.after(&error);
                     // while it is refused for good, somebody must look
                     let fatal = error.class() == ErrorClass::Fatal;
                     open = fatal.then(|| {

@@ -13,8 +13,8 @@ use crate::model::{Offset, Record};
 pub(super) struct Waiting {
     /// The letter as it is in the retry topic.
     pub(super) letter: Record,
-    /// The record it was made of, at its origin position.
-    pub(super) original: Record,
+    /// The record it was made of, at its origin position; `None` if this release cannot read it.
+    pub(super) original: Option<Record>,
     /// Identity of the letter, shared by its copies.
     pub(super) id: String,
     /// How often it was tried.
@@ -191,7 +191,7 @@ mod tests {
             value: Some(Bytes::from_static(b"0123456789")),
             headers: Vec::new(),
         };
-        Waiting { letter: record.clone(), original: record, id: id.to_owned(), attempts, due }
+        Waiting { letter: record.clone(), original: Some(record), id: id.to_owned(), attempts, due }
     }
 
     fn taken(window: &mut Window, now: i64) -> Vec<i64> {
