@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use rowcast::broker::embedded::EmbeddedBroker;
+use rowcast::broker::{Broker as _, OutgoingRecord};
 use serde_json::json;
 
 use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, patient};
@@ -277,4 +279,78 @@ fn a_server_that_is_stopped_killed_or_frozen_is_waited_for() {
             pipeline.execute("DELETE FROM rowcast_table");
         }
     }
+}
+
+/// Deletes without version, as a compacted topic has them.
+fn append_tombstones(pipeline: &Pipeline, ids: impl Iterator<Item = String>) {
+    let tombstone = |id: String| OutgoingRecord {
+        topic: "changes".into(),
+        partition: None,
+        key: Some(format!("Patient/{id}").into()),
+        value: None,
+        headers: Vec::new(),
+    };
+    let tombstones = ids.map(tombstone).collect();
+    support::block_on(async {
+        let broker = EmbeddedBroker::open(pipeline.path("log.db")).await.expect("the log opens");
+        let sent = broker.producer().expect("a producer").send(tombstones).await;
+        assert!(sent.iter().all(Result::is_ok));
+    });
+}
+
+#[test]
+fn deletes_that_a_key_refuses_are_applied_once_it_is_gone() {
+    on_each(|pipeline| {
+        let ids = || (0..200).map(|n| format!("p{n}"));
+        pipeline.produce(&ids().map(|id| patient(&id, 1, &json!({}))).collect::<Vec<_>>());
+        pipeline.run_until_idle();
+        let notes = if pipeline.url().starts_with("sqlite") {
+            "CREATE TABLE note (patient_id text REFERENCES patient (id)); \
+             INSERT INTO note SELECT id FROM patient"
+        } else {
+            "CREATE TABLE note AS SELECT id AS patient_id FROM patient; \
+             ALTER TABLE note ADD FOREIGN KEY (patient_id) REFERENCES patient (id)"
+        };
+        pipeline.execute(notes);
+        append_tombstones(pipeline, ids());
+        let mut run = pipeline.start(&["run"]);
+        let open = || pipeline.metric("rowcast_circuit_open", &[("component", "rules")]);
+        wait_for("the circuit to open", SOON, || open().filter(|open| *open > 0.5));
+        // meanwhile it is tried again, and refused again for the same cause
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(open() > Some(0.5));
+        let ready = support::http::get(pipeline.port(), "/readyz").expect("an answer").body;
+        assert!(ready.contains("constraint_foreign_key"), "{ready}");
+        assert!(!ready.contains("does not take writes"), "{ready}");
+        pipeline.execute("DROP TABLE note");
+        wait_for("the circuit to close", SOON, || open().filter(|open| *open < 0.5));
+        run.terminate();
+        assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+        // those that were refused last before it went are letters, and all others are applied
+        let letters = pipeline.letters();
+        assert!(letters.len() < 100, "{} letters", letters.len());
+        assert!(letters.iter().all(|letter| letter["cause"] == "constraint_foreign_key"));
+        let left = pipeline.query("SELECT id FROM patient").len();
+        assert_eq!(left, letters.len(), "and no other is left");
+    });
+}
+
+#[test]
+fn a_batch_too_slow_for_the_statement_timeout_is_written_in_smaller_ones() {
+    let Some(server) = support::requires_postgres() else { return };
+    let database = server.database("circuit");
+    let pipeline = Pipeline::embedded_at(database.url().to_owned(), RULES, "");
+    pipeline.create_tables();
+    pipeline.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$; \
+         CREATE TRIGGER slow BEFORE INSERT ON patient FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    );
+    pipeline.produce(&records(0));
+    let mut run = pipeline.start(&["run", "--set", "sink.statement_timeout=1s"]);
+    pipeline.wait_for_patients(RECORDS);
+    run.terminate();
+    assert_eq!(run.wait(SOON).code(), Some(0), "{}", run.messages());
+    assert!(run.messages().contains("57014"), "{}", run.messages());
+    assert_eq!(pipeline.letters().len(), 0);
 }

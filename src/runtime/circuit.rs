@@ -17,10 +17,12 @@ const AT_LEAST: usize = 20;
 /// How a change ended, for the circuit: `None` if it went well.
 pub(super) type Tried = Option<(Cause, Option<Arc<str>>)>;
 
-/// What the circuit needs to know of a refusal.
+/// What the circuit needs to know of a refusal. A delete that was refused before is none to it: waiting
+/// would not change it, and what refused it was judged then.
 #[must_use]
 pub(super) fn tried(refusal: Option<&Refusal>) -> Tried {
-    refusal.map(|refusal| (refusal.cause, refusal.place.table.clone()))
+    let refusal = refusal.filter(|refusal| refusal.cause != Cause::RefusedDelete)?;
+    Some((refusal.cause, refusal.place.table.clone()))
 }
 
 /// The last changes of a task.

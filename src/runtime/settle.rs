@@ -1,8 +1,8 @@
 //! Prepared batches become settled records and committed offsets.
 //!
 //! In: the batches of one partition, in order. Out: rows, then what was refused (letters that wait
-//! to be tried again, dead letters), then the committed offset. Whatever heals or is mended is waited for here, while the runtime goes on polling; a
-//! revoked partition ends it at any await.
+//! to be tried again, dead letters), then the committed offset. Whatever heals or is mended is waited
+//! for here, while the runtime goes on polling; a revoked partition ends it at any await.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,9 @@ use crate::broker::BrokerError;
 use crate::error::{ErrorClass, Stage};
 use crate::model::Offset;
 use crate::retry::Backoff;
-use crate::sink::{Owner, SinkError, write};
+use crate::sink::{
+    Owner, Portion, SinkError, note_refused_deletes, refused_deletes, write_portions,
+};
 use crate::telemetry::health::Check;
 use crate::telemetry::metrics::{Component, OpenCircuit, RecordOutcome};
 use crate::telemetry::troubleshooting;
@@ -38,7 +40,10 @@ pub(super) struct Settler {
     shared: Arc<Shared>,
     owner: Owner,
     circuit: Circuit,
-    open: Option<OpenCircuit>,
+    /// Open while so much is refused alike that somebody must look.
+    rules_open: Option<OpenCircuit>,
+    /// Open while the database refuses everything for good.
+    database_open: Option<OpenCircuit>,
 }
 
 impl Settler {
@@ -49,7 +54,13 @@ impl Settler {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
         let circuit = Circuit::new(max_ratio);
-        let mut settler = Self { shared: Arc::clone(&shared), owner, circuit, open: None };
+        let mut settler = Self {
+            shared: Arc::clone(&shared),
+            owner,
+            circuit,
+            rules_open: None,
+            database_open: None,
+        };
         while let Some(first) = batches.recv().await {
             let mut started = Instant::now();
             let mut next = Some(first);
@@ -77,35 +88,47 @@ impl Settler {
     /// unsettled.
     async fn write_rows(&mut self, batch: &Batch) -> Option<Settled> {
         let mut backoff = Backoff::default();
+        let mut portion = Portion::default();
         loop {
             let started = Instant::now();
+            let Self { shared, owner, .. } = &*self;
+            let sink = &*shared.stages.sink;
             let written =
-                write(&*self.shared.stages.sink, &self.owner, &batch.changes, Some(batch.next))
-                    .await;
+                write_portions(sink, owner, &batch.changes, Some(batch.next), portion).await;
             let seconds = started.elapsed().as_secs_f64();
-            match written {
+            let written = match written {
                 Ok(results) => {
+                    self.database_up();
                     trail::written(batch, &results);
+                    let refused = refused_deletes(&batch.changes, &results);
                     let mut settled = settle(batch, results, |_, cause| {
                         let retry = self.shared.stages.retry.as_ref();
                         retry.is_some_and(|retry| retry.takes(cause, FIRST))
                     });
-                    if self.let_through(std::mem::take(&mut settled.tried)) {
-                        self.database_up();
-                        let Stages { metrics, .. } = &*self.shared.stages;
-                        metrics.stage(Stage::Sink, batch.records.len(), seconds);
-                        metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
-                        return Some(settled);
+                    if !self.let_through(std::mem::take(&mut settled.tried)) {
+                        tokio::select! {
+                            () = self.shared.stopping.cancelled() => return None,
+                            () = tokio::time::sleep(backoff.next_delay()) => continue,
+                        }
                     }
-                    tokio::select! {
-                        () = self.shared.stopping.cancelled() => return None,
-                        () = tokio::time::sleep(backoff.next_delay()) => continue,
-                    }
+                    note_refused_deletes(&*self.shared.stages.sink, &self.owner, &refused)
+                        .await
+                        .map(|()| settled)
+                }
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(settled) => {
+                    let Stages { metrics, .. } = &*self.shared.stages;
+                    metrics.stage(Stage::Sink, batch.records.len(), seconds);
+                    metrics.written(&self.shared.partition.topic, batch.records.len(), seconds);
+                    return Some(settled);
                 }
                 Err(error) => {
                     self.shared.stages.metrics.write_failed(seconds);
                     troubleshooting::waits(&self.shared.partition, &error);
                     self.database_down(&error);
+                    portion = portion.after(&error);
                     if matches!(error, SinkError::Fenced) {
                         self.confirm_assignment(batch).await.ok()?;
                         self.owner = take_over(&self.shared).await;
@@ -135,8 +158,8 @@ impl Settler {
                 retry.went_well(results.iter().filter(|result| result.is_none()).count());
             }
             self.circuit.record(results);
+            self.rules_open = None;
             if health.up(Check::Circuit, &self.shared.scope) {
-                self.open = None;
                 tracing::info!(partition = %self.shared.partition, "the circuit is closed again");
             }
             return true;
@@ -146,8 +169,8 @@ impl Settler {
             "open: {} of the last {} changes were refused with cause {} (table {table}); nothing is dead-lettered or committed until the cause is mended, or dead_letter.max_ratio is raised",
             tripped.refused, tripped.tried, tripped.cause,
         );
-        if self.open.is_none() {
-            self.open = Some(metrics.open_circuit(Component::Rules));
+        if self.rules_open.is_none() {
+            self.rules_open = Some(metrics.open_circuit(Component::Rules));
         }
         if health.down(Check::Circuit, &self.shared.scope, &message) {
             tracing::error!(partition = %self.shared.partition, "circuit {message}");
@@ -156,7 +179,7 @@ impl Settler {
     }
 
     fn database_up(&mut self) {
-        self.open = None;
+        self.database_open = None;
         if self.shared.stages.health.up(Check::Database, &self.shared.scope) {
             tracing::info!(partition = %self.shared.partition, "the database takes writes again");
         }
@@ -164,8 +187,11 @@ impl Settler {
 
     fn database_down(&mut self, error: &SinkError) {
         database_down(&self.shared.stages, &self.shared.scope, error);
-        self.open = (error.class() == ErrorClass::Fatal)
-            .then(|| self.shared.stages.metrics.open_circuit(Component::Database));
+        let metrics = &self.shared.stages.metrics;
+        self.database_open = (error.class() == ErrorClass::Fatal).then(|| {
+            let open = self.database_open.take();
+            open.unwrap_or_else(|| metrics.open_circuit(Component::Database))
+        });
     }
 
     /// Publishes what was refused: letters that wait first, since one that is too large for the retry
@@ -191,7 +217,7 @@ impl Settler {
         metrics.settled(outcomes);
         let now = now_millis();
         let timestamps = batch.records.iter().filter_map(|record| record.timestamp);
-        let seconds = timestamps.map(|timestamp| millis_to_seconds(now - timestamp));
+        let seconds = timestamps.map(|timestamp| millis_to_seconds(now.saturating_sub(timestamp)));
         metrics.latencies(&self.shared.partition.topic, seconds);
     }
 }

@@ -18,6 +18,8 @@ use crate::plan::Statement;
 pub(super) enum Verdict {
     /// Wait and try again.
     Retry,
+    /// Try again, with less at once if that goes on.
+    Slow,
     /// Isolate the change.
     Refuse(Cause),
     /// Pause; the text says what to do.
@@ -27,9 +29,10 @@ pub(super) enum Verdict {
 /// PostgreSQL: SQLSTATE.
 pub(super) fn postgres(sqlstate: &str) -> Verdict {
     match sqlstate {
-        // 25P03, 25P04: the server ended a session that stood still within a transaction, or one
-        // whose transaction took too long
-        "25P03" | "25P04" | "55P03" | "57014" => return Verdict::Retry,
+        // 25P03: the server ended a session that stood still within a transaction
+        "25P03" | "55P03" => return Verdict::Retry,
+        // a statement or a transaction took longer than the server lets it
+        "25P04" | "57014" => return Verdict::Slow,
         // of class 53, but nobody but a person makes room
         "53100" => return Verdict::Pause("the disk is full: make room"),
         "53400" => return Verdict::Pause("a configured limit of the server is exceeded"),
@@ -90,12 +93,11 @@ pub(super) const fn sqlite(code: i32) -> Verdict {
 }
 
 /// What heals by itself: changed since read, connections, shutdown, network, lock wait, deadlock,
-/// limits of a user, interrupted, prepared anew, no lock at once, statement too long, killed; and the
-/// client's own numbers.
-const MYSQL_RETRIABLE: [u16; 36] = [
+/// limits of a user, interrupted, prepared anew, no lock at once, killed; and the client's own numbers.
+const MYSQL_RETRIABLE: [u16; 34] = [
     1020, 1040, 1042, 1043, 1053, 1077, 1078, 1079, 1080, 1152, 1156, 1157, 1158, 1159, 1160, 1161,
-    1180, 1184, 1203, 1205, 1206, 1213, 1226, 1317, 1614, 1615, 1927, 1969, 2002, 2003, 2006, 2013,
-    3024, 3169, 3572, 4031,
+    1180, 1184, 1203, 1205, 1206, 1213, 1226, 1317, 1614, 1615, 1927, 2002, 2003, 2006, 2013, 3169,
+    3572, 4031,
 ];
 
 /// What is wrong with one row's values: out of range, of another kind, no text of its character set,
@@ -109,6 +111,7 @@ const MYSQL_UNFIT: [u16; 17] = [
 pub(super) fn mysql(number: u16) -> Verdict {
     match number {
         _ if MYSQL_RETRIABLE.contains(&number) => Verdict::Retry,
+        1969 | 3024 => Verdict::Slow,
         _ if MYSQL_UNFIT.contains(&number) => Verdict::Refuse(Cause::DataException),
         1406 => Verdict::Refuse(Cause::ValueTooLong),
         1048 => Verdict::Refuse(Cause::ConstraintNotNull),
@@ -189,6 +192,9 @@ impl<'a> Attempt<'a> {
             Verdict::Retry => {
                 SinkError::Unavailable { attempted, reason: format!("database code {code}") }
             }
+            Verdict::Slow => {
+                SinkError::TooSlow { attempted, reason: format!("database code {code}") }
+            }
             Verdict::Refuse(cause) => {
                 let constraint = error.constraint();
                 let (table, column) = (self.table(error), self.column(cause, error));
@@ -227,7 +233,6 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// A refusal; without a code, of the driver's.
 /// A refusal by the database, by its code and the constraint's name.
 pub(super) fn refused(
     cause: Cause,

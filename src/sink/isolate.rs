@@ -13,18 +13,63 @@ use crate::model::{Offset, RowChange, RowOperation};
 /// Writes changes, isolating those that the database refuses. `next` is remembered once all of
 /// them are through.
 ///
+/// A refused delete without version must not be applied late, over something newer. So it is noted
+/// before anything later of its resource is written. A task's that nothing follows may be tried
+/// again as it is; it is noted by [`note_refused_deletes`] once its refusal is final.
+///
 /// # Errors
-/// [`SinkError::Unavailable`], [`SinkError::Fatal`] and [`SinkError::Fenced`].
+/// [`SinkError`], but for [`SinkError::Refused`].
 pub async fn write(
     sink: &dyn Sink,
     owner: &Owner,
     changes: &[RowChange],
     next: Option<Offset>,
 ) -> Result<Vec<Result<Outcome, Refusal>>, SinkError> {
+    write_portions(sink, owner, changes, next, Portion::default()).await
+}
+
+/// How many changes are tried in one transaction: all; once they took too long twice in a row, half
+/// of them, and so on down to one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Portion {
+    too_slow: u32,
+}
+
+impl Portion {
+    /// The next one, after this error.
+    #[must_use]
+    pub const fn after(self, error: &SinkError) -> Self {
+        match error {
+            SinkError::TooSlow { .. } => Self { too_slow: self.too_slow.saturating_add(1) },
+            _ => self,
+        }
+    }
+
+    fn of(self, changes: usize) -> usize {
+        let halvings = self.too_slow.saturating_sub(1);
+        changes.checked_shr(halvings).unwrap_or(0).max(1)
+    }
+}
+
+/// As [`write()`], in transactions of so many changes.
+///
+/// # Errors
+/// As [`write()`].
+pub async fn write_portions(
+    sink: &dyn Sink,
+    owner: &Owner,
+    changes: &[RowChange],
+    next: Option<Offset>,
+    portion: Portion,
+) -> Result<Vec<Result<Outcome, Refusal>>, SinkError> {
     let all: Vec<&RowChange> = changes.iter().collect();
     let mut results = Vec::with_capacity(changes.len());
     // parts still to be written, the first one last
-    let mut parts = vec![all.as_slice()];
+    let mut parts: Vec<&[&RowChange]> = all.chunks(portion.of(all.len())).rev().collect();
+    if parts.is_empty() {
+        // nothing to write, but an offset to remember
+        parts.push(&all);
+    }
     while let Some(part) = parts.pop() {
         let last = parts.is_empty();
         match sink.apply(owner, part, next.filter(|_| last)).await {
@@ -39,7 +84,8 @@ pub async fn write(
             Err(SinkError::Refused(refusal)) => match part {
                 [] => return Err(SinkError::Refused(refusal)),
                 [change] => {
-                    if is_delete_without_version(change) {
+                    let later = changes.get(results.len() + 1..).unwrap_or_default();
+                    if is_delete_without_version(change) && must_be_noted(owner, change, later) {
                         sink.note_refused_delete(owner, change).await?;
                     }
                     if last && next.is_some() {
@@ -57,6 +103,35 @@ pub async fn write(
         }
     }
     Ok(results)
+}
+
+/// Notes the deletes without version that [`write()`] found refused, now that they will be dead
+/// letters. Noting one twice changes nothing.
+///
+/// # Errors
+/// As [`write()`].
+pub async fn note_refused_deletes(
+    sink: &dyn Sink,
+    owner: &Owner,
+    refused: &[&RowChange],
+) -> Result<(), SinkError> {
+    for change in refused {
+        sink.note_refused_delete(owner, change).await?;
+    }
+    Ok(())
+}
+
+/// The deletes without version among the changes that were refused just now.
+#[must_use]
+pub fn refused_deletes<'a>(
+    changes: &'a [RowChange],
+    results: &[Result<Outcome, Refusal>],
+) -> Vec<&'a RowChange> {
+    let refused = changes.iter().zip(results).filter(|(change, result)| {
+        let refused = result.as_ref().is_err_and(|refusal| refusal.cause != Cause::RefusedDelete);
+        refused && is_delete_without_version(change)
+    });
+    refused.map(|(change, _)| change).collect()
 }
 
 /// What [`write()`] would give at this moment; nothing stays, and nothing is noted. Parts are rehearsed
@@ -108,6 +183,13 @@ pub async fn rehearse(
         }
     }
     Ok(results)
+}
+
+/// Whether a refused delete without version cannot wait until its refusal is final: something later
+/// of its resource comes in this batch, or may have come before a letter.
+fn must_be_noted(owner: &Owner, change: &RowChange, later: &[RowChange]) -> bool {
+    matches!(owner, Owner::Replay { .. })
+        || later.iter().any(|later| later.resource == change.resource)
 }
 
 const fn is_delete_without_version(change: &RowChange) -> bool {
@@ -252,6 +334,47 @@ mod tests {
         let (refused, diary) = run(&[5]).await;
         assert_eq!(refused, [5]);
         assert_eq!(diary, ["[0, 1, 2, 3] None", "[4] None", "noted 5", "[6, 7] Some(8)"]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_delete_that_nothing_follows_may_be_tried_again_as_it_is() {
+        let sink = Fussy { poison: vec![5], diary: Mutex::default() };
+        let owner = Owner::Task { partition: TopicPartition::new("t", 0), epoch: 1 };
+        let changes = &changes()[..6];
+        let results = write(&sink, &owner, changes, None).await.unwrap();
+        let noted = || sink.diary.lock().unwrap().iter().any(|line| line == "noted 5");
+        assert!(!noted());
+        note_refused_deletes(&sink, &owner, &refused_deletes(changes, &results)).await.unwrap();
+        assert!(noted());
+    }
+
+    #[tokio::test]
+    async fn a_refused_delete_of_a_letter_is_noted_at_once() {
+        let sink = Fussy { poison: vec![5], diary: Mutex::default() };
+        let owner = Owner::Replay { partition: TopicPartition::new("t", 0), force: false };
+        write(&sink, &owner, &changes()[..6], None).await.unwrap();
+        assert_eq!(sink.diary.into_inner().unwrap().last().unwrap(), "noted 5");
+    }
+
+    #[tokio::test]
+    async fn what_took_too_long_twice_is_written_in_halves_down_to_single_changes() {
+        let slow = SinkError::TooSlow { attempted: "testing", reason: String::new() };
+        let away = SinkError::Unavailable { attempted: "testing", reason: String::new() };
+        let mut portion = Portion::default();
+        let mut sizes = Vec::new();
+        for error in [&slow, &away, &slow, &slow, &away, &slow, &slow] {
+            portion = portion.after(error);
+            sizes.push(portion.of(8));
+        }
+        assert_eq!(sizes, [8, 8, 4, 2, 2, 1, 1]);
+        let sink = Fussy { poison: vec![2], diary: Mutex::default() };
+        let owner = Owner::Task { partition: TopicPartition::new("t", 0), epoch: 1 };
+        let portion = Portion { too_slow: 2 };
+        let results = write_portions(&sink, &owner, &changes(), Some(Offset(8)), portion).await;
+        let refused: Vec<bool> = results.unwrap().iter().map(Result::is_err).collect();
+        assert_eq!(refused, [false, false, true, false, false, false, false, false]);
+        let diary = sink.diary.into_inner().unwrap();
+        assert_eq!(diary, ["[0, 1] None", "[3] None", "[4, 5, 6, 7] Some(8)"]);
     }
 
     #[tokio::test]

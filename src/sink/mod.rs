@@ -22,7 +22,9 @@ mod transaction;
 use async_trait::async_trait;
 
 pub use self::connections::{ConnectionCount, ConnectionSettings};
-pub use self::isolate::{rehearse, write};
+pub use self::isolate::{
+    Portion, note_refused_deletes, refused_deletes, rehearse, write, write_portions,
+};
 pub use self::schema::{DatabaseSchema, Unfinished};
 pub use self::sql::{Claim, DatabaseKind, RebuildSource, Rulings, SqlSink, TakenUp};
 pub use self::transaction::{Keying, TaskIdentity};
@@ -122,6 +124,15 @@ pub enum SinkError {
         /// SQLSTATE or the driver's own words, without data.
         reason: String,
     },
+    /// It took longer than the server lets a statement or a transaction take: try again, and if that
+    /// goes on, with less at once.
+    #[error("{attempted}: the database took too long ({reason})")]
+    TooSlow {
+        /// What was being attempted.
+        attempted: &'static str,
+        /// SQLSTATE, without data.
+        reason: String,
+    },
     /// Some change of the batch can never be written. Known exactly only if the batch was one
     /// change.
     #[error("a change was refused: {0}")]
@@ -146,7 +157,7 @@ impl SinkError {
     pub const fn class(&self) -> crate::error::ErrorClass {
         use crate::error::ErrorClass;
         match self {
-            Self::Unavailable { .. } | Self::Fenced => ErrorClass::Retriable,
+            Self::Unavailable { .. } | Self::TooSlow { .. } | Self::Fenced => ErrorClass::Retriable,
             Self::Refused(_) => ErrorClass::Poison,
             Self::Fatal { .. } => ErrorClass::Fatal,
         }

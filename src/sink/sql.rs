@@ -328,7 +328,7 @@ impl SqlSink {
             SinkError::Refused(_) => {
                 layout.as_ref().is_some_and(|layout| layout.read_at.elapsed() > LAYOUT_TRUST)
             }
-            SinkError::Unavailable { .. } | SinkError::Fenced => false,
+            SinkError::Unavailable { .. } | SinkError::TooSlow { .. } | SinkError::Fenced => false,
         };
         if outdated {
             *layout = None;

@@ -216,12 +216,17 @@ impl Script<'_> {
         Ok(())
     }
 
-    /// Remembers that a delete without version was refused.
+    /// Remembers that a delete without version was refused. A rebuild does not: what it writes to
+    /// is live traffic's memory, and it writes no letter that could be forced. It comes to the delete
+    /// again next time, and removes no more than what it wrote itself.
     pub(super) async fn note_refused(
         &mut self,
         owner: &Owner,
         change: &RowChange,
     ) -> Result<(), SinkError> {
+        if self.rebuilding.is_some() {
+            return Ok(());
+        }
         self.own(owner).await?;
         let topic = self.identity.topic(&change.origin.source.topic);
         for (root, layout) in self.catalog.roots.iter().zip(&self.layout.roots) {
