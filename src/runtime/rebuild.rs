@@ -9,19 +9,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::patience::patiently;
 use super::prepare::{Batch, prepare};
 use super::settled::settle;
-use crate::error::{Cause, ErrorClass, Refusal, Stage};
+use crate::error::{Cause, Refusal, Stage};
 use crate::model::{Offset, Record, RowChange, TopicPartition};
-use crate::retry::Backoff;
 use crate::sink::{Owner, Sink as _, SinkError, SqlSink, write};
 use crate::source::Decoder;
 use crate::telemetry::metrics::{Metrics, RecordOutcome};
 use crate::transform::Transformer;
-
-/// Attempts while the database is away, before a rebuild gives up: about half a minute. It goes on
-/// where it was once it is started again.
-const ATTEMPTS: u32 = 8;
 
 /// The stages that a record goes through again.
 pub struct RebuildStages<'a> {
@@ -88,6 +84,12 @@ pub enum RebuildError {
     Overtaken,
 }
 
+impl From<SinkError> for RebuildError {
+    fn from(error: SinkError) -> Self {
+        if matches!(error, SinkError::Fenced) { Self::Overtaken } else { Self::Sink(error) }
+    }
+}
+
 /// Runs records through the stages, those of a partition in one transaction.
 ///
 /// # Errors
@@ -124,23 +126,6 @@ pub async fn rebuild(
 }
 
 type Results = Vec<Result<crate::sink::Outcome, Refusal>>;
-
-/// Tries until it is done, within reason.
-async fn patiently<T>(work: impl AsyncFn() -> Result<T, SinkError>) -> Result<T, RebuildError> {
-    let mut backoff = Backoff::default();
-    loop {
-        match work().await {
-            Ok(done) => return Ok(done),
-            Err(SinkError::Fenced) => return Err(RebuildError::Overtaken),
-            Err(error)
-                if error.class() == ErrorClass::Retriable && backoff.attempts() < ATTEMPTS =>
-            {
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-            Err(error) => return Err(RebuildError::Sink(error)),
-        }
-    }
-}
 
 fn count(batch: &Batch, results: Results, types: &BTreeSet<Arc<str>>, rebuilt: &mut Rebuilt) {
     let is_ours = |change: &RowChange| types.contains(&change.resource.resource_type);

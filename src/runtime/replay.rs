@@ -8,17 +8,13 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::patience::patiently;
 use super::prepare::prepare_record;
-use crate::error::{ErrorClass, Refusal};
+use crate::error::Refusal;
 use crate::model::{Record, RowChange, TopicPartition};
-use crate::retry::Backoff;
 use crate::sink::{Outcome, Owner, Sink, SinkError, rehearse, write};
 use crate::source::Decoder;
 use crate::transform::Transformer;
-
-/// Attempts while the database is away, before a replay gives up: about half a minute. Replay is
-/// a command that somebody waits for; the letters stay.
-const ATTEMPTS: u32 = 8;
 
 /// Whether it is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,22 +124,13 @@ async fn perform(
     changes: &[RowChange],
     performance: Performance,
 ) -> Result<Vec<Result<Outcome, Refusal>>, ReplayError> {
-    let mut backoff = Backoff::default();
-    loop {
-        let performed = match performance {
+    let performed = patiently(|| async {
+        match performance {
             Performance::Real => write(sink, owner, changes, None).await,
             Performance::Rehearsal => rehearse(sink, owner, changes).await,
-        };
-        match performed {
-            Ok(results) => return Ok(results),
-            Err(error)
-                if error.class() == ErrorClass::Retriable && backoff.attempts() < ATTEMPTS =>
-            {
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-            Err(error) => return Err(ReplayError::Sink(error)),
         }
-    }
+    });
+    performed.await.map_err(ReplayError::Sink)
 }
 
 /// What is known of a record so far.

@@ -135,6 +135,9 @@ pub(super) fn mysql(number: u16) -> Verdict {
         1136 | 1176 | 1267 | 1364 => {
             Verdict::Pause("the schema does not fit the rules: see `rowcast check`")
         }
+        1461 => Verdict::Pause(
+            "the server holds too many prepared statements: raise max_prepared_stmt_count, or lower sink.connections",
+        ),
         1665 => Verdict::Pause("the server logs statements: set binlog_format to ROW or MIXED"),
         _ => Verdict::Pause("unexpected: see the database's log"),
     }
@@ -277,18 +280,23 @@ mod tests {
 
     #[test]
     fn what_heals_by_itself_is_never_a_dead_letter() {
-        for code in [
-            "08006", "25P03", "40001", "40003", "40P01", "53300", "55P03", "57014", "57P01",
-            "58030",
-        ] {
+        for code in
+            ["08006", "25P03", "40001", "40003", "40P01", "53300", "55P03", "57P01", "58030"]
+        {
             assert_eq!(postgres(code), Verdict::Retry, "{code}");
         }
-        for code in [1020, 1040, 1053, 1205, 1213, 1927, 1969, 2006, 2013, 3024] {
+        for code in [1020, 1040, 1053, 1205, 1213, 1927, 2006, 2013] {
             assert_eq!(mysql(code), Verdict::Retry, "{code}");
         }
         for code in [5, 6, 15, 17, 261, 517] {
             assert_eq!(sqlite(code), Verdict::Retry, "{code}");
         }
+    }
+
+    #[test]
+    fn what_took_too_long_is_tried_again_with_less() {
+        assert!(["25P04", "57014"].iter().all(|code| postgres(code) == Verdict::Slow));
+        assert!([1969, 3024].iter().all(|code| mysql(*code) == Verdict::Slow));
     }
 
     #[test]

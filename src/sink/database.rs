@@ -19,6 +19,10 @@ use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Row
 /// Statements kept prepared per connection; above the number of texts of any sane catalog.
 pub(super) const PREPARED_STATEMENTS: usize = 1000;
 
+/// The same where the server counts those of all sessions together: MySQL and MariaDB take 16,382
+/// unless they are told otherwise, and two instances may have 32 connections.
+pub(super) const PREPARED_STATEMENTS_OF_MANY: usize = 400;
+
 /// A cell that came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {

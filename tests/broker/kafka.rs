@@ -82,8 +82,8 @@ async fn what_was_fetched_ahead_of_a_paused_partition_is_kept() {
 /// queue is younger than what still lies in the common one.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_come_in_order_though_the_client_has_much_to_tell() {
-    const RECORDS: usize = 20_000;
-    let talkative = [("debug", "all"), ("statistics.interval.ms", "1"), ("fetch.wait.max.ms", "5")];
+    const RECORDS: usize = 4_000;
+    let talkative = [("debug", "cgrp,fetch"), ("statistics.interval.ms", "1"), ("fetch.wait.max.ms", "5")];
     let Some(broker) = broker_with(&talkative) else { return };
     let _shared = BROKER.read().await;
     let topic = topic(&broker, "talkative", &[]).await;

@@ -18,8 +18,8 @@ use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted, constant_column,
-    unbindable,
+    Database, PREPARED_STATEMENTS_OF_MANY, ReplyRow, Transaction, answer, asserted,
+    constant_column, unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
@@ -76,7 +76,7 @@ impl MysqlDatabase {
             .map_err(|error| attempt.failed(error, judge))?
             .charset("utf8mb4")
             .timezone(Some("+00:00".to_owned()))
-            .statement_cache_capacity(PREPARED_STATEMENTS)
+            .statement_cache_capacity(PREPARED_STATEMENTS_OF_MANY)
             .disable_statement_logging();
         let session: Arc<str> = session(&limits).into();
         let pool = limits
