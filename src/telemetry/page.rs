@@ -6,7 +6,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::labels::RecordOutcome;
+use super::metrics::RecordOutcome;
 use super::state::{Condition, DescribedStage, PartitionState, State};
 use crate::error::Cause;
 
