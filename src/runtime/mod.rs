@@ -25,6 +25,7 @@ use crate::transform::Transformer;
 
 mod circuit;
 mod intake;
+mod latency;
 mod prepare;
 mod publish;
 mod rebuild;

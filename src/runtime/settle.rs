@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::circuit::{Circuit, Tried};
+use super::latency::Latency;
 use super::prepare::Batch;
 use super::publish::Publishing;
-use super::settled::{Settled, letters, now_millis, settle};
+use super::settled::{Settled, letters, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
@@ -39,6 +40,7 @@ pub(super) struct Settler {
     owner: Owner,
     circuit: Circuit,
     open: Option<OpenCircuit>,
+    latency: Latency,
 }
 
 impl Settler {
@@ -49,7 +51,8 @@ impl Settler {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
         let circuit = Circuit::new(max_ratio);
-        let mut settler = Self { shared: Arc::clone(&shared), owner, circuit, open: None };
+        let latency = Latency::new(shared.stages.transformer.catalog(), &shared.stages.metrics);
+        let mut settler = Self { shared: Arc::clone(&shared), owner, circuit, open: None, latency };
         while let Some(first) = batches.recv().await {
             let mut started = Instant::now();
             let mut next = Some(first);
@@ -60,7 +63,7 @@ impl Settler {
                     tokio::join!(settler.write_rows(&batch), commit(&shared, uncommitted));
                 let (Some(mut settled), Ok(())) = (written, committed) else { return };
                 settler.publish_refusals(&batch, &mut settled).await;
-                settler.count(&batch, &settled.outcomes);
+                settler.count(&settled.outcomes);
                 shared.settled_in(started.elapsed());
                 uncommitted = Some(batch.next);
                 next = batches.try_recv().ok();
@@ -86,6 +89,7 @@ impl Settler {
             match written {
                 Ok(results) => {
                     trail::written(batch, &results);
+                    self.latency.committed(batch, &results);
                     let mut settled = settle(batch, results, |_, cause| {
                         let retry = self.shared.stages.retry.as_ref();
                         retry.is_some_and(|retry| retry.takes(cause, FIRST))
@@ -185,14 +189,10 @@ impl Settler {
     }
 
     /// Rows and letters are safe: the records are settled.
-    fn count(&self, batch: &Batch, outcomes: &[RecordOutcome]) {
+    fn count(&self, outcomes: &[RecordOutcome]) {
         let Stages { metrics, .. } = &*self.shared.stages;
         self.shared.in_flight.fetch_sub(outcomes.len(), Ordering::Relaxed);
         metrics.settled(outcomes);
-        let now = now_millis();
-        let timestamps = batch.records.iter().filter_map(|record| record.timestamp);
-        let seconds = timestamps.map(|timestamp| millis_to_seconds(now - timestamp));
-        metrics.latencies(&self.shared.partition.topic, seconds);
     }
 }
 
@@ -307,9 +307,4 @@ pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError)
     if health.down(Check::Database, partition, &error.to_string()) {
         tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // latencies are far below 2^52 ms
-fn millis_to_seconds(millis: i64) -> f64 {
-    millis.max(0) as f64 / 1000.0
 }

@@ -127,6 +127,12 @@ pub(super) fn now_millis() -> i64 {
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Seconds since a timestamp in milliseconds; 0 if it lies ahead.
+#[allow(clippy::cast_precision_loss)] // ages are far below 2^52 ms
+pub(super) fn seconds_since(timestamp: i64) -> f64 {
+    now_millis().saturating_sub(timestamp).max(0) as f64 / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,7 +85,7 @@ pub struct State {
     pub lag: u64,
     /// The partitions of this instance.
     pub partitions: Vec<PartitionState>,
-    /// From a record's timestamp to its settlement, last minute; absent if nothing was settled.
+    /// From a record's timestamp to the commit of its rows, last minute; absent if none was written.
     pub latency: Option<Latency>,
     /// Dead letters since the start, the most first.
     pub dead_letters: Vec<LetterCount>,
@@ -138,7 +138,7 @@ pub struct PartitionState {
     pub lag: u64,
 }
 
-/// Seconds within which records were settled: upper bounds of the histogram's buckets; absent:
+/// Seconds within which records were in the tables: upper bounds of the histogram's buckets; absent:
 /// above the last.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Latency {

@@ -14,7 +14,8 @@ use prometheus::{
 
 use self::consumer::ConsumerMetrics;
 use self::database::DatabaseMetrics;
-pub use self::labels::{Component, RecordOutcome};
+pub use self::database::TableLatency;
+pub use self::labels::{Component, RecordOutcome, TableOperation};
 use self::letters::LetterMetrics;
 use self::pointcut::PointcutMetrics;
 pub use self::registering::Family;
@@ -28,9 +29,6 @@ mod letters;
 pub mod pointcut;
 mod registering;
 
-/// Upper bounds of the latency buckets, seconds.
-const LATENCY_BUCKETS: [f64; 12] =
-    [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
 /// Upper bounds of the buckets for one batch in one stage, seconds.
 const STAGE_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
 /// All metrics of one process.
@@ -48,7 +46,6 @@ pub struct Metrics {
     stage_records: IntCounterVec,
     stage_duration: HistogramVec,
     stage_busy: CounterVec,
-    end_to_end_latency: HistogramVec,
     retries: IntCounterVec,
     circuit_open: IntGaugeVec,
     start_timestamp: Gauge,
@@ -116,12 +113,6 @@ impl Metrics {
                     ),
                     &["stage"],
                 ),
-            ),
-            end_to_end_latency: to.histograms(
-                "end_to_end_latency_seconds",
-                "From a record's timestamp at the broker to its settlement.",
-                &["topic"],
-                &LATENCY_BUCKETS,
             ),
             retries: to.counters(
                 "retries_total",
@@ -204,12 +195,6 @@ impl Metrics {
         self.stage_records.with_label_values(&[stage.as_str()]).inc_by(records as u64);
         self.stage_busy.with_label_values(&[stage.as_str()]).inc_by(seconds);
         self.stage_duration.with_label_values(&[stage.as_str()]).observe(seconds);
-    }
-
-    /// Records settled this long after the broker's timestamps.
-    pub fn latencies(&self, topic: &str, seconds: impl Iterator<Item = f64>) {
-        let latency = self.end_to_end_latency.with_label_values(&[topic]);
-        seconds.for_each(|seconds| latency.observe(seconds));
     }
 
     /// An attempt failed and will be repeated.

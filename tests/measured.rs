@@ -1,0 +1,68 @@
+//! What single metrics count while a topology runs, and what they leave out.
+
+use serde_json::json;
+
+use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, deleted, patient};
+use crate::support::wait_for;
+
+/// Two cities, where the rules take one.
+fn poison(id: &str) -> String {
+    patient(id, 1, &json!({ "address": [{ "city": "A" }, { "city": "B" }] }))
+}
+
+/// Two names: two rows of the child table.
+fn named(id: &str, version: i64) -> String {
+    patient(id, version, &json!({ "name": [{ "family": "a" }, { "family": "b" }] }))
+}
+
+/// A pipeline that runs, with its series of the first scrape.
+fn pipeline(more: &str) -> Pipeline {
+    let pipeline = Pipeline::embedded(RULES, more);
+    pipeline.create_tables();
+    pipeline
+}
+
+fn wait_until_settled(pipeline: &Pipeline, count: f64) {
+    wait_for("the records to be settled", SOON, || {
+        let settled = pipeline.metric("rowcast_records_settled_total", &[])?;
+        (settled > count - 0.5).then_some(())
+    });
+}
+
+#[test]
+fn rows_and_their_age_are_told_by_table_from_0_on_and_only_of_what_is_written() {
+    let pipeline = pipeline("");
+    let _run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let rows = |operation, table| {
+        let labels = [("operation", operation), ("table", table)];
+        pipeline.metric("rowcast_db_rows_total", &labels)
+    };
+    let timed =
+        || pipeline.metric("rowcast_end_to_end_latency_seconds_count", &[("table", "patient")]);
+    for (operation, table) in [
+        ("upsert", "patient"),
+        ("delete", "patient"),
+        ("insert", "patient_name"),
+        ("delete", "patient_name"),
+    ] {
+        assert_eq!(rows(operation, table), Some(0.0), "{operation} {table}");
+    }
+    assert_eq!(timed(), Some(0.0));
+
+    let other = json!({ "key": "Basic/1", "value": { "resourceType": "Basic", "id": "1", "meta": { "versionId": "1" } } });
+    let records = [named("a", 2), named("b", 1), poison("p"), other.to_string(), deleted("b", 2)];
+    pipeline.produce(&records);
+    wait_until_settled(&pipeline, 5.0);
+    let before = timed();
+    // stale
+    pipeline.produce(&[named("a", 1), named("a", 2)]);
+    wait_until_settled(&pipeline, 7.0);
+    // b's first version is folded away where both come in one batch
+    assert!(before >= Some(2.0) && before <= Some(3.0), "a and b's end: {before:?}");
+    assert_eq!(timed(), before, "what is stale, filtered or refused is nowhere to be seen");
+    assert!(rows("upsert", "patient") >= Some(1.0));
+    assert!(rows("insert", "patient_name") >= Some(2.0));
+    let age = pipeline.metric("rowcast_end_to_end_latency_seconds_sum", &[]).expect("a sum");
+    assert!((0.0..SOON.as_secs_f64()).contains(&age), "{age}");
+}
