@@ -1,9 +1,9 @@
 //! What single metrics count while a topology runs, and what they leave out.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, deleted, patient};
-use crate::support::wait_for;
+use crate::support::{http, wait_for};
 
 /// Two cities, where the rules take one.
 fn poison(id: &str) -> String {
@@ -65,4 +65,30 @@ fn rows_and_their_age_are_told_by_table_from_0_on_and_only_of_what_is_written() 
     assert!(rows("insert", "patient_name") >= Some(2.0));
     let age = pipeline.metric("rowcast_end_to_end_latency_seconds_sum", &[]).expect("a sum");
     assert!((0.0..SOON.as_secs_f64()).contains(&age), "{age}");
+}
+
+#[test]
+fn the_age_of_what_waits_grows_while_nothing_can_be_written_and_ends_with_the_commit() {
+    let pipeline = pipeline("");
+    let _run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let age = || pipeline.metric("rowcast_consumer_lag_seconds", &[]);
+    wait_for("an age", SOON, age);
+    assert_eq!(age(), Some(0.0), "nothing waits");
+    pipeline.execute("ALTER TABLE patient RENAME TO elsewhere");
+    pipeline.produce(&[named("a", 1)]);
+    let young = wait_for("a record that waits", SOON, || age().filter(|age| *age > 0.0));
+    let old = wait_for("it to grow", SOON, || age().filter(|age| *age > young + 1.0));
+    assert!(old < SOON.as_secs_f64() * 2.0, "since the record was written: {old}");
+    let state = http::get(pipeline.port(), "/api/v1/state").expect("the state").body;
+    let state: Value = serde_json::from_str(&state).expect("JSON");
+    assert!(state["lag_seconds"].as_f64() >= Some(old), "{state}");
+    let partitions = state["partitions"].as_array().expect("partitions");
+    assert!(partitions.iter().any(|of| of["lag_seconds"] == state["lag_seconds"]), "{state}");
+    // what comes later is not older
+    pipeline.produce(&[named("b", 1)]);
+    assert!(age() >= Some(old));
+    pipeline.execute("ALTER TABLE elsewhere RENAME TO patient");
+    pipeline.wait_for_patients(2);
+    wait_for("nothing to wait", SOON, || age().filter(|age| *age == 0.0));
 }

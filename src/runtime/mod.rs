@@ -147,6 +147,7 @@ pub async fn run(
                 stages.health.tick();
                 let ConnectionCount { busy, idle, most, waiting } = stages.sink.connections();
                 stages.metrics.connections(busy, idle, most, waiting);
+                tasks.running.values().for_each(Task::tell_age);
                 let settled = match &mut measuring {
                     Some(measured) if measured.is_finished() => {
                         let settled = measured.await.unwrap_or(false);

@@ -207,8 +207,7 @@ async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerEr
     loop {
         let error = match shared.group.commit(&shared.partition, next).await {
             Ok(()) => {
-                shared.committed.store(next.0, Ordering::Release);
-                metrics.committed(&shared.partition, next);
+                shared.committed(next);
                 troubleshooting::committed(&shared.partition, next);
                 health.up(Check::Broker, &shared.scope);
                 return Ok(());
@@ -287,8 +286,7 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
                 "the log begins after the committed offset: these were deleted unread"
             );
         }
-        shared.committed.store(committed.0, Ordering::Release);
-        shared.stages.metrics.committed(&shared.partition, committed);
+        shared.committed(committed);
     }
     shared.started.store(true, Ordering::Release);
     shared.stages.health.up(Check::Assignment, &shared.scope);

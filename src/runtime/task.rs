@@ -19,9 +19,10 @@ use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::schemas;
 use super::settle::Settler;
+use super::settled::seconds_since;
 use super::trail;
 use crate::broker::Group;
-use crate::model::{Record, TopicPartition};
+use crate::model::{Offset, Record, TopicPartition};
 
 /// How many times as long as settling a batch takes a record waits for company: under light load a
 /// partition then keeps the database busy for at most a fifth of the time.
@@ -47,7 +48,7 @@ pub(super) struct Shared {
     intake: Intake,
     /// Records received and neither settled nor released.
     pub(super) in_flight: AtomicUsize,
-    pub(super) committed: AtomicI64,
+    committed: AtomicI64,
     /// How long the last batch took to settle, microseconds.
     last_settled_in: AtomicU64,
     /// No new batch is begun any more.
@@ -134,6 +135,13 @@ impl Task {
         health.forget(&self.shared.scope);
     }
 
+    /// Tells how old the first record is that is not committed. Who calls it still runs the task: it
+    /// brings no series of a partition back that left.
+    pub(super) fn tell_age(&self) {
+        let Shared { stages, partition, intake, .. } = &*self.shared;
+        stages.metrics.lag_seconds(partition, intake.oldest().map_or(0.0, seconds_since));
+    }
+
     /// Lag of this partition, to be measured beside the main loop.
     pub(super) fn lag(&self) -> Lag {
         Lag(Arc::clone(&self.shared))
@@ -169,6 +177,13 @@ impl Lag {
 }
 
 impl Shared {
+    /// Everything before this offset is committed.
+    pub(super) fn committed(&self, next: Offset) {
+        self.committed.store(next.0, Ordering::Release);
+        self.intake.committed(next);
+        self.stages.metrics.committed(&self.partition, next);
+    }
+
     /// Tells how long a batch took to settle.
     pub(super) fn settled_in(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -41,7 +41,13 @@ impl Group for Slow {
 async fn a_lag_that_is_measured_too_late_brings_no_series_of_a_lost_partition_back() {
     let stages = stages(&Troubles::default(), None, &Diary::default());
     let metrics = Arc::clone(&stages.metrics);
-    let lag = || metrics.exposition().contains("rowcast_consumer_lag_records{");
+    let lag = || {
+        let text = metrics.exposition();
+        let told = ["rowcast_consumer_lag_records{", "rowcast_consumer_lag_seconds{"];
+        let told = told.map(|name| text.contains(name));
+        assert_eq!(told[0], told[1], "they come and go together");
+        told[0]
+    };
     let group = Arc::new(Slow { asked: Semaphore::new(0), answers: Semaphore::new(0) });
     let (events, receiver) = mpsc::channel(8);
     let stop = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! Where the partitions of this process stand.
 
-use prometheus::{IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 
 use super::Metrics;
 use super::registering::Registering;
@@ -11,6 +11,7 @@ use crate::model::{Offset, TopicPartition};
 pub(super) struct ConsumerMetrics {
     expired: IntCounterVec,
     lag: IntGaugeVec,
+    lag_seconds: GaugeVec,
     committed: IntGaugeVec,
     rebalances: IntCounterVec,
 }
@@ -28,6 +29,16 @@ impl ConsumerMetrics {
                 "consumer_lag_records",
                 "End of the log minus committed offset.",
                 &["topic", "partition"],
+            ),
+            lag_seconds: to.register(
+                "gauge",
+                GaugeVec::new(
+                    Opts::new(
+                        "rowcast_consumer_lag_seconds",
+                        "Age of the first record that was received and is not committed, by its broker timestamp; 0 if there is none. What lies in the log and was not received yet is in consumer_lag_records.",
+                    ),
+                    &["topic", "partition"],
+                ),
             ),
             committed: to.gauges(
                 "consumer_committed_offset",
@@ -70,11 +81,18 @@ impl Metrics {
         self.consumer.lag.with_label_values(&[&*partition.topic, &number]).set(records);
     }
 
+    /// Age of the first record that is not committed.
+    pub fn lag_seconds(&self, partition: &TopicPartition, seconds: f64) {
+        let number = partition.partition.to_string();
+        self.consumer.lag_seconds.with_label_values(&[&*partition.topic, &number]).set(seconds);
+    }
+
     /// The partition is no longer ours: its series end.
     pub fn forget(&self, partition: &TopicPartition) {
         let number = partition.partition.to_string();
         let labels = [&*partition.topic, number.as_str()];
         // absent series are no error here: the partition may have been ours for a moment only
+        let _ = self.consumer.lag_seconds.remove_label_values(&labels);
         let _ = self.consumer.lag.remove_label_values(&labels);
         let _ = self.consumer.committed.remove_label_values(&labels);
     }
