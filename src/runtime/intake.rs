@@ -53,6 +53,8 @@ struct Queue {
     /// The first record of each batch that was taken and is not committed, with its broker timestamp:
     /// as many as there are batches in hand.
     in_hand: VecDeque<(Offset, Option<i64>)>,
+    /// The offset after the last record that was added.
+    received: Option<Offset>,
     paused: bool,
     closed: bool,
 }
@@ -87,6 +89,7 @@ impl Intake {
             queue.first_at = Some(Instant::now());
         }
         queue.bytes += records.iter().map(Record::size).sum::<usize>();
+        queue.received = records.last().map(|last| last.offset.next()).or(queue.received);
         queue.records.extend(records);
         // more is fetched ahead by the client, and here as soon as this batch is taken
         if self.is_full(&queue) && !queue.paused {
@@ -159,6 +162,11 @@ impl Intake {
         while queue.in_hand.front().is_some_and(|(first, _)| *first < next) {
             queue.in_hand.pop_front();
         }
+    }
+
+    /// The offset after the last record that was added.
+    pub(super) fn received(&self) -> Option<Offset> {
+        self.locked().received
     }
 
     /// The broker timestamp of the first record that is not committed, milliseconds since the epoch;
