@@ -92,3 +92,36 @@ fn the_age_of_what_waits_grows_while_nothing_can_be_written_and_ends_with_the_co
     pipeline.wait_for_patients(2);
     wait_for("nothing to wait", SOON, || age().filter(|age| *age == 0.0));
 }
+
+#[test]
+fn what_becomes_of_letters_that_are_sent_again_is_counted_and_of_no_other_record() {
+    let pipeline = pipeline("");
+    let replays = || {
+        let of = |outcome| {
+            let labels = [("outcome", outcome)];
+            pipeline.metric("rowcast_dead_letter_replays_total", &labels)
+        };
+        [of("written"), of("dead_lettered"), of("stale")]
+    };
+    let run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    assert_eq!(replays(), [Some(0.0); 3], "from 0 on");
+    pipeline.produce(&[named("a", 1), poison("p")]);
+    wait_until_settled(&pipeline, 2.0);
+    assert_eq!(replays(), [Some(0.0); 3]);
+    pipeline.expect(&["dead-letters", "replay", "--to-topic"]);
+    wait_until_settled(&pipeline, 3.0);
+    assert_eq!(replays(), [Some(0.0), Some(1.0), Some(0.0)], "it is refused again");
+    wait_for("the commits, or all comes again", SOON, || {
+        pipeline.metric("rowcast_consumer_committed_offset", &[]).filter(|all| *all > 2.5)
+    });
+    drop(run);
+
+    pipeline.write_rules(&RULES.replace("Patient.address.city", "Patient.address.first().city"));
+    let _run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    pipeline.expect(&["dead-letters", "replay", "--to-topic"]);
+    pipeline.wait_for_patients(2);
+    let written = [Some(1.0), Some(0.0), Some(0.0)];
+    wait_for("the replay to be counted", SOON, || (replays() == written).then_some(()));
+}

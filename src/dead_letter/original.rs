@@ -1,7 +1,7 @@
 //! The record that a letter was made of, to be put through the stages again.
 
 use super::headers::{
-    LetterSummary, POINTER, VALUE_BYTES, VALUE_SHA256, is_ours, pointer_to, read,
+    ID, LetterSummary, POINTER, VALUE_BYTES, VALUE_SHA256, is_ours, pointer_to, read,
 };
 use crate::model::{Header, Record};
 
@@ -29,6 +29,12 @@ pub fn original(letter: &Record) -> Option<OpenedLetter> {
         headers: headers.collect(),
     });
     Some(OpenedLetter { summary, record })
+}
+
+/// Whether a record of the ingest topic was a dead letter before: it carries what that says of itself.
+#[must_use]
+pub fn is_sent_again(record: &Record) -> bool {
+    record.headers.iter().any(|header| header.name == ID)
 }
 
 impl LetterSummary {

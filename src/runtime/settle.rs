@@ -18,6 +18,7 @@ use super::settled::{Settled, letters, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
+use crate::dead_letter::is_sent_again;
 use crate::error::{ErrorClass, Stage};
 use crate::model::Offset;
 use crate::retry::Backoff;
@@ -63,7 +64,7 @@ impl Settler {
                     tokio::join!(settler.write_rows(&batch), commit(&shared, uncommitted));
                 let (Some(mut settled), Ok(())) = (written, committed) else { return };
                 settler.publish_refusals(&batch, &mut settled).await;
-                settler.count(&settled.outcomes);
+                settler.count(&batch, &settled.outcomes);
                 shared.settled_in(started.elapsed());
                 uncommitted = Some(batch.next);
                 next = batches.try_recv().ok();
@@ -189,10 +190,15 @@ impl Settler {
     }
 
     /// Rows and letters are safe: the records are settled.
-    fn count(&self, outcomes: &[RecordOutcome]) {
+    fn count(&self, batch: &Batch, outcomes: &[RecordOutcome]) {
         let Stages { metrics, .. } = &*self.shared.stages;
         self.shared.in_flight.fetch_sub(outcomes.len(), Ordering::Relaxed);
         metrics.settled(outcomes);
+        for (record, outcome) in batch.records.iter().zip(outcomes) {
+            if is_sent_again(record) {
+                metrics.replayed(*outcome);
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::{Cause, Stage};
 pub(super) struct LetterMetrics {
     dead_letters: IntCounterVec,
     write_errors: IntCounter,
+    replays: IntCounterVec,
     retry_attempts: IntCounterVec,
     retry_waiting: IntGauge,
 }
@@ -31,6 +32,11 @@ impl LetterMetrics {
                     "Failed attempts to write dead letters; their partition waits.",
                 ),
             ),
+            replays: to.counters(
+                "dead_letter_replays_total",
+                "Dead letters that `dead-letters replay --to-topic` sent to the ingest topic again, by what became of them there. A direct replay is the work of the command's own process, and its output tells.",
+                &["outcome"],
+            ),
             retry_attempts: to.counters(
                 "retry_attempts_total",
                 "Records of the retry topic that were tried, by how it ended; retried: they wait again.",
@@ -45,6 +51,7 @@ impl LetterMetrics {
             ),
         };
         for outcome in RecordOutcome::ALL {
+            metrics.replays.with_label_values(&[outcome.as_str()]);
             metrics.retry_attempts.with_label_values(&[outcome.as_str()]);
         }
         metrics.expect_resource_types(["other"]);
@@ -83,6 +90,11 @@ impl Metrics {
     /// Writing dead letters failed; it will be tried again.
     pub fn dead_letter_write_failed(&self) {
         self.letters.write_errors.inc();
+    }
+
+    /// A letter that was sent to the ingest topic again is settled.
+    pub fn replayed(&self, outcome: RecordOutcome) {
+        self.letters.replays.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// Records of the retry topic were tried.
