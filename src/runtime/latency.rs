@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::prepare::Batch;
-use super::settled::seconds_since;
+use super::settled::{now_millis, seconds_between};
 use crate::error::Refusal;
-use crate::model::{Catalog, RowChange, RowOperation};
+use crate::model::{Catalog, RowOperation};
 use crate::sink::Outcome;
 use crate::telemetry::metrics::{Metrics, TableLatency};
 
@@ -28,25 +28,29 @@ impl Latency {
 
     /// The database has committed a batch. `results` are those of its changes, in their order.
     pub(super) fn committed(&self, batch: &Batch, results: &[Result<Outcome, Refusal>]) {
+        let now = now_millis();
+        let mut tables: Vec<_> = self.roots.iter().map(|(_, table)| table.collecting()).collect();
         for ((place, change), result) in batch.record_of.iter().zip(&batch.changes).zip(results) {
             let timestamp = batch.records.get(*place).and_then(|record| record.timestamp);
-            if let (Ok(Outcome::Written), Some(timestamp)) = (result, timestamp) {
-                let seconds = seconds_since(timestamp);
-                self.of_change(change).for_each(|table| table.observe(seconds));
+            let (Ok(Outcome::Written), Some(timestamp)) = (result, timestamp) else { continue };
+            let age = seconds_between(timestamp, now);
+            let mut wrote = |root: usize| {
+                if let Some(table) = tables.get_mut(root) {
+                    table.observe(age);
+                }
+            };
+            // the sink tells of a change, not of its tables: it wrote those that it has rows for
+            match &change.operation {
+                RowOperation::Upsert { rows, .. } => {
+                    let with_rows = rows.iter().filter(|rows| rows.row_sets.is_some());
+                    with_rows.for_each(|rows| wrote(rows.root));
+                }
+                RowOperation::Delete { .. } => {
+                    let roots = self.roots.iter().enumerate();
+                    let of_type = roots.filter(|(_, (of, _))| *of == change.resource.resource_type);
+                    of_type.for_each(|(root, _)| wrote(root));
+                }
             }
         }
-    }
-
-    /// The tables that a change writes to, if to any: the sink tells of a change, not of its tables.
-    fn of_change<'a>(&'a self, change: &'a RowChange) -> impl Iterator<Item = &'a TableLatency> {
-        let wrote = |root: usize| match &change.operation {
-            RowOperation::Upsert { rows, .. } => {
-                rows.iter().any(|rows| rows.root == root && rows.row_sets.is_some())
-            }
-            RowOperation::Delete { .. } => true,
-        };
-        let roots = self.roots.iter().enumerate();
-        let of_type = roots.filter(|(_, (of, _))| **of == *change.resource.resource_type);
-        of_type.filter(move |(root, _)| wrote(*root)).map(|(_, (_, table))| table)
     }
 }

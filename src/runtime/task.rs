@@ -19,7 +19,7 @@ use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::schemas;
 use super::settle::Settler;
-use super::settled::seconds_since;
+use super::settled::{now_millis, seconds_between};
 use super::trail;
 use crate::broker::Group;
 use crate::model::{Offset, Record, TopicPartition};
@@ -142,7 +142,9 @@ impl Task {
     /// brings no series of a partition back that left.
     pub(super) fn tell_age(&self) {
         let Shared { stages, partition, intake, .. } = &*self.shared;
-        stages.metrics.lag_seconds(partition, intake.oldest().map_or(0.0, seconds_since));
+        let now = now_millis();
+        let seconds = intake.oldest().map_or(0.0, |oldest| seconds_between(oldest, now));
+        stages.metrics.lag_seconds(partition, seconds);
     }
 
     /// Lag of this partition, to be measured beside the main loop.

@@ -1,6 +1,8 @@
 //! What the database is given, and how long it takes.
 
-use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{
+    Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, local::LocalHistogram,
+};
 
 use super::registering::Registering;
 use super::{Metrics, STAGE_BUCKETS, TableOperation, as_f64, signed};
@@ -83,8 +85,20 @@ impl DatabaseMetrics {
 pub struct TableLatency(Histogram);
 
 impl TableLatency {
+    /// Collects what is observed of one batch, so that the shared histogram is touched once for it.
+    #[must_use]
+    pub fn collecting(&self) -> CollectedLatency {
+        CollectedLatency(self.0.local())
+    }
+}
+
+/// How old what one batch wrote to a root table is; told when dropped.
+#[derive(Debug)]
+pub struct CollectedLatency(LocalHistogram);
+
+impl CollectedLatency {
     /// Rows were committed this long after the broker's timestamp.
-    pub fn observe(&self, seconds: f64) {
+    pub fn observe(&mut self, seconds: f64) {
         self.0.observe(seconds);
     }
 }

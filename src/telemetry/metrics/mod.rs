@@ -14,7 +14,7 @@ use prometheus::{
 
 use self::consumer::ConsumerMetrics;
 use self::database::DatabaseMetrics;
-pub use self::database::TableLatency;
+pub use self::database::{CollectedLatency, TableLatency};
 pub use self::labels::{Component, RecordOutcome, TableOperation};
 use self::letters::LetterMetrics;
 use self::pointcut::PointcutMetrics;
