@@ -40,7 +40,7 @@ fn every_cause_has_an_anchor_with_meaning_and_remedy() {
 #[test]
 fn every_metric_is_listed_with_its_type_and_meaning() {
     let mut page = format!(
-        "{GENERATED}# Metrics\n\nServed on `/metrics` in the text exposition format. Labels are closed lists, topics and\npartitions; never an id, key or error text.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n"
+        "{GENERATED}# Metrics\n\nServed on `/metrics` in the text exposition format. Labels are closed lists, topics,\npartitions and the tables of the rules; never an id, key or error text.\n\n| name | type | labels | meaning |\n|---|---|---|---|\n"
     );
     for family in Metrics::new().families() {
         let labels = family.labels.join(", ");

@@ -23,6 +23,7 @@ mod hl7_examples;
 mod letters;
 mod load;
 mod log;
+mod measured;
 mod navigation;
 mod observed;
 mod ownership;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so
 
 mod apply;
+mod counted;
 mod counterexamples;
 mod ddl;
 mod failures;

@@ -74,6 +74,7 @@ pub(super) async fn serve_http(
     let metrics = Arc::new(Metrics::new());
     metrics
         .started_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    metrics.expect_tables(application.catalog());
     let types = application.catalog().roots.iter();
     metrics.expect_resource_types(types.map(|root| resource_type_label(&root.resource_type)));
     let served = stop.child_token();
@@ -130,7 +131,7 @@ async fn run_stages(
         retry_partitions = partitions;
     }
 
-    let sink = Arc::new(sink);
+    let sink = Arc::new(sink.counting(Arc::clone(metrics)));
     let producer = broker.producer()?;
     let letterhead = |topic: &str| Letterhead {
         topic: topic.into(),

@@ -112,6 +112,11 @@ pub trait Group: Send + Sync {
     /// First offset still there, and the end of the log (the next offset to be written).
     async fn watermarks(&self, partition: &TopicPartition)
     -> Result<(Offset, Offset), BrokerError>;
+    /// The same as they were some seconds ago: to be told, and cheap enough to be asked for often.
+    /// Where the client does not know them from what it reads anyway it asks, now and then.
+    async fn ends(&self, partition: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
+        self.watermarks(partition).await
+    }
     /// Leaves the group and ends the consumer. Everything to be committed has been.
     async fn close(&self);
 }

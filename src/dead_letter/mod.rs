@@ -22,7 +22,7 @@ mod status;
 pub use edit::{EditedLetter, edit};
 pub use headers::{Edit, ID as LETTER_ID, LetterSummary, Pointer, read};
 pub use ledger::{Found, Ledger, LedgerTopics, Letter, Letters, Tally};
-pub use original::{OpenedLetter, original, own_headers};
+pub use original::{OpenedLetter, is_sent_again, original, own_headers};
 pub use retry::{DUE, Retry, RetryPolicy, RetryQueue, due};
 pub use status::{How, Position, Recorded, Status, StatusRecord, StatusWriter, read_status};
 

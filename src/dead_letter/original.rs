@@ -1,6 +1,8 @@
 //! The record that a letter was made of, to be put through the stages again.
 
-use super::headers::{LetterSummary, POINTER, Pointer, VALUE_BYTES, VALUE_SHA256, is_ours, read};
+use super::headers::{
+    ID, LetterSummary, POINTER, Pointer, VALUE_BYTES, VALUE_SHA256, is_ours, read,
+};
 use crate::model::{Header, Record};
 
 /// A letter, opened.
@@ -27,6 +29,12 @@ pub fn original(letter: &Record) -> Option<OpenedLetter> {
         headers: headers.collect(),
     });
     Some(OpenedLetter { summary, record })
+}
+
+/// Whether a record of the ingest topic was a dead letter before: it carries what that says of itself.
+#[must_use]
+pub fn is_sent_again(record: &Record) -> bool {
+    record.headers.iter().any(|header| header.name == ID)
 }
 
 impl LetterSummary {

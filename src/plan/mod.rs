@@ -45,5 +45,5 @@ pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{Mending, ProblemKind, SchemaProblem, Severity, broken, compare, creating};
 pub use shown::listed;
 pub use sqlite::Sqlite;
-pub use statement::{Statement, Step};
+pub use statement::{Effect, Statement, Step};
 pub use target::{RootStatements, TableStatements, Target, TargetColumn, TaskStatements, resolved};

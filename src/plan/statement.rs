@@ -36,6 +36,19 @@ pub struct Step {
 /// 2^14 rows: with two columns already at SQLite's limit of 32,766 binds.
 const MOST_RUNS: usize = 15;
 
+/// What a statement does to rows of a table that the rules name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Inserts root rows or writes them anew; gives back those that it wrote.
+    Upserts,
+    /// Inserts all of its rows.
+    Inserts,
+    /// Inserts rows that are not there yet; gives back those that it inserted.
+    Appends,
+    /// Removes rows.
+    Deletes,
+}
+
 /// A statement.
 #[derive(Debug)]
 pub struct Statement {
@@ -45,6 +58,8 @@ pub struct Statement {
     pub table: Option<Arc<str>>,
     /// The columns of its rows; empty for a statement without rows.
     pub columns: Vec<BindColumn>,
+    /// What it does to rows of the table; `None` if to none that the rules name.
+    pub effect: Option<Effect>,
     table_name: Option<Arc<str>>,
     source: Source,
     most_rows: usize,
@@ -58,6 +73,7 @@ impl Statement {
             attempted,
             table: None,
             columns,
+            effect: None,
             table_name: None,
             source: Source::Fixed(text.into()),
             most_rows: usize::MAX,
@@ -78,6 +94,7 @@ impl Statement {
             attempted,
             table: None,
             columns,
+            effect: None,
             table_name: None,
             source: Source::Values { head, tail, texts: Box::default() },
             most_rows: power_of_two_at_most(most.min(1 << (MOST_RUNS - 1))),
@@ -93,6 +110,7 @@ impl Statement {
             attempted: write.statement.attempted,
             table: None,
             columns,
+            effect: None,
             table_name: None,
             source: Source::Asked(Box::new([question, write])),
             most_rows: usize::MAX,
@@ -123,6 +141,13 @@ impl Statement {
             }
         }
         self.table = Some(Arc::clone(table));
+        self
+    }
+
+    /// The same statement, said to do this to rows of the table that it concerns.
+    #[must_use]
+    pub const fn doing(mut self, effect: Effect) -> Self {
+        self.effect = Some(effect);
         self
     }
 

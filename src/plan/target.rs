@@ -13,7 +13,7 @@ use super::cell::{BindColumn, BindType};
 use super::dialect::{Access, Admission, Dialect};
 use super::found_by::FoundBy;
 use super::live::LiveTable;
-use super::statement::Statement;
+use super::statement::{Effect, Statement};
 use crate::model::{ColumnSource, Guard, RootTable, Table, TableName};
 
 /// A column that is filled.
@@ -219,17 +219,23 @@ impl RootStatements {
         let mut history = Vec::new();
         for table in &root.tables {
             let target = Target::new(dialect, root, table, &table.name, live(&table.name));
-            let (found_by, write) = if table.parent.is_none() {
-                (guard, dialect.guarded_upsert(&target, guard, &table_name, admission))
+            let (found_by, mut write) = if table.parent.is_none() {
+                let write = dialect.guarded_upsert(&target, guard, &table_name, admission);
+                (guard, write.doing(Effect::Upserts))
             } else {
-                (FoundBy::Column("source_resource_id"), dialect.insert(&target))
+                let write = dialect.insert(&target).doing(Effect::Inserts);
+                (FoundBy::Column("source_resource_id"), write)
             };
-            let delete = dialect.delete(&target, found_by, &table_name);
+            let mut delete = dialect.delete(&target, found_by, &table_name).doing(Effect::Deletes);
+            // `rowcast_resource` is no table of the rules
+            if table.parent.is_none() && root.guard == Guard::ResourceTable {
+                (write.effect, delete.effect) = (None, None);
+            }
             tables.push(TableStatements { target, write, delete });
             if root.history {
                 let name = table.name.history();
                 let target = Target::new(dialect, root, table, &name, live(&name));
-                let write = dialect.append(&target, found_by.column());
+                let write = dialect.append(&target, found_by.column()).doing(Effect::Appends);
                 let delete = dialect.delete(&target, found_by, &table_name);
                 history.push(TableStatements { target, write, delete });
             }

@@ -21,8 +21,8 @@ use crate::fhir_server::{FhirServer, FhirServerError, Page, Pages, Scope, record
 use crate::retry::Backoff;
 use crate::source::VersionFrom;
 use crate::telemetry::health::{Check, Health};
+use crate::telemetry::metrics::pointcut::{CatchUpOutcome, ReadOutcome};
 use crate::telemetry::metrics::{Component, Metrics};
-use crate::telemetry::pointcut::{CatchUpOutcome, ReadOutcome};
 use crate::topology::PointcutBegin;
 
 /// How far before its position a history is read again. A server stamps a change before it commits

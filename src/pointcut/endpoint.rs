@@ -28,7 +28,7 @@ use crate::error::ErrorClass;
 use crate::model::{ResourceKey, is_resource_type};
 use crate::source::resource_key;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::pointcut::HookAnswer;
+use crate::telemetry::metrics::pointcut::HookAnswer;
 use crate::telemetry::token::is_same;
 use crate::topology::Secret;
 

@@ -18,8 +18,8 @@ use crate::error::{ErrorClass, messages};
 use crate::fhir_server::{FhirServer, record};
 use crate::model::ResourceKey;
 use crate::source::VersionFrom;
+use crate::telemetry::metrics::pointcut::ReadOutcome;
 use crate::telemetry::metrics::{Component, Metrics};
-use crate::telemetry::pointcut::ReadOutcome;
 
 /// Readings at a time: enough to keep up with a burst of deletes, few enough for the server to have
 /// connections left for others.

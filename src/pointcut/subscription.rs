@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::fhir_server::FhirVersion;
 use crate::model::RESOURCE_TYPES;
-use crate::telemetry::pointcut::SubscriptionState;
+use crate::telemetry::metrics::pointcut::SubscriptionState;
 use crate::topology::Secret;
 
 /// Longest part of an id for the topology's name: what FHIR's 64 leave beside the longest type.

@@ -16,8 +16,8 @@ use crate::error::messages;
 use crate::fhir_server::{FhirServer, FhirServerError, FhirVersion};
 use crate::retry::Backoff;
 use crate::telemetry::health::{Check, Health};
+use crate::telemetry::metrics::pointcut::SubscriptionState;
 use crate::telemetry::metrics::{Component, Metrics};
-use crate::telemetry::pointcut::SubscriptionState;
 
 /// How long it takes at least until the server is asked again, and at most while a subscription is
 /// not active.

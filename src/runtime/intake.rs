@@ -2,7 +2,8 @@
 //!
 //! In: records from the consumer, never refused. Out: batches of rows, bytes or linger, whichever
 //! is reached first. When it is full it pauses the partition's delivery, and resumes it when there
-//! is room again; it never blocks the consumer.
+//! is room again; it never blocks the consumer. It remembers when the first record was written that is
+//! not committed, in a batch or not.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::model::Record;
+use crate::model::{Offset, Record};
 
 /// When a batch is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,11 @@ struct Queue {
     records: VecDeque<Record>,
     bytes: usize,
     first_at: Option<Instant>,
+    /// The first record of each batch that was taken and is not committed, with its broker timestamp:
+    /// as many as there are batches in hand.
+    in_hand: VecDeque<(Offset, Option<i64>)>,
+    /// The offset after the last record that was added.
+    received: Option<Offset>,
     paused: bool,
     closed: bool,
 }
@@ -83,6 +89,7 @@ impl Intake {
             queue.first_at = Some(Instant::now());
         }
         queue.bytes += records.iter().map(Record::size).sum::<usize>();
+        queue.received = records.last().map(|last| last.offset.next()).or(queue.received);
         queue.records.extend(records);
         // more is fetched ahead by the client, and here as soon as this batch is taken
         if self.is_full(&queue) && !queue.paused {
@@ -137,6 +144,7 @@ impl Intake {
             batch.extend(queue.records.pop_front());
         }
         queue.bytes -= bytes;
+        queue.in_hand.extend(batch.first().map(|first| (first.offset, first.timestamp)));
         // what is left has waited since before now; its linger starts over, which only delays a
         // batch that was not full by one linger
         queue.first_at = (!queue.records.is_empty()).then(Instant::now);
@@ -145,6 +153,30 @@ impl Intake {
             (self.control)(Flow::Resume);
         }
         batch
+    }
+
+    /// What comes before this offset is committed.
+    pub(super) fn committed(&self, next: Offset) {
+        let mut queue = self.locked();
+        // a batch is committed as a whole
+        while queue.in_hand.front().is_some_and(|(first, _)| *first < next) {
+            queue.in_hand.pop_front();
+        }
+    }
+
+    /// The offset after the last record that was added.
+    pub(super) fn received(&self) -> Option<Offset> {
+        self.locked().received
+    }
+
+    /// The broker timestamp of the first record that is not committed, milliseconds since the epoch;
+    /// `None` if there is none, or if it has none.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        let queue = self.locked();
+        match queue.in_hand.front() {
+            Some((_, timestamp)) => *timestamp,
+            None => queue.records.front().and_then(|first| first.timestamp),
+        }
     }
 
     /// Closes the intake: no more batches. Returns how many records were in it.
@@ -257,6 +289,28 @@ mod tests {
         assert_eq!(batch_of(&intake).await, [0, 1]);
         assert_eq!(batch_of(&intake).await, [2]);
         assert_eq!(batch_of(&intake).await, [3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_record_is_the_first_that_is_not_committed_wherever_it_is() {
+        let (intake, _) = intake(2, 1000);
+        assert_eq!(intake.oldest(), None);
+        let written_at =
+            |offset: i64| Record { timestamp: Some(100 + offset), ..record(offset, 1) };
+        intake.push((0..5).map(written_at).collect());
+        assert_eq!(intake.oldest(), Some(100), "it waits");
+        assert_eq!(batch_of(&intake).await, [0, 1]);
+        assert_eq!(batch_of(&intake).await, [2, 3]);
+        assert_eq!(intake.oldest(), Some(100), "it is in hand");
+        intake.committed(Offset(0));
+        assert_eq!(intake.oldest(), Some(100), "what is committed comes before it");
+        intake.committed(Offset(2));
+        assert_eq!(intake.oldest(), Some(102));
+        intake.committed(Offset(4));
+        assert_eq!(intake.oldest(), Some(104), "it waits again");
+        assert_eq!(batch_of(&intake).await, [4]);
+        intake.committed(Offset(5));
+        assert_eq!(intake.oldest(), None);
     }
 
     #[tokio::test(start_paused = true)]

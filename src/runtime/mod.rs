@@ -25,6 +25,7 @@ use crate::transform::Transformer;
 
 mod circuit;
 mod intake;
+mod latency;
 mod patience;
 mod prepare;
 mod publish;
@@ -43,8 +44,8 @@ pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
 pub use replay::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
 pub use resend::resend;
 pub use retry::RetryStage;
-use retry::{Backlog, Measured, RetryTier};
-use task::{Lag, Task};
+use retry::{Backlog, RetryTier};
+use task::{Lag, Measured, Task};
 
 /// How long stopping may take before what is in hand is dropped uncommitted: below the 25 s in
 /// which a stopped process must be gone, which is below the 30 s that orchestrators grant.
@@ -121,7 +122,7 @@ pub async fn run(
     let retry = stages.retry.as_ref().zip(retry_member);
     let retry = retry.map(|(stage, member)| RetryTier::start(&stages, stage, member, &panicked));
     let retry_ended = retry.as_ref().map(|tier| tier.ended.clone()).unwrap_or_default();
-    let measured = if until_idle.is_some() { Measured::All } else { Measured::Ours };
+    let measured = if until_idle.is_some() { Measured::Exactly } else { Measured::Roughly };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
@@ -147,6 +148,7 @@ pub async fn run(
                 stages.health.tick();
                 let ConnectionCount { busy, idle, most, waiting } = stages.sink.connections();
                 stages.metrics.connections(busy, idle, most, waiting);
+                tasks.running.values().for_each(Task::tell_age);
                 let settled = match &mut measuring {
                     Some(measured) if measured.is_finished() => {
                         let settled = measured.await.unwrap_or(false);
@@ -269,14 +271,15 @@ impl Tasks {
         }
     }
 
-    /// Measures lag beside the main loop, since the broker may be slow to answer. The result:
-    /// whether every partition is settled up to its log end, and nothing waits to be tried again.
+    /// Measures lag beside the main loop, since the broker may be slow to answer. The result, if it
+    /// is measured exactly: whether every partition is settled up to its log end, and nothing waits to
+    /// be tried again.
     fn measure(&self, retry: Option<Backlog>, measured: Measured) -> JoinHandle<bool> {
         let lags: Vec<Lag> = self.running.values().map(Task::lag).collect();
         tokio::spawn(async move {
             let mut settled = true;
             for lag in lags {
-                settled &= lag.measure().await;
+                settled &= lag.measure(measured).await;
             }
             // afterwards: what was settled until now may have been sent there
             if let Some(retry) = retry {

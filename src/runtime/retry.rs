@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::circuit::{Circuit, Tried, Tripped};
+use super::task::Measured;
 use super::{STOP_WITHIN, Stages, broker_cause};
 use crate::broker::{Consumer, ConsumerEvent, Group, Joined};
 use crate::dead_letter::{DeadLetter, Retry, RetryPolicy, RetryQueue};
@@ -160,27 +161,18 @@ pub(super) struct Backlog {
     metrics: Arc<Metrics>,
 }
 
-/// How much is asked of the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Measured {
-    /// What waits in this process's partitions.
-    Ours,
-    /// Also whether anything waits in anyone's.
-    All,
-}
-
 impl Backlog {
-    /// Measures. Returns whether no record of the topic waits, as far as it was asked: whoever's the
-    /// partitions are, and whether or not this member has got any yet.
+    /// Measures. Returns whether no record of the topic waits, if that is to be known for certain:
+    /// whoever's the partitions are, and whether or not this member has got any yet.
     pub(super) async fn measure(self, measured: Measured) -> bool {
         let ours: Vec<_> = self.running().values().cloned().collect();
         let mut waiting = 0;
         for shared in &ours {
-            let Ok((start, end)) = self.group.watermarks(&shared.partition).await else { continue };
+            let Ok((start, end)) = self.group.ends(&shared.partition).await else { continue };
             waiting += shared.waiting(start, end);
         }
         self.metrics.retry_waiting(waiting);
-        if measured == Measured::Ours {
+        if measured == Measured::Roughly {
             return true;
         }
         for partition in 0..self.partitions {

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::circuit::{Circuit, Tried};
+use super::latency::Latency;
 use super::prepare::Batch;
 use super::publish::Publishing;
-use super::settled::{Settled, letters, now_millis, settle};
+use super::settled::{Settled, letters, settle};
 use super::task::Shared;
 use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
+use crate::dead_letter::is_sent_again;
 use crate::error::{ErrorClass, Stage};
 use crate::model::Offset;
 use crate::retry::Backoff;
@@ -44,6 +46,7 @@ pub(super) struct Settler {
     rules_open: Option<OpenCircuit>,
     /// Open while the database refuses everything for good.
     database_open: Option<OpenCircuit>,
+    latency: Latency,
 }
 
 impl Settler {
@@ -54,12 +57,14 @@ impl Settler {
         let max_ratio = shared.stages.max_ratio;
         let owner = take_over(&shared).await;
         let circuit = Circuit::new(max_ratio);
+        let latency = Latency::new(shared.stages.transformer.catalog(), &shared.stages.metrics);
         let mut settler = Self {
             shared: Arc::clone(&shared),
             owner,
             circuit,
             rules_open: None,
             database_open: None,
+            latency,
         };
         while let Some(first) = batches.recv().await {
             let mut started = Instant::now();
@@ -100,6 +105,7 @@ impl Settler {
                 Ok(results) => {
                     self.database_up();
                     trail::written(batch, &results);
+                    self.latency.committed(batch, &results);
                     let refused = refused_deletes(&batch.changes, &results);
                     let mut settled = settle(batch, results, |_, cause| {
                         let retry = self.shared.stages.retry.as_ref();
@@ -215,10 +221,11 @@ impl Settler {
         let Stages { metrics, .. } = &*self.shared.stages;
         self.shared.in_flight.fetch_sub(outcomes.len(), Ordering::Relaxed);
         metrics.settled(outcomes);
-        let now = now_millis();
-        let timestamps = batch.records.iter().filter_map(|record| record.timestamp);
-        let seconds = timestamps.map(|timestamp| millis_to_seconds(now.saturating_sub(timestamp)));
-        metrics.latencies(&self.shared.partition.topic, seconds);
+        for (record, outcome) in batch.records.iter().zip(outcomes) {
+            if is_sent_again(record) {
+                metrics.replayed(*outcome);
+            }
+        }
     }
 }
 
@@ -233,8 +240,7 @@ async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerEr
     loop {
         let error = match shared.group.commit(&shared.partition, next).await {
             Ok(()) => {
-                shared.committed.store(next.0, Ordering::Release);
-                metrics.committed(&shared.partition, next);
+                shared.committed(next);
                 troubleshooting::committed(&shared.partition, next);
                 health.up(Check::Broker, &shared.scope);
                 return Ok(());
@@ -313,8 +319,7 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
                 "the log begins after the committed offset: these were deleted unread"
             );
         }
-        shared.committed.store(committed.0, Ordering::Release);
-        shared.stages.metrics.committed(&shared.partition, committed);
+        shared.committed(committed);
     }
     shared.started.store(true, Ordering::Release);
     shared.stages.health.up(Check::Assignment, &shared.scope);
@@ -333,9 +338,4 @@ pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError)
     if health.down(Check::Database, partition, &error.to_string()) {
         tracing::error!(partition, %error, "the database does not take writes; waiting");
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // latencies are far below 2^52 ms
-fn millis_to_seconds(millis: i64) -> f64 {
-    millis.max(0) as f64 / 1000.0
 }

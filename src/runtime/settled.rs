@@ -127,6 +127,12 @@ pub(super) fn now_millis() -> i64 {
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Seconds between two timestamps in milliseconds; 0 if the first is not the earlier one.
+#[allow(clippy::cast_precision_loss)] // ages are far below 2^52 ms
+pub(super) fn seconds_between(earlier: i64, later: i64) -> f64 {
+    later.saturating_sub(earlier).max(0) as f64 / 1000.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,9 +19,10 @@ use super::intake::{Flow, Intake};
 use super::prepare::{Batch, prepare};
 use super::schemas;
 use super::settle::Settler;
+use super::settled::{now_millis, seconds_between};
 use super::trail;
 use crate::broker::Group;
-use crate::model::{Record, TopicPartition};
+use crate::model::{Offset, Record, TopicPartition};
 
 /// How many times as long as settling a batch takes a record waits for company: under light load a
 /// partition then keeps the database busy for at most a fifth of the time.
@@ -47,7 +48,9 @@ pub(super) struct Shared {
     intake: Intake,
     /// Records received and neither settled nor released.
     pub(super) in_flight: AtomicUsize,
-    pub(super) committed: AtomicI64,
+    committed: AtomicI64,
+    /// What the group had committed when the partition came, for as long as it is not taken over.
+    committed_before: OnceCell<Option<Offset>>,
     /// How long the last batch took to settle, microseconds.
     last_settled_in: AtomicU64,
     /// No new batch is begun any more.
@@ -79,6 +82,7 @@ impl Task {
             group,
             in_flight: AtomicUsize::new(0),
             committed: AtomicI64::new(NOTHING_COMMITTED),
+            committed_before: OnceCell::new(),
             last_settled_in: AtomicU64::new(0),
             stopping: CancellationToken::new(),
             started: AtomicBool::new(false),
@@ -134,10 +138,28 @@ impl Task {
         health.forget(&self.shared.scope);
     }
 
+    /// Tells how old the first record is that is not committed. Who calls it still runs the task: it
+    /// brings no series of a partition back that left.
+    pub(super) fn tell_age(&self) {
+        let Shared { stages, partition, intake, .. } = &*self.shared;
+        let now = now_millis();
+        let seconds = intake.oldest().map_or(0.0, |oldest| seconds_between(oldest, now));
+        stages.metrics.lag_seconds(partition, seconds);
+    }
+
     /// Lag of this partition, to be measured beside the main loop.
     pub(super) fn lag(&self) -> Lag {
         Lag(Arc::clone(&self.shared))
     }
+}
+
+/// How certain a measurement is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measured {
+    /// To be told: this process's partitions, as they were some seconds ago.
+    Roughly,
+    /// To act upon: the broker is asked, also about what waits to be tried again anywhere.
+    Exactly,
 }
 
 /// Measures the lag of a partition.
@@ -145,18 +167,23 @@ pub(super) struct Lag(Arc<Shared>);
 
 impl Lag {
     /// Measures. Returns whether all is committed up to the end of the log.
-    pub(super) async fn measure(self) -> bool {
+    pub(super) async fn measure(self, measured: Measured) -> bool {
         let shared = self.0;
-        let Ok((start, end)) = shared.group.watermarks(&shared.partition).await else {
-            return false;
+        let ends = match measured {
+            Measured::Roughly => shared.group.ends(&shared.partition).await,
+            Measured::Exactly => shared.group.watermarks(&shared.partition).await,
         };
+        let Ok((start, end)) = ends else { return false };
+        // what was received lies before the end, whatever was known of that
+        let end = shared.intake.received().map_or(end, |received| end.max(received));
         let started = shared.started.load(Ordering::Acquire);
         let committed = if started {
             shared.committed.load(Ordering::Acquire)
         } else {
             // a partition that cannot be taken over yet falls behind all the same
-            let committed = shared.group.committed(&shared.partition).await;
-            committed.ok().flatten().map_or(NOTHING_COMMITTED, |offset| offset.0)
+            let found = || shared.group.committed(&shared.partition);
+            let found = shared.committed_before.get_or_try_init(found).await;
+            found.ok().copied().flatten().map_or(NOTHING_COMMITTED, |offset| offset.0)
         };
         let committed = committed.max(start.0);
         let ours = shared.ours.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +196,13 @@ impl Lag {
 }
 
 impl Shared {
+    /// Everything before this offset is committed.
+    pub(super) fn committed(&self, next: Offset) {
+        self.committed.store(next.0, Ordering::Release);
+        self.intake.committed(next);
+        self.stages.metrics.committed(&self.partition, next);
+    }
+
     /// Tells how long a batch took to settle.
     pub(super) fn settled_in(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

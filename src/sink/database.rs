@@ -3,6 +3,7 @@
 //! A database is one file that implements [`Database`] and [`Transaction`] and one dialect in
 //! `plan`. The transaction script knows nothing else of it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,22 @@ impl Reply {
 
 /// A row that came back.
 pub(super) type ReplyRow = Vec<Reply>;
+
+/// What a statement came to: read as the rows that came back.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) rows: Vec<ReplyRow>,
+    /// How many rows of a table it changed, as the database counts: exact for a DELETE.
+    pub(super) affected: u64,
+}
+
+impl Deref for Answer {
+    type Target = [ReplyRow];
+
+    fn deref(&self) -> &[ReplyRow] {
+        &self.rows
+    }
+}
 
 /// The indexes of a table, as they are read column by column.
 #[derive(Default)]
@@ -117,7 +134,7 @@ pub(super) trait Transaction: Send {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError>;
+    ) -> Result<Answer, SinkError>;
     /// Checks now what the database would check only at the commit.
     async fn check_deferred(&mut self) -> Result<(), SinkError>;
     /// Commits.

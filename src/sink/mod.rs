@@ -7,6 +7,7 @@
 
 mod classify;
 mod connections;
+mod counted;
 mod database;
 mod guard;
 mod held;

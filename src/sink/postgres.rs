@@ -5,14 +5,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgBindIterExt as _, PgConnectOptions, PgHasArrayType, PgRow};
-use sqlx::{Arguments, ConnectOptions, Encode, Row, Type, TypeInfo, ValueRef};
+use sqlx::{
+    Arguments, ConnectOptions, Either, Encode, Executor as _, Row, Type, TypeInfo, ValueRef,
+};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted, unbindable,
+    Answer, Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
+    unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
@@ -175,9 +179,9 @@ impl Transaction for PostgresTransaction {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError> {
+    ) -> Result<Answer, SinkError> {
         if !statement.columns.is_empty() && rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Answer::default());
         }
         let attempt = Attempt::run(statement);
         let failed = |error| attempt.failed(error, classify::postgres);
@@ -191,8 +195,15 @@ impl Transaction for PostgresTransaction {
         let text = statement.text(rows.len());
         answer(self.0.answer_limit(), statement.attempted, async {
             let query = sqlx::query_with(asserted(text), arguments);
-            let rows = query.fetch_all(self.0.connection()).await.map_err(failed)?;
-            rows.iter().map(|row| reply_row(row).map_err(failed)).collect()
+            let mut came = Answer::default();
+            let mut steps = self.0.connection().fetch_many(query);
+            while let Some(step) = steps.try_next().await.map_err(failed)? {
+                match step {
+                    Either::Left(done) => came.affected += done.rows_affected(),
+                    Either::Right(row) => came.rows.push(reply_row(&row).map_err(failed)?),
+                }
+            }
+            Ok(came)
         })
         .await
     }

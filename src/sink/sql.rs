@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
+use super::counted::counted;
 use super::database::{Database, Transaction};
 use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
@@ -23,6 +24,7 @@ use crate::plan::{
     RootStatements, Rows, SchemaProblem, Severity, TableKind, TaskStatements, broken, catalog_ddl,
     compare, resolved,
 };
+use crate::telemetry::metrics::Metrics;
 
 mod claim;
 mod rebuild;
@@ -96,6 +98,8 @@ pub struct SqlSink {
     keying: Keying,
     /// What the troubleshooting log may show.
     reveal: Reveal,
+    /// Where the rows are counted.
+    metrics: Option<Arc<Metrics>>,
     /// What is rebuilt through this sink; live traffic's has nothing of it.
     rebuilding: Option<Rebuilding>,
     /// `None` after a fatal error: to be read again.
@@ -140,6 +144,7 @@ impl SqlSink {
             identity,
             keying: Keying::default(),
             reveal: Reveal::default(),
+            metrics: None,
             rebuilding: None,
             layout: RwLock::new(None),
         };
@@ -159,6 +164,13 @@ impl SqlSink {
     #[must_use]
     pub fn revealing(mut self, reveal: Reveal) -> Self {
         self.reveal = reveal;
+        self
+    }
+
+    /// The same sink, which counts the rows of its committed transactions.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 
@@ -244,7 +256,8 @@ impl SqlSink {
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, SinkError> {
-        Ok(traced(self.database.begin().await?, self.reveal))
+        let transaction = traced(self.database.begin().await?, self.reveal);
+        Ok(counted(transaction, self.metrics.as_ref()))
     }
 
     async fn layout(&self) -> Result<Arc<Layout>, SinkError> {

@@ -5,16 +5,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, ConnectOptions, Either, Executor as _, Row, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
+    Answer, Database, Indexes, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
     constant_column, unbindable,
 };
 use super::held::Held;
@@ -196,10 +197,10 @@ impl Transaction for SqliteTransaction {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError> {
+    ) -> Result<Answer, SinkError> {
         let failed = |error| Attempt::run(statement).failed(error, judge);
         let takes_rows = !statement.columns.is_empty();
-        let mut replies = Vec::new();
+        let mut came = Answer::default();
         let mut done = 0;
         while !takes_rows || done < rows.len() {
             let run = if takes_rows { statement.run(rows.len() - done) } else { 0 };
@@ -218,8 +219,12 @@ impl Transaction for SqliteTransaction {
             let text = statement.text(run);
             answer(self.0.answer_limit(), statement.attempted, async {
                 let query = sqlx::query_with(asserted(text), arguments);
-                for row in query.fetch_all(self.0.connection()).await.map_err(failed)? {
-                    replies.push(reply_row(&row).map_err(failed)?);
+                let mut steps = self.0.connection().fetch_many(query);
+                while let Some(step) = steps.try_next().await.map_err(failed)? {
+                    match step {
+                        Either::Left(done) => came.affected += done.rows_affected(),
+                        Either::Right(row) => came.rows.push(reply_row(&row).map_err(failed)?),
+                    }
                 }
                 Ok(())
             })
@@ -229,7 +234,7 @@ impl Transaction for SqliteTransaction {
             }
             done += run;
         }
-        Ok(replies)
+        Ok(came)
     }
 
     /// SQLite counts violations of deferred keys and tells only at the commit, so the tables that

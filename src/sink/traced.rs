@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 
 use super::SinkError;
-use super::database::{ReplyRow, Transaction};
+use super::database::{Answer, Transaction};
 use crate::model::Reveal;
 use crate::plan::{Cell, Rows, Statement, listed};
 use crate::telemetry::troubleshooting::{self, TARGET};
@@ -66,7 +66,7 @@ impl Transaction for Traced {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError> {
+    ) -> Result<Answer, SinkError> {
         let is_sent = statement.columns.is_empty() || !rows.is_empty();
         if is_sent {
             self.tell(statement, rows, constants);

@@ -6,16 +6,11 @@
 pub mod filter;
 pub mod health;
 pub mod http;
-mod labels;
 pub mod logs;
 pub mod metrics;
 mod page;
-pub mod pointcut;
 mod readings;
-mod registering;
 pub mod state;
 pub mod switch;
 pub mod token;
 pub mod troubleshooting;
-
-pub use registering::Family;

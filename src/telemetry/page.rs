@@ -6,7 +6,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::labels::RecordOutcome;
+use super::metrics::RecordOutcome;
 use super::state::{Condition, DescribedStage, PartitionState, State};
 use crate::error::Cause;
 
@@ -119,12 +119,15 @@ fn drawn(state: &State, described: &DescribedStage) -> Markup {
 
 fn lag(state: &State) -> Markup {
     let mut furthest: Vec<&PartitionState> = state.partitions.iter().collect();
-    furthest.sort_by_key(|partition| std::cmp::Reverse(partition.lag));
+    furthest.sort_by(|left, right| {
+        right.lag.cmp(&left.lag).then(right.lag_seconds.total_cmp(&left.lag_seconds))
+    });
     let more = furthest.len().saturating_sub(LISTED);
     furthest.truncate(LISTED);
     html! {
         p {
             (state.lag) " records behind in " (state.partitions.len()) " partitions"
+            @if state.lag_seconds >= 1.0 { ", the oldest for " (time(state.lag_seconds)) }
             @if let Some(latency) = &state.latency {
                 "; from topic to row: half within " (bound(latency.median_within))
                 ", 99 % within " (bound(latency.p99_within))
@@ -133,13 +136,14 @@ fn lag(state: &State) -> Markup {
         }
         @if !furthest.is_empty() {
             table {
-                tr { th { "topic" } th .n { "partition" } th .n { "committed" } th .n { "lag" } }
+                tr { th { "topic" } th .n { "partition" } th .n { "committed" } th .n { "lag" } th .n { "waits for" } }
                 @for partition in furthest {
                     tr {
                         td { (partition.topic) }
                         td .n { (partition.partition) }
                         td .n { @match partition.committed { Some(offset) => (offset), None => "-" } }
                         td .n { (partition.lag) }
+                        td .n { (time(partition.lag_seconds)) }
                     }
                 }
             }

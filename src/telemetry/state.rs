@@ -83,9 +83,11 @@ pub struct State {
     pub stages: Vec<StageState>,
     /// Records between the committed offsets and the end of the log, all partitions of this instance.
     pub lag: u64,
+    /// Age of the oldest of the partitions' first records that are not committed, seconds.
+    pub lag_seconds: f64,
     /// The partitions of this instance.
     pub partitions: Vec<PartitionState>,
-    /// From a record's timestamp to its settlement, last minute; absent if nothing was settled.
+    /// From a record's timestamp to the commit of its rows, last minute; absent if none was written.
     pub latency: Option<Latency>,
     /// Dead letters since the start, the most first.
     pub dead_letters: Vec<LetterCount>,
@@ -136,9 +138,11 @@ pub struct PartitionState {
     pub committed: Option<u64>,
     /// Records behind the end of the log.
     pub lag: u64,
+    /// Age of the first record that is not committed, seconds; 0 if none waits.
+    pub lag_seconds: f64,
 }
 
-/// Seconds within which records were settled: upper bounds of the histogram's buckets; absent:
+/// Seconds within which records were in the tables: upper bounds of the histogram's buckets; absent:
 /// above the last.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Latency {
@@ -204,6 +208,7 @@ impl Watch {
         let records = self.records(&now);
         let partitions = partitions(&now);
         let lag = partitions.iter().map(|partition| partition.lag).sum();
+        let lag_seconds = partitions.iter().map(|at| at.lag_seconds).fold(0.0, f64::max);
         let dead_letters = dead_letters(&now);
         let readiness = self.health.readiness();
         let held = now.sum("rowcast_circuit_open") > 0.0;
@@ -229,6 +234,7 @@ impl Watch {
             stages: self.stages(&now),
             records,
             lag,
+            lag_seconds,
             partitions,
             latency: latency.flatten(),
             dead_letters,
@@ -389,14 +395,16 @@ impl Verdict {
 
 fn partitions(now: &Readings) -> Vec<PartitionState> {
     let committed = now.by("rowcast_consumer_committed_offset", ["topic", "partition"]);
+    let seconds = now.by("rowcast_consumer_lag_seconds", ["topic", "partition"]);
     let lag = now.by("rowcast_consumer_lag_records", ["topic", "partition"]);
     let mut partitions: Vec<_> = lag
         .into_iter()
         .map(|(key, lag)| {
             let committed = committed.get(&key).map(|offset| whole(*offset));
+            let lag_seconds = seconds.get(&key).copied().unwrap_or_default();
             let [topic, partition] = key;
             let partition = partition.parse().unwrap_or_default();
-            PartitionState { topic, partition, committed, lag: whole(lag) }
+            PartitionState { topic, partition, committed, lag: whole(lag), lag_seconds }
         })
         .collect();
     partitions

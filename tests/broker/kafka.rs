@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rowcast::broker::kafka::KafkaBroker;
 use rowcast::broker::{Broker, BrokerError, ConsumerEvent, OutgoingRecord, TopicSettings};
 use rowcast::error::ErrorClass;
+use rowcast::model::Offset;
 use tokio::sync::RwLock;
 
 use super::{LONG, Member, SHORT, append, assert_in_order, battery, fresh, outgoing};
@@ -83,7 +85,8 @@ async fn what_was_fetched_ahead_of_a_paused_partition_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_come_in_order_though_the_client_has_much_to_tell() {
     const RECORDS: usize = 4_000;
-    let talkative = [("debug", "cgrp,fetch"), ("statistics.interval.ms", "1"), ("fetch.wait.max.ms", "5")];
+    let talkative =
+        [("debug", "cgrp,fetch"), ("statistics.interval.ms", "1"), ("fetch.wait.max.ms", "5")];
     let Some(broker) = broker_with(&talkative) else { return };
     let _shared = BROKER.read().await;
     let topic = topic(&broker, "talkative", &[]).await;
@@ -93,6 +96,43 @@ async fn records_come_in_order_though_the_client_has_much_to_tell() {
         member.until(RECORDS).await;
         assert_in_order(&member.records);
         member.group.close().await;
+    }
+}
+
+/// The client learns it from what it fetches; of a partition that is held it fetches only so much.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_a_log_is_needs_no_question_but_while_its_partition_is_held() {
+    let more = [("statistics.interval.ms", "200"), ("queued.max.messages.kbytes", "16")];
+    let Some(broker) = broker_with(&more) else { return };
+    let _shared = BROKER.read().await;
+    let topic = topic(&broker, "ends", &[]).await;
+    append(&broker, &topic, 0, 40, 1).await;
+    let mut member = Member::join(&broker, &fresh("group"), &topic);
+    member.until(40).await;
+    let partition = member.records[0].source.clone();
+    let group = Arc::clone(&member.group);
+    let ends_at = async |end: i64, within: Duration| {
+        let since = Instant::now();
+        loop {
+            let ends = group.ends(&partition).await.unwrap();
+            if ends == (Offset(0), Offset(end)) {
+                return;
+            }
+            assert!(since.elapsed() < within, "{ends:?} and not {end}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    ends_at(40, LONG).await;
+    // sooner than any question would be put again
+    for end in [60, 80] {
+        append(&broker, &topic, 0, 20, 1).await;
+        ends_at(end, Duration::from_secs(5)).await;
+    }
+    member.group.pause(&partition);
+    // more than is fetched ahead, and then some that it cannot see
+    for (count, end) in [(5000, 5080), (10, 5090)] {
+        append(&broker, &topic, 0, count, 1).await;
+        ends_at(end, Duration::from_secs(20)).await;
     }
 }
 

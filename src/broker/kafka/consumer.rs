@@ -27,8 +27,9 @@ use super::convert;
 use super::group::KafkaGroup;
 use super::lanes::Lanes;
 use super::properties::Properties;
+use super::statistics::{Delivery, Statistics};
 use crate::broker::{BrokerError, Consumer, ConsumerEvent, ConsumerSettings};
-use crate::model::{Record, TopicPartition};
+use crate::model::{Offset, Record, TopicPartition};
 
 /// Events under way to the runtime; with [`BATCH_BYTES`] it bounds what they hold in memory.
 const EVENTS: usize = 4;
@@ -68,6 +69,7 @@ pub(super) fn join(
         poller: OnceLock::new(),
         batch: Mutex::default(),
         failing: Mutex::default(),
+        statistics: Statistics::new(properties.isolation()),
     };
     let member: Member = properties
         .member(&settings.group, settings.begin)
@@ -192,6 +194,7 @@ pub(super) struct MemberContext {
     poller: OnceLock<Thread>,
     batch: Mutex<Batch>,
     failing: Mutex<Option<Failing>>,
+    statistics: Statistics,
 }
 
 impl ClientContext for MemberContext {
@@ -204,8 +207,9 @@ impl ClientContext for MemberContext {
         self.log.error(error, reason);
     }
 
-    fn stats_raw(&self, _statistics: &[u8]) {
+    fn stats_raw(&self, statistics: &[u8]) {
         self.served();
+        self.statistics.take(statistics, Instant::now());
     }
 }
 
@@ -232,6 +236,7 @@ impl ConsumerContext for MemberContext {
                 return;
             }
             self.held().retain(|held| !partitions.contains(held));
+            self.statistics.forget(&partitions);
             self.owned().extend(partitions.iter().cloned());
             self.send(ConsumerEvent::Assigned(partitions));
         }
@@ -259,6 +264,13 @@ impl MemberContext {
         if let Some(poller) = self.poller.get() {
             poller.unpark();
         }
+    }
+
+    /// The ends of a partition's log, where librdkafka knows them.
+    pub(super) fn ends(&self, partition: &TopicPartition) -> Option<(Offset, Offset)> {
+        let is_held = self.held().contains(partition);
+        let delivery = if is_held { Delivery::Held } else { Delivery::Taken };
+        self.statistics.ends(partition, delivery, Instant::now())
     }
 
     fn batch(&self) -> MutexGuard<'_, Batch> {

@@ -3,9 +3,10 @@
 //! librdkafka's calls block, so each runs on a blocking thread; the polling thread goes on
 //! meanwhile, or sits in a rebalance callback that waits for exactly this commit.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -22,6 +23,12 @@ use crate::model::{Offset, TopicPartition};
 /// How long a question may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Between two questions about the ends of a log, where they are only to be told.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// When the ends of a log were asked for, and the answer if there was one.
+type Asked = (Instant, Option<(Offset, Offset)>);
+
 /// See [`Group`].
 pub(super) struct KafkaGroup {
     member: Arc<Member>,
@@ -29,6 +36,8 @@ pub(super) struct KafkaGroup {
     closing: CancellationToken,
     /// Cancelled once the polling thread has left the group.
     ended: CancellationToken,
+    /// By partition; of ours only.
+    asked: Mutex<HashMap<TopicPartition, Asked>>,
 }
 
 impl fmt::Debug for KafkaGroup {
@@ -44,7 +53,11 @@ impl KafkaGroup {
         closing: CancellationToken,
         ended: CancellationToken,
     ) -> Self {
-        Self { member, properties, closing, ended }
+        Self { member, properties, closing, ended, asked: Mutex::default() }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<TopicPartition, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -117,6 +130,27 @@ impl Group for KafkaGroup {
             return Err(classify_code(attempted, Code::LeaderNotAvailable));
         }
         Ok((Offset(low), Offset(high)))
+    }
+
+    async fn ends(&self, partition: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
+        if let Some(ends) = self.member.context().ends(partition) {
+            return Ok(ends);
+        }
+        let lately = self.asked().get(partition).copied();
+        if let Some((at, answer)) = lately
+            && at.elapsed() < ASK_AGAIN
+        {
+            return answer.ok_or_else(|| BrokerError::Unavailable {
+                attempted: "reading the ends of a partition",
+                reason: "asked a moment ago, and not answered".to_owned(),
+            });
+        }
+        let answer = self.watermarks(partition).await;
+        let owned = self.member.context().owned().clone();
+        let mut asked = self.asked();
+        asked.retain(|partition, _| owned.contains(partition));
+        asked.insert(partition.clone(), (Instant::now(), answer.as_ref().ok().copied()));
+        answer
     }
 
     async fn close(&self) {

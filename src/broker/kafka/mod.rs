@@ -30,6 +30,7 @@ mod producer;
 mod properties;
 mod reader;
 mod rewind;
+mod statistics;
 
 /// How long a question to the cluster may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ impl KafkaBroker {
     ///
     /// Preset, yours to override: `client.id=rowcast`, `auto.offset.reset=earliest`,
     /// `partition.assignment.strategy=cooperative-sticky`, `queued.max.messages.kbytes=4096`
-    /// (of each partition), `fetch.queue.backoff.ms=5`,
+    /// (of each partition), `fetch.queue.backoff.ms=5`, `statistics.interval.ms=5000`,
     /// `topic.metadata.refresh.interval.ms=30000`, `partitioner=murmur2_random`, `linger.ms=5`,
     /// `delivery.timeout.ms=30000`, `queue.buffering.max.kbytes=65536`, `message.max.bytes=16777216` (producing only).
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, BrokerError> {

@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
 use super::context::LOG_TARGET;
+use super::statistics::Isolation;
 use crate::broker::{Begin, BrokerError};
 
 /// What at-least-once delivery rests on, with the reason that is given to who tries to change it.
@@ -159,6 +160,8 @@ impl Properties {
         self.preset(&mut config, &["queued.max.messages.kbytes"], "4096");
         // and looked at again soon, or it would run empty meanwhile
         self.preset(&mut config, &["fetch.queue.backoff.ms"], "5");
+        // says how long the logs are, in place of questions to the broker
+        self.preset(&mut config, &["statistics.interval.ms"], "5000");
         config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -218,6 +221,14 @@ impl Properties {
         self.preset(&mut config, &["message.max.bytes"], "16777216");
         config.set("acks", "all").set("enable.idempotence", "true");
         config
+    }
+
+    /// Up to which record members read a log.
+    pub(super) fn isolation(&self) -> Isolation {
+        match self.given.get("isolation.level").map(String::as_str) {
+            Some("read_uncommitted") => Isolation::ReadUncommitted,
+            _ => Isolation::ReadCommitted,
+        }
     }
 
     /// A text of librdkafka's without the values of properties that are or name a secret.

@@ -21,6 +21,7 @@ use crate::error::{ErrorClass, Refusal, Stage};
 use crate::model::{Offset, Record, TopicPartition};
 use crate::retry::Backoff;
 use crate::runtime::circuit::Tripped;
+use crate::runtime::latency::Latency;
 use crate::runtime::prepare::{Batch, prepare};
 use crate::runtime::publish::Publishing;
 use crate::runtime::settle::database_down;
@@ -77,7 +78,9 @@ impl RetryTask {
             changed: Notify::new(),
             stopping: CancellationToken::new(),
         });
+        let Stages { transformer, metrics, .. } = &*shared.stages;
         let worker = Worker {
+            latency: Latency::new(transformer.catalog(), metrics),
             shared: Arc::clone(&shared),
             committed: None,
             backoff: Backoff::default(),
@@ -180,6 +183,7 @@ impl Shared {
 
 struct Worker {
     shared: Arc<Shared>,
+    latency: Latency,
     /// What the group took last.
     committed: Option<Offset>,
     /// Between two attempts while the circuit is open.
@@ -331,6 +335,7 @@ impl Worker {
             match results {
                 Ok(results) => {
                     trail::written(batch, &results);
+                    self.latency.committed(batch, &results);
                     stages.metrics.stage(Stage::Sink, batch.records.len(), seconds);
                     stages.metrics.written(
                         &self.shared.partition.topic,

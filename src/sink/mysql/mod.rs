@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection};
-use sqlx::{ConnectOptions, Executor};
+use sqlx::{ConnectOptions, Either, Executor};
 use tokio::sync::OnceCell;
 
 use self::bind::{bind, bind_cells, bind_json, reply_row, size};
@@ -18,7 +19,7 @@ use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, PREPARED_STATEMENTS_OF_MANY, ReplyRow, Transaction, answer, asserted,
+    Answer, Database, PREPARED_STATEMENTS_OF_MANY, ReplyRow, Transaction, answer, asserted,
     constant_column, unbindable,
 };
 use super::held::Held;
@@ -169,25 +170,26 @@ impl Transaction for MysqlTransaction {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError> {
+    ) -> Result<Answer, SinkError> {
         let Some([question, write]) = statement.steps() else {
             return self.run_one(statement, rows, constants).await;
         };
-        let mut answers = Vec::new();
+        let mut came = Answer::default();
         for from in (0..rows.len()).step_by(MOST_JSON_ROWS) {
             let asked = from..rows.len().min(from + MOST_JSON_ROWS);
             let asked = rows.chosen(asked, &question.places);
             let mut written = self.run_one(&question.statement, &asked, constants).await?;
             // the first cell of an answer is the place of its row, from 1
             let place = |answer: &mut ReplyRow| usize::try_from(answer.remove(0).int()?).ok();
-            let mut places: Vec<usize> = written.iter_mut().filter_map(place).collect();
+            let mut places: Vec<usize> = written.rows.iter_mut().filter_map(place).collect();
             places.sort_unstable();
             let chosen = places.into_iter().map(|place| from + place - 1);
             let chosen = rows.chosen(chosen, &write.places);
-            self.run_one(&write.statement, &chosen, constants).await?;
-            answers.append(&mut written);
+            let done = self.run_one(&write.statement, &chosen, constants).await?;
+            came.affected += done.affected;
+            came.rows.append(&mut written.rows);
         }
-        Ok(answers)
+        Ok(came)
     }
 
     /// Nothing is deferred here.
@@ -210,9 +212,9 @@ impl MysqlTransaction {
         statement: &Statement,
         rows: &Rows<'_>,
         constants: &[Cell<'_>],
-    ) -> Result<Vec<ReplyRow>, SinkError> {
+    ) -> Result<Answer, SinkError> {
         let takes_rows = !statement.columns.is_empty();
-        let mut replies = Vec::new();
+        let mut came = Answer::default();
         let mut done = 0;
         while !takes_rows || done < rows.len() {
             let mut arguments = MySqlArguments::default();
@@ -231,9 +233,12 @@ impl MysqlTransaction {
             let failed = |error| Attempt::run(statement).failed(error, judge);
             let query = sqlx::query_with(asserted(statement.text(run)), arguments);
             answer(self.held.answer_limit(), statement.attempted, async {
-                let rows = query.fetch_all(self.held.connection()).await.map_err(failed)?;
-                for row in rows {
-                    replies.push(reply_row(&row).map_err(failed)?);
+                let mut steps = self.held.connection().fetch_many(query);
+                while let Some(step) = steps.try_next().await.map_err(failed)? {
+                    match step {
+                        Either::Left(done) => came.affected += done.rows_affected(),
+                        Either::Right(row) => came.rows.push(reply_row(&row).map_err(failed)?),
+                    }
                 }
                 Ok(())
             })
@@ -243,7 +248,7 @@ impl MysqlTransaction {
             }
             done += run;
         }
-        Ok(replies)
+        Ok(came)
     }
 
     /// How many rows from `from` on fit into one statement; at least one.

@@ -33,6 +33,29 @@ impl RecordOutcome {
     }
 }
 
+/// What was done to rows of a table: the label `operation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableOperation {
+    /// A root row was inserted, or written anew by a newer version.
+    Upsert,
+    /// A row of a child or history table was inserted.
+    Insert,
+    /// A row was removed.
+    Delete,
+}
+
+impl TableOperation {
+    /// Label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Insert => "insert",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// What takes part in a topology and can be away: the label `component`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Component {
