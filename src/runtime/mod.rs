@@ -204,7 +204,11 @@ impl Tasks {
                 health.up(Check::Assignment, CONSUMER);
                 metrics.rebalanced("assigned", partitions.len());
                 for partition in partitions {
-                    tracing::info!(%partition, "partition assigned");
+                    tracing::info!(
+                        topic = &*partition.topic,
+                        partition = partition.partition,
+                        "partition assigned"
+                    );
                     let task = Task::start(
                         Arc::clone(&self.stages),
                         Arc::clone(&self.group),
@@ -233,12 +237,15 @@ impl Tasks {
             ConsumerEvent::Failing(error) => {
                 metrics.retried(Component::Broker, broker_cause(&error));
                 if health.down(Check::Broker, CONSUMER, &error.to_string()) {
-                    tracing::warn!(%error, "the broker does not answer; waiting");
+                    tracing::warn!(component = Component::Broker.as_str(), cause = broker_cause(&error), %error, "the broker does not answer; waiting");
                 }
             }
             ConsumerEvent::Recovered => {
                 if health.up(Check::Broker, CONSUMER) {
-                    tracing::info!("the broker answers again");
+                    tracing::info!(
+                        component = Component::Broker.as_str(),
+                        "the broker answers again"
+                    );
                 }
             }
         }
@@ -248,7 +255,11 @@ impl Tasks {
         partitions
             .iter()
             .filter_map(|partition| {
-                tracing::info!(%partition, "partition leaves");
+                tracing::info!(
+                    topic = &*partition.topic,
+                    partition = partition.partition,
+                    "partition leaves"
+                );
                 self.running.remove(partition)
             })
             .collect()

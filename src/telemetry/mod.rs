@@ -13,6 +13,7 @@ mod page;
 pub mod pointcut;
 mod readings;
 mod registering;
+mod repeats;
 pub mod state;
 pub mod switch;
 pub mod token;

@@ -49,7 +49,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
-    logs::start(LogFormat::Auto, Some("error"), Reveal::Nothing);
+    logs::start(LogFormat::Auto, Some("error"), 0, Reveal::Nothing);
     let topology = prepare_folder(&arguments.dir)?;
     let application = super::load(&TopologyArguments {
         topology: topology.clone(),
