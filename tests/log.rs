@@ -270,3 +270,22 @@ fn a_line_has_its_place_in_fields_of_its_own() {
         ]
     );
 }
+
+#[test]
+fn why_a_run_ends_is_a_line_of_its_log() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    // without tables
+    let mut run = pipeline.start(&["run", "--set", "log.repeats=1"]);
+    assert_eq!(run.wait(SOON).code(), Some(78));
+    let said = all_lines(&run);
+    let end: Vec<_> = said.iter().filter(|line| line["target"] == "rowcast::end").collect();
+    assert!(end.len() > 1, "{said:?}");
+    for line in end {
+        assert_eq!((&line["level"], &line["exit_code"]), (&json!("ERROR"), &json!(78)));
+    }
+
+    // who asked for silence is told all the same
+    let mut run = pipeline.start_with(&["run"], &[("RUST_LOG", "off")]);
+    assert_eq!(run.wait(SOON).code(), Some(78));
+    assert!(run.messages().contains("nothing was started"), "{}", run.messages());
+}

@@ -8,6 +8,7 @@ mod broker;
 mod canary;
 mod cases;
 mod circuits;
+mod command_line;
 mod dashboards;
 mod decode;
 mod dependencies;
