@@ -46,5 +46,6 @@ mod state;
 mod support;
 mod throughput;
 mod topology;
+mod until_idle;
 mod unwritable;
 mod views;

@@ -112,6 +112,11 @@ pub trait Group: Send + Sync {
     /// First offset still there, and the end of the log (the next offset to be written).
     async fn watermarks(&self, partition: &TopicPartition)
     -> Result<(Offset, Offset), BrokerError>;
+    /// All partitions of the topics that the group reads, whoever's they are. `None`: not known, as
+    /// while a topic that is read by its name is not there.
+    async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        Ok(None)
+    }
     /// Leaves the group and ends the consumer. Everything to be committed has been.
     async fn close(&self);
 }

@@ -24,6 +24,7 @@ use crate::telemetry::metrics::{Component, Metrics};
 use crate::transform::Transformer;
 
 mod circuit;
+mod idle;
 mod intake;
 mod prepare;
 mod publish;
@@ -37,6 +38,7 @@ mod settled;
 mod task;
 mod trail;
 
+use idle::Others;
 pub use intake::BatchLimits;
 pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
 pub use replay::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
@@ -114,6 +116,7 @@ pub async fn run(
         stages: Arc::clone(&stages),
         group: Arc::clone(&group),
         running: HashMap::new(),
+        others: until_idle.map(|_| Others::of(&group)),
         panicked: CancellationToken::new(),
     };
     let panicked = tasks.panicked.clone();
@@ -124,7 +127,6 @@ pub async fn run(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
-    let mut assigned = false;
     let outcome = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
@@ -133,9 +135,7 @@ pub async fn run(
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
-                    // without partitions nothing says that the topic is settled
                     let gained = matches!(&event, ConsumerEvent::Assigned(gained) if !gained.is_empty());
-                    assigned |= gained;
                     if gained || matches!(event, ConsumerEvent::Records(_)) {
                         quiet_since = Instant::now();
                     }
@@ -150,6 +150,10 @@ pub async fn run(
                     Some(measured) if measured.is_finished() => {
                         let settled = measured.await.unwrap_or(false);
                         measuring = None;
+                        if !settled && tasks.running.is_empty() {
+                            // what arrives for others is not seen otherwise
+                            quiet_since = Instant::now();
+                        }
                         settled
                     }
                     Some(_) => false,
@@ -160,7 +164,7 @@ pub async fn run(
                     }
                 };
                 if let Some(idle) = until_idle
-                    && assigned && settled && quiet_since.elapsed() >= idle
+                    && settled && quiet_since.elapsed() >= idle
                 {
                     tracing::info!("every log end is committed and nothing arrived for {}", humantime::format_duration(idle));
                     break Ok(());
@@ -191,6 +195,8 @@ struct Tasks {
     stages: Arc<Stages>,
     group: Arc<dyn Group>,
     running: HashMap<TopicPartition, Task>,
+    /// Asked while there is none, by a run that ends once all is settled.
+    others: Option<Others>,
     /// Cancelled once a task panics.
     panicked: CancellationToken,
 }
@@ -283,8 +289,12 @@ impl Tasks {
     /// whether every partition is settled up to its log end, and nothing waits to be tried again.
     fn measure(&self, retry: Option<Backlog>, measured: Measured) -> JoinHandle<bool> {
         let lags: Vec<Lag> = self.running.values().map(Task::lag).collect();
+        let others = self.others.clone().filter(|_| lags.is_empty());
         tokio::spawn(async move {
-            let mut settled = true;
+            let mut settled = match others {
+                Some(others) => others.are_settled().await,
+                None => true,
+            };
             for lag in lags {
                 settled &= lag.measure().await;
             }

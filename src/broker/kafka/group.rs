@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use super::classify::{classify, classify_code};
 use super::consumer::Member;
 use super::properties::Properties;
 use crate::broker::{BrokerError, Group};
-use crate::model::{Offset, TopicPartition};
+use crate::model::{Offset, TopicPartition, TopicSelector};
 
 /// How long a question may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -117,6 +118,37 @@ impl Group for KafkaGroup {
             return Err(classify_code(attempted, Code::LeaderNotAvailable));
         }
         Ok((Offset(low), Offset(high)))
+    }
+
+    async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        let attempted = "asking for the partitions of the group's topics";
+        self.blocking(attempted, |member| {
+            let subscribed = member.subscription()?;
+            let selectors: Vec<_> = subscribed
+                .elements()
+                .iter()
+                .map(|topic| TopicSelector::parse(topic.topic()))
+                .collect();
+            let Some(selectors) = selectors.into_iter().collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
+            let metadata = member.fetch_metadata(None, ANSWER)?;
+            let topics = metadata.topics();
+            let is_there = |name: &str| topics.iter().any(|topic| topic.name() == name);
+            if !selectors.iter().filter_map(TopicSelector::name).all(is_there) {
+                return Ok(None);
+            }
+            let mut partitions = Vec::new();
+            for topic in topics {
+                if selectors.iter().any(|selector| selector.selects(topic.name())) {
+                    let name: Arc<str> = topic.name().into();
+                    let ids = topic.partitions().iter().map(MetadataPartition::id);
+                    partitions.extend(ids.map(|id| TopicPartition::new(Arc::clone(&name), id)));
+                }
+            }
+            Ok(Some(partitions))
+        })
+        .await
     }
 
     async fn close(&self) {
