@@ -41,6 +41,9 @@
 //!
 //! The modules are read in the order a record travels; see ARCHITECTURE.md.
 
+// they panic when nobody reads any more; `cli/print.rs` does not
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod application;
 pub mod broker;
 pub mod cli;

@@ -96,6 +96,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "dead_letter",
             "error",
             "fhir_server",
+            "http_client",
             "load",
             "model",
             "plan",

@@ -172,3 +172,120 @@ fn values_stand_in_the_log_only_at_trace_after_the_opt_in_which_is_warned_about(
         assert_eq!(bound, level != "rowcast=debug");
     }
 }
+
+/// All lines of the log, each of which is JSON.
+fn all_lines(run: &Rowcast) -> Vec<Value> {
+    let said = run.messages();
+    let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+    said.lines().map(line).collect()
+}
+
+/// Each record is a batch of its own, and the circuit stays closed.
+const ONE_BY_ONE: &str = "batch: { rows: 1 }\ndead_letter: { max_ratio: 1 }";
+
+#[test]
+fn refused_records_make_few_lines_and_none_of_them_is_lost_from_the_count() {
+    const LETTERS: u64 = 60;
+    for (repeats, told) in [("3", 3), ("0", LETTERS)] {
+        let pipeline = Pipeline::embedded(RULES, ONE_BY_ONE);
+        pipeline.create_tables();
+        let cities = (0..LETTERS).map(|id| two_cities(&format!("p{id}")));
+        pipeline.produce(&cities.collect::<Vec<_>>());
+        let repeats = format!("log.repeats={repeats}");
+        let mut run = pipeline.start(&["run", "--until-idle", "1s", "--set", &repeats]);
+        assert!(run.wait(SOON).success(), "{}", run.messages());
+        let said = all_lines(&run);
+        let letters = lines(&said, "dead letters");
+        let count = |line: &&Value| line["letters"].as_u64().expect("a number");
+        // a batch is a record, but for those that came while one was being written
+        assert!(letters.len() as u64 <= told, "{said:?}");
+        let left_out = lines(&said, "more lines like this were left out");
+        let left_out: Vec<_> =
+            left_out.iter().filter(|line| line["like"] == "dead letters").collect();
+        if told == LETTERS {
+            assert_eq!(letters.iter().map(count).sum::<u64>(), LETTERS);
+            assert!(left_out.is_empty(), "{left_out:?}");
+            continue;
+        }
+        assert_eq!(letters.len() as u64, told);
+        let [summary] = left_out.as_slice() else { panic!("{said:?}") };
+        assert_eq!(summary["left_out"], LETTERS - told);
+        assert_eq!(
+            (&summary["level"], &summary["of"], &summary["stage"], &summary["cause"]),
+            (
+                &json!("WARN"),
+                &json!("rowcast::runtime::publish"),
+                &json!("transform"),
+                &json!("multiple_values")
+            )
+        );
+    }
+}
+
+#[test]
+fn what_was_asked_for_at_run_time_is_not_limited() {
+    let pipeline = Pipeline::embedded(RULES, ONE_BY_ONE);
+    pipeline.create_tables();
+    let run = pipeline.start(&["run", "--set", "log.repeats=1"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    pipeline.expect(&["log", ASKED]);
+    let cities = (0..30).map(|id| two_cities(&format!("p{id}")));
+    pipeline.produce(&cities.collect::<Vec<_>>());
+    wait_for_letters(&pipeline, 30.0);
+    let letters = || lines(&told(&run), "dead letter").len();
+    wait_for("thirty letters", SOON, || (letters() == 30).then_some(()));
+    assert_eq!(lines(&all_lines(&run), "dead letters").len(), 1);
+}
+
+#[test]
+fn a_line_has_its_place_in_fields_of_its_own() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    pipeline.create_tables();
+    pipeline.produce(&[two_cities("a")]);
+    let mut run = pipeline.start(&["run", "--until-idle", "1s"]);
+    assert!(run.wait(SOON).success(), "{}", run.messages());
+    let said = all_lines(&run);
+    for line in &said {
+        for name in ["timestamp", "level", "target", "message"] {
+            assert!(line[name].is_string(), "{line}");
+        }
+        assert!(line.get("partition").is_none_or(Value::is_i64), "{line}");
+        assert!(
+            line.as_object().is_some_and(|line| !line.values().any(Value::is_object)),
+            "{line}"
+        );
+    }
+    let letter = lines(&said, "dead letters")[0];
+    let names = ["topic", "offset", "stage", "cause", "table", "column", "letters"];
+    assert_eq!(
+        names.map(|name| &letter[name]),
+        [
+            &json!("changes"),
+            &json!(0),
+            &json!("transform"),
+            &json!("multiple_values"),
+            &json!("patient"),
+            &json!("city"),
+            &json!(1)
+        ]
+    );
+}
+
+#[test]
+fn why_a_run_ends_is_a_line_of_its_log() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    // without tables
+    let mut run = pipeline.start(&["run", "--set", "log.repeats=1"]);
+    assert_eq!(run.wait(SOON).code(), Some(78));
+    let said = all_lines(&run);
+    let end: Vec<_> = said.iter().filter(|line| line["target"] == "rowcast::end").collect();
+    assert!(end.len() > 1, "{said:?}");
+    for line in end {
+        assert_eq!((&line["level"], &line["exit_code"]), (&json!("ERROR"), &json!(78)));
+    }
+
+    // who asked for silence is told all the same
+    let mut run = pipeline.start_with(&["run"], &[("RUST_LOG", "off")]);
+    assert_eq!(run.wait(SOON).code(), Some(78));
+    assert!(run.messages().contains("nothing was started"), "{}", run.messages());
+}

@@ -8,7 +8,7 @@ use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, deleted, patient};
 use crate::support::{self, Rowcast, free_port, http, metrics, wait_for};
 
 /// Holds the lock of one row until it is dropped.
-struct RowLock {
+pub(crate) struct RowLock {
     // closed by the server once it is dropped
     _connection: Held,
 }
@@ -19,7 +19,8 @@ enum Held {
 }
 
 impl RowLock {
-    fn of_patient(url: &str, id: &str) -> Self {
+    /// Takes the lock of this patient's row.
+    pub(crate) fn of_patient(url: &str, id: &str) -> Self {
         let lock = format!("SELECT id FROM patient WHERE id = '{id}' FOR UPDATE");
         let lock = sqlx::AssertSqlSafe(lock);
         let connection = support::block_on(async {

@@ -102,7 +102,7 @@ pub(super) async fn open_broker(
     let broker = application.broker().await?;
     if broker.is_embedded() {
         health.notice(EMBEDDED_NOTICE);
-        tracing::warn!("{EMBEDDED_NOTICE}");
+        tracing::warn!(target: logs::START, "{EMBEDDED_NOTICE}");
     }
     Ok(broker)
 }
@@ -282,7 +282,7 @@ impl Starting<'_> {
             return Err(ApplicationError::Claimed(refusals));
         }
         for warning in claims.iter().filter_map(Claim::warning) {
-            tracing::warn!("{warning}");
+            tracing::warn!(target: logs::START, "{warning}");
         }
         Ok(Ok(()))
     }
@@ -324,7 +324,11 @@ impl Starting<'_> {
             Ok(false) => {}
             Err(error) => {
                 let error = messages(&topics::refused(&topic, error)).join(": ");
-                tracing::warn!(error, "replays and discards of dead letters cannot be recorded");
+                tracing::warn!(
+                    topic = topic.name,
+                    error,
+                    "replays and discards of dead letters cannot be recorded"
+                );
             }
         }
     }
@@ -356,14 +360,16 @@ impl Starting<'_> {
     fn broker_away(&self, check: Check, component: Component, error: &BrokerError) {
         self.metrics.retried(component, error.class().retry_cause());
         if self.health.down(check, START, &error.to_string()) {
-            tracing::warn!(%error, "waiting");
+            let (component, cause) = (component.as_str(), error.class().retry_cause());
+            tracing::warn!(component, cause, %error, "the broker does not do it; waiting");
         }
     }
 
     fn database_away(&self, error: &SinkError) {
         self.metrics.retried(Component::Database, error.class().retry_cause());
         if self.health.down(Check::Database, START, &error.to_string()) {
-            tracing::warn!(%error, "waiting");
+            let (component, cause) = (Component::Database.as_str(), error.class().retry_cause());
+            tracing::warn!(component, cause, %error, "the database does not answer; waiting");
         }
     }
 
@@ -416,7 +422,7 @@ fn accept(problems: Vec<SchemaProblem>) -> Result<(), ApplicationError> {
         return Err(ApplicationError::Schema(problems));
     }
     for problem in problems {
-        tracing::warn!("{problem}");
+        tracing::warn!(target: logs::START, "{problem}");
     }
     Ok(())
 }

@@ -117,6 +117,11 @@ pub trait Group: Send + Sync {
     async fn ends(&self, partition: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
         self.watermarks(partition).await
     }
+    /// All partitions of the topics that the group reads, whoever's they are. `None`: not known, as
+    /// while a topic that is read by its name is not there.
+    async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        Ok(None)
+    }
     /// Leaves the group and ends the consumer. Everything to be committed has been.
     async fn close(&self);
 }

@@ -2,13 +2,22 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Output, TopologyArguments, cases};
+use super::{Failure, Output, TopologyArguments, cases, print};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
 use crate::sink::Claim;
 use crate::topology::BrokerChoice;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast check --topology clinical.yaml            rules, topology and the live schema
+  rowcast check --topology clinical.yaml --offline  files only
+  rowcast check --topology clinical.yaml --offline --cases cases/patient.yaml
+
+Exit code 78 if something is wrong: every problem is listed.";
+
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -28,7 +37,11 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let topology = application.topology();
     let tables: usize =
         application.catalog().roots.iter().map(|root| root.declared_tables().len()).sum();
-    eprintln!("topology {}: {} rules files, {tables} tables", topology.name, topology.rules.len());
+    print::message(format_args!(
+        "topology {}: {} rules files, {tables} tables",
+        topology.name,
+        topology.rules.len()
+    ));
     // Kafka's client judges its properties without contacting anybody
     if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {
         application.broker().await?;
@@ -48,12 +61,12 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let problems = schema.compare(ForeignKeys::default()).await?;
     schema.close().await;
     refuse(&problems)?;
-    eprintln!("schema: fits");
+    print::message("schema: fits");
     let sink = application.sink("check").await?;
     let claims = sink.claims(&application.rules_hashes()).await?;
     refuse_taken(&claims, &topology.name)?;
     for warning in claims.iter().filter_map(Claim::warning) {
-        eprintln!("warning: {warning}");
+        print::message(format_args!("warning: {warning}"));
     }
     held(failed)
 }
@@ -83,7 +96,7 @@ pub(super) fn refuse(problems: &[SchemaProblem]) -> Result<(), Failure> {
 
 fn warn(problems: &[SchemaProblem]) {
     for problem in problems.iter().filter(|problem| problem.severity == Severity::Warning) {
-        eprintln!("warning: {problem}");
+        print::message(format_args!("warning: {problem}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::check;
+use super::{check, print};
 use crate::application::ApplicationError;
 use crate::broker::BrokerError;
 use crate::error::{ErrorClass, Refusal, messages};
@@ -10,6 +10,7 @@ use crate::fhir_server::FhirServerError;
 use crate::problem::Problem;
 use crate::registry::RegistryError;
 use crate::sink::SinkError;
+use crate::telemetry::logs;
 
 /// A bad end: the exit code and the lines for stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,13 @@ impl Failure {
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { code: 69, lines: vec![format!("error: {}", message.into())] }
+    }
+
+    /// Nobody reads stdout any more: without a word, with the exit code that a shell gives a program
+    /// which SIGPIPE ended.
+    #[must_use]
+    pub const fn unread() -> Self {
+        Self { code: 141, lines: Vec::new() }
     }
 
     /// A change that was refused, each reason with its place and a remedy: exit code 1.
@@ -100,10 +108,13 @@ impl Failure {
         self
     }
 
-    /// Prints the lines and yields the code.
+    /// Prints the lines, or logs them where the log is JSON, and yields the code.
     pub(super) fn report(&self) -> ExitCode {
         for line in &self.lines {
-            eprintln!("{line}");
+            let bare = line.strip_prefix("error: ").unwrap_or(line);
+            if !logs::end(bare, self.code) {
+                print::message(line);
+            }
         }
         ExitCode::from(self.code)
     }

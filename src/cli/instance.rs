@@ -3,14 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use reqwest::{Method, StatusCode};
+use url::Url;
 
 use super::Failure;
+use crate::error::messages;
+use crate::http_client::{self, BodyFault};
 use crate::topology::{HttpSettings, Topology};
 
 /// Longest wait for the instance, which answers at once.
@@ -42,8 +40,7 @@ impl<'a> Instance<'a> {
         path: &str,
         body: String,
     ) -> Result<(StatusCode, String), Failure> {
-        let answer = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
-        answer.unwrap_or_else(|_| Err("no answer in time".to_owned())).map_err(|error| {
+        self.exchange(method, path, body).await.map_err(|error| {
             Failure::unavailable(format!("no rowcast at {}: {error}", self.address))
         })
     }
@@ -63,27 +60,28 @@ impl<'a> Instance<'a> {
         path: &str,
         body: String,
     ) -> Result<(StatusCode, String), String> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.address.to_string());
+        let url: Url = format!("http://{}{path}", self.address)
+            .parse()
+            .map_err(|_| "its address makes no URL".to_owned())?;
+        let failed = |error: reqwest::Error| {
+            if error.is_timeout() {
+                return "no answer in time".to_owned();
+            }
+            messages(&error.without_url()).join(": ")
+        };
+        let client =
+            http_client::builder(&url, None).and_then(|client| client.timeout(PATIENCE).build());
+        let mut request = client.map_err(failed)?.request(method, url).body(body);
         if let Some(token) = &self.http.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
+            request = request.bearer_auth(token.expose());
         }
-        let request =
-            request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
-
-        let stream =
-            TcpStream::connect(self.address).await.map_err(|error| error.kind().to_string())?;
-        let failed = |error: hyper::Error| error.to_string();
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let driving = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(failed)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await;
-        let body = body.map_err(|_| "its answer breaks off or is too large".to_owned())?;
-        driving.abort();
-        Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
+        let answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        let body = http_client::body(answer, MOST_BYTES).await.map_err(|fault| match fault {
+            BodyFault::Broken(error) => failed(error),
+            BodyFault::TooLarge => "its answer is too large".to_owned(),
+        })?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 

@@ -3,13 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use reqwest::{Method, StatusCode};
 
 use super::instance::Instance;
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  rowcast log --topology clinical.yaml       the filter in force
+  rowcast log --topology clinical.yaml warn  trouble only, until it is started again
+  rowcast log --topology clinical.yaml --for 10m info,rowcast::troubleshooting=debug";
 
 /// Options of `log`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -47,8 +54,8 @@ pub(super) async fn log(arguments: Arguments) -> Result<(), Failure> {
         status => return Err(instance.refused(status)),
     }
     match arguments.output {
-        Output::Json => println!("{}", body.trim()),
-        Output::Table => println!("{}", told(&body)?),
+        Output::Json => print::line(body.trim())?,
+        Output::Table => print::line(told(&body)?)?,
     }
     Ok(())
 }

@@ -1,11 +1,17 @@
 //! `rowcast metrics`: every metric there can be.
 
-use super::Output;
 use super::table::table;
+use super::{Failure, Output, print};
 use crate::telemetry::metrics::Metrics;
+
+const EXAMPLES: &str = "\
+Examples:
+  rowcast metrics --list
+  rowcast metrics --list --output json | jq -r .name";
 
 /// Options of `metrics`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// List name, type, labels and meaning of each; what a running instance counts stands on its
     /// `/metrics`.
@@ -16,7 +22,7 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-pub(super) fn metrics(arguments: &Arguments) {
+pub(super) fn metrics(arguments: &Arguments) -> Result<(), Failure> {
     let families = Metrics::new().families();
     match arguments.output {
         Output::Json => {
@@ -24,14 +30,15 @@ pub(super) fn metrics(arguments: &Arguments) {
                 let line = serde_json::json!({
                     "name": family.name, "type": family.kind, "labels": family.labels, "help": family.help,
                 });
-                println!("{line}");
+                print::line(line)?;
             }
+            Ok(())
         }
         Output::Table => {
             let rows = families.into_iter().map(|family| {
                 [family.name, family.kind.to_owned(), family.labels.join(", "), family.help]
             });
-            println!("{}", table(["name", "type", "labels", "meaning"], rows));
+            print::line(table(["name", "type", "labels", "meaning"], rows))
         }
     }
 }

@@ -23,6 +23,7 @@ mod log;
 mod metrics;
 mod offsets;
 mod pointcut;
+mod print;
 mod produce;
 mod rebuild;
 mod run;
@@ -52,7 +53,14 @@ Examples:
 
 Exit codes:
   0 ok   1 failure   2 usage   3 some letters, records or lines were refused   4 nothing matched
-  69 a dependency is unavailable   78 configuration (every problem is listed)";
+  69 a dependency is unavailable   78 configuration (every problem is listed)
+  141 nobody reads stdout any more";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  rowcast completions bash > /etc/bash_completion.d/rowcast
+  rowcast completions zsh > ~/.zfunc/_rowcast
+  rowcast completions fish > ~/.config/fish/completions/rowcast.fish";
 
 /// How long calls that hang may hold up the end of the process.
 const HANGING_CALLS: Duration = Duration::from_secs(1);
@@ -101,6 +109,7 @@ enum Command {
     /// Run a small made-up hospital through everything, in a folder of its own.
     Demo(demo::Arguments),
     /// Print what completes commands and options in your shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -129,7 +138,7 @@ fn load(arguments: &TopologyArguments) -> Result<Application, Failure> {
 fn open(arguments: &TopologyArguments) -> Result<Application, Failure> {
     let application = load(arguments)?;
     for warning in application.warnings() {
-        eprintln!("warning: {warning}");
+        print::message(format_args!("warning: {warning}"));
     }
     Ok(application)
 }
@@ -164,10 +173,12 @@ pub fn main() -> ExitCode {
     let ended = runtime.block_on(dispatch(arguments.command));
     // a call into a broker that is away may still hang; everything that matters is settled
     runtime.shutdown_timeout(HANGING_CALLS);
-    match ended {
+    let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
-    }
+    };
+    logs::finish();
+    code
 }
 
 async fn dispatch(command: Command) -> Result<(), Failure> {
@@ -184,15 +195,13 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Offsets(command) => offsets::offsets(command).await,
         Command::Status(arguments) => status::status(arguments).await,
         Command::Log(arguments) => log::log(arguments).await,
-        Command::Metrics(arguments) => {
-            metrics::metrics(&arguments);
-            Ok(())
-        }
+        Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Topology(arguments) => topology::topology(&arguments),
         Command::Demo(arguments) => demo::demo(arguments).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut self::command(), "rowcast", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::command(), "rowcast", &mut script);
+            print::text(String::from_utf8_lossy(&script))
         }
     }
 }

@@ -1,12 +1,23 @@
 //! `rowcast offsets`: what the database remembers about the topic.
 
 use super::table::table;
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  rowcast offsets show --topology clinical.yaml
+  rowcast offsets show --topology clinical.yaml --output json";
+
+const FORGET_EXAMPLES: &str = "\
+Examples:
+  rowcast offsets forget --topology clinical.yaml  only says what would be forgotten
+  rowcast offsets forget --topology clinical.yaml --topic fhir.changes --yes";
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// The highest offset ever settled, per partition, as the database remembers it.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -19,6 +30,7 @@ pub(super) enum Command {
     /// Also forgets where remembered deletes came from; that the resources are gone at their
     /// version stays known. The group's committed offsets are Kafka's own: reset them with
     /// Kafka's tools.
+    #[command(after_help = FORGET_EXAMPLES)]
     Forget {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -43,7 +55,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
                 let line = serde_json::json!({
                     "topic": &*partition.topic, "partition": partition.partition, "next_offset": offset.map(|offset| offset.0),
                 });
-                println!("{line}");
+                print::line(line)?;
             }
         }
         Command::Show { .. } => {
@@ -54,7 +66,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
                     offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string()),
                 ]
             });
-            println!("{}", table(["topic", "partition", "next offset"], rows));
+            print::line(table(["topic", "partition", "next offset"], rows))?;
         }
         Command::Forget { topic, yes, .. } => {
             let only = application.topology().only_topic().map(str::to_owned);
@@ -72,7 +84,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
                 )));
             }
             sink.forget(&topic).await?;
-            eprintln!("forgot {partitions} partitions of {topic}");
+            print::message(format_args!("forgot {partitions} partitions of {topic}"));
         }
     }
     Ok(())

@@ -2,9 +2,24 @@
 
 use super::run::{start_log, stop_on_signal};
 use super::table::table;
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
 use crate::application::ApplicationError;
 use crate::pointcut::{Subscribed, Subscriptions};
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  rowcast pointcut run --topology clinical.yaml";
+
+const INSTALL_EXAMPLES: &str = "\
+Examples:
+  rowcast pointcut install --topology clinical.yaml
+  rowcast pointcut install --topology clinical.yaml --output json";
+
+const UNINSTALL_EXAMPLES: &str = "\
+Examples:
+  rowcast pointcut uninstall --topology clinical.yaml
+
+Exit code 4 if there was none.";
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -13,11 +28,13 @@ pub(super) enum Command {
     ///
     /// `rowcast run` does this too. Several instances may share the hooks behind one `public_url`; each
     /// needs a `listen` and an `http.listen` of its own on a machine.
+    #[command(after_help = RUN_EXAMPLES)]
     Run {
         #[command(flatten)]
         topology: TopologyArguments,
     },
     /// Put the subscriptions at the FHIR server that `run` would put.
+    #[command(after_help = INSTALL_EXAMPLES)]
     Install {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -28,6 +45,7 @@ pub(super) enum Command {
     /// Remove the topology's subscriptions from the FHIR server, and no others.
     ///
     /// A running instance puts them again: stop it first.
+    #[command(after_help = UNINSTALL_EXAMPLES)]
     Uninstall {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -47,8 +65,7 @@ pub(super) async fn pointcut(command: Command) -> Result<(), Failure> {
         }
         Command::Install { topology, output } => {
             let subscriptions = subscriptions(&topology)?;
-            print(&subscriptions.install().await?, output);
-            Ok(())
+            tell(&subscriptions.install().await?, output)
         }
         Command::Uninstall { topology, output } => {
             let subscriptions = subscriptions(&topology)?;
@@ -58,8 +75,7 @@ pub(super) async fn pointcut(command: Command) -> Result<(), Failure> {
                     "the FHIR server has no subscription of ours",
                 ));
             }
-            print(&removed, output);
-            Ok(())
+            tell(&removed, output)
         }
     }
 }
@@ -69,7 +85,7 @@ fn subscriptions(topology: &TopologyArguments) -> Result<Subscriptions, Failure>
     application.subscriptions().map_err(ApplicationError::into)
 }
 
-fn print(subscribed: &[Subscribed], output: Output) {
+fn tell(subscribed: &[Subscribed], output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => {
             for one in subscribed {
@@ -78,8 +94,9 @@ fn print(subscribed: &[Subscribed], output: Output) {
                     "done": one.done.as_str(), "before": one.before.as_str(),
                     "state": one.state().as_str(),
                 });
-                println!("{line}");
+                print::line(line)?;
             }
+            Ok(())
         }
         Output::Table => {
             let rows = subscribed.iter().map(|one| {
@@ -91,7 +108,7 @@ fn print(subscribed: &[Subscribed], output: Output) {
                     one.state().as_str().to_owned(),
                 ]
             });
-            println!("{}", table(["type", "subscription", "done", "before", "state"], rows));
+            print::line(table(["type", "subscription", "done", "before", "state"], rows))
         }
     }
 }

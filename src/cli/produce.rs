@@ -7,14 +7,21 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 
 use super::feed::{FeedFormat, record};
-use super::{Failure, TopologyArguments};
+use super::{Failure, TopologyArguments, print};
 use crate::application::{Batch, Feed};
 
 /// How long a record waits for the next line: what comes slowly is sent as it comes.
 const PATIENCE: Duration = Duration::from_millis(5);
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast produce --topology clinical.yaml patients.ndjson
+  zcat patients.ndjson.gz | rowcast produce --topology clinical.yaml
+  rowcast produce --topology clinical.yaml --as records --topic fhir.changes records.ndjson";
+
 /// Options of `produce`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -49,7 +56,7 @@ pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
         send_lines(&feed, lines, arguments.format, &progress).await?
     };
     progress.finish();
-    eprintln!("{sent} records appended to {}", feed.topic());
+    print::message(format_args!("{sent} records appended to {}", feed.topic()));
     Ok(())
 }
 

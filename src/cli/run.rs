@@ -9,8 +9,17 @@ use crate::application::Application;
 use crate::telemetry::logs;
 use crate::topology::{LogFormat, Topology};
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast run --topology clinical.yaml
+  rowcast run --topology clinical.yaml --set sink.connections=4 --set batch.rows=2000
+  rowcast run --topology clinical.yaml --until-idle 10s  a job: ends once all is settled
+
+SIGTERM and SIGINT stop it in order, within 25 seconds. What it logs: RUST_LOG, and rowcast log.";
+
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -32,10 +41,11 @@ pub(super) fn start_log(application: &Application) {
     logs::start(
         log_format(application.topology()),
         std::env::var("RUST_LOG").ok().as_deref(),
+        application.topology().log_repeats,
         application.topology().reveal,
     );
     for warning in application.warnings() {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: logs::START, "{warning}");
     }
 }
 
@@ -59,7 +69,8 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, Failure> {
         tracing::info!("stopping: settling what is in hand");
         stopping.cancel();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::warn!("stopped at once; unsettled records are delivered again");
+        tracing::warn!(target: logs::END, "stopped at once; unsettled records are delivered again");
+        logs::finish();
         std::process::exit(1);
     });
     Ok(stop)

@@ -3,14 +3,23 @@
 
 use std::net::SocketAddr;
 
-use hyper::{Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::instance::Instance;
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  rowcast status --topology clinical.yaml
+  rowcast status --topology clinical.yaml --at 127.0.0.1:9465 --output json
+  rowcast status --topology clinical.yaml --live  for a health check that restarts it
+
+Exit code 1 if it is not ready (--live: makes no progress), 69 if nobody answers.";
 
 /// Options of `status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -47,8 +56,8 @@ pub(super) async fn status(arguments: Arguments) -> Result<(), Failure> {
     let state: Value = serde_json::from_str(&body)
         .map_err(|_| Failure::failed("the answer is not rowcast's: is this its address?"))?;
     match arguments.output {
-        Output::Json => println!("{}", body.trim()),
-        Output::Table => print!("{}", told(&state)),
+        Output::Json => print::line(body.trim())?,
+        Output::Table => print::text(told(&state))?,
     }
     if state["readiness"]["ready"] == true {
         return Ok(());

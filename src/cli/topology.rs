@@ -1,9 +1,15 @@
 //! `rowcast topology`.
 
-use super::{Failure, TopologyArguments};
+use super::{Failure, TopologyArguments, print};
+
+const EXAMPLES: &str = "\
+Examples:
+  rowcast topology --topology clinical.yaml
+  rowcast topology --topology clinical.yaml --output mermaid";
 
 /// Options of `topology`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -25,13 +31,12 @@ enum Form {
 pub(super) fn topology(arguments: &Arguments) -> Result<(), Failure> {
     let description = super::open(&arguments.topology)?.topology().describe();
     match arguments.output {
-        Form::Text => print!("{description}"),
-        Form::Mermaid => print!("{}", description.mermaid()),
-        Form::Json => println!(
-            "{}",
+        Form::Text => print::text(description)?,
+        Form::Mermaid => print::text(description.mermaid())?,
+        Form::Json => print::line(
             serde_json::to_string(&description)
-                .map_err(|error| Failure::failed(error.to_string()))?
-        ),
+                .map_err(|error| Failure::failed(error.to_string()))?,
+        )?,
     }
     Ok(())
 }

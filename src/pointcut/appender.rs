@@ -125,7 +125,7 @@ impl Appending {
             Some(error) => {
                 self.metrics.retried(Component::Broker, error.class().retry_cause());
                 if self.health.down(Check::Broker, SCOPE, &error.to_string()) {
-                    tracing::warn!(%error, "the ingest topic takes no records");
+                    tracing::warn!(component = Component::Broker.as_str(), cause = error.class().retry_cause(), %error, "the ingest topic takes no records");
                 }
             }
             None => {

@@ -271,7 +271,7 @@ impl Followed {
         while let Err(error) = self.means.positions.write(&self.resource_type, position).await {
             self.means.metrics.retried(Component::Broker, "unavailable");
             if self.means.health.down(Check::Broker, POSITIONS, &error.to_string()) {
-                tracing::warn!(%error, "the topic of positions takes no records");
+                tracing::warn!(component = Component::Broker.as_str(), %error, "the topic of positions takes no records");
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }
@@ -330,11 +330,14 @@ impl Means {
     }
 
     fn away(&self, resource_type: &str, error: &FhirServerError) {
-        self.metrics.retried(Component::FhirServer, error.class().retry_cause());
+        let cause = error.class().retry_cause();
+        self.metrics.retried(Component::FhirServer, cause);
         let error = messages(error).join(": ");
         if self.health.down(Check::FhirServer, resource_type, &error) {
             tracing::warn!(
                 resource_type,
+                component = Component::FhirServer.as_str(),
+                cause,
                 error,
                 "the FHIR server's history cannot be read; waiting"
             );

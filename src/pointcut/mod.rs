@@ -334,7 +334,7 @@ impl Waiting<'_> {
                 Err(error) => {
                     self.metrics.retried(Component::Broker, "unavailable");
                     if self.health.down(Check::Broker, START, &error.to_string()) {
-                        tracing::warn!(%error, "POINTCUT waits for its topics");
+                        tracing::warn!(component = Component::Broker.as_str(), cause = "unavailable", %error, "POINTCUT waits for its topics");
                     }
                 }
             }

@@ -16,7 +16,7 @@ use super::appender::Appender;
 use super::watched;
 use crate::error::{ErrorClass, messages};
 use crate::fhir_server::{FhirServer, record};
-use crate::model::ResourceKey;
+use crate::model::{ResourceKey, resource_type_label};
 use crate::source::VersionFrom;
 use crate::telemetry::metrics::pointcut::ReadOutcome;
 use crate::telemetry::metrics::{Component, Metrics};
@@ -133,13 +133,14 @@ impl Shared {
     }
 
     async fn read(&self, resource: &ResourceKey) -> (ReadOutcome, Resolved) {
+        let resource_type = resource_type_label(&resource.resource_type);
         let entry = match self.server.current(resource).await {
             Ok(Some(entry)) => entry,
             Ok(None) => return (ReadOutcome::Unknown, Ok(())),
             Err(error) => {
                 self.metrics.retried(Component::FhirServer, error.class().retry_cause());
                 let error = messages(&error).join(": ");
-                tracing::debug!(error, "a hint is not resolved");
+                tracing::debug!(resource_type, error, "a hint is not resolved");
                 return (ReadOutcome::Failed, Err(Away::Server));
             }
         };
@@ -147,7 +148,7 @@ impl Shared {
             Ok(record) => record,
             Err(error) => {
                 let error = messages(&error).join(": ");
-                tracing::error!(error, "a resource cannot be written");
+                tracing::error!(resource_type, error, "a resource cannot be written");
                 return (ReadOutcome::Refused, Ok(()));
             }
         };
@@ -155,8 +156,7 @@ impl Shared {
         match appended.into_iter().next() {
             Some(Ok(())) => (ReadOutcome::Written, Ok(())),
             Some(Err(error)) if error.class() == ErrorClass::Poison => {
-                let resource_type = crate::model::resource_type_label(&resource.resource_type);
-                tracing::error!(%error, resource_type, "a resource cannot be written");
+                tracing::error!(resource_type, %error, "a resource cannot be written");
                 (ReadOutcome::Refused, Ok(()))
             }
             Some(Err(_)) | None => (ReadOutcome::Failed, Err(Away::Broker)),

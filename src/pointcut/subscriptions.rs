@@ -252,10 +252,19 @@ impl Keeping {
     }
 
     fn failed(&self, scope: &str, error: &FhirServerError) {
-        self.metrics.retried(Component::FhirServer, error.class().retry_cause());
+        let cause = error.class().retry_cause();
+        self.metrics.retried(Component::FhirServer, cause);
         let error = messages(error).join(": ");
         if self.health.down(Check::Subscriptions, scope, &error) {
-            tracing::warn!(scope, error, "subscriptions cannot be seen to");
+            let resource_type = (scope != SERVER).then_some(scope);
+            let component = Component::FhirServer.as_str();
+            tracing::warn!(
+                resource_type,
+                component,
+                cause,
+                error,
+                "subscriptions cannot be seen to"
+            );
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::telemetry::metrics::{Component, Metrics};
 use crate::transform::Transformer;
 
 mod circuit;
+mod idle;
 mod intake;
 mod latency;
 mod patience;
@@ -39,6 +40,7 @@ mod settled;
 mod task;
 mod trail;
 
+use idle::Others;
 pub use intake::BatchLimits;
 pub use rebuild::{RebuildError, RebuildStages, Rebuilt, RefusedKind, rebuild};
 pub use replay::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
@@ -116,6 +118,7 @@ pub async fn run(
         stages: Arc::clone(&stages),
         group: Arc::clone(&group),
         running: HashMap::new(),
+        others: until_idle.map(|_| Others::of(&group)),
         panicked: CancellationToken::new(),
     };
     let panicked = tasks.panicked.clone();
@@ -126,7 +129,6 @@ pub async fn run(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut quiet_since = Instant::now();
-    let mut assigned = false;
     let outcome = loop {
         tokio::select! {
             () = stop.cancelled() => break Ok(()),
@@ -135,9 +137,7 @@ pub async fn run(
             event = consumer.next() => match event {
                 None => break Err(RunError::ConsumerEnded),
                 Some(event) => {
-                    // without partitions nothing says that the topic is settled
                     let gained = matches!(&event, ConsumerEvent::Assigned(gained) if !gained.is_empty());
-                    assigned |= gained;
                     if gained || matches!(event, ConsumerEvent::Records(_)) {
                         quiet_since = Instant::now();
                     }
@@ -153,6 +153,10 @@ pub async fn run(
                     Some(measured) if measured.is_finished() => {
                         let settled = measured.await.unwrap_or(false);
                         measuring = None;
+                        if !settled && tasks.running.is_empty() {
+                            // what arrives for others is not seen otherwise
+                            quiet_since = Instant::now();
+                        }
                         settled
                     }
                     Some(_) => false,
@@ -163,7 +167,7 @@ pub async fn run(
                     }
                 };
                 if let Some(idle) = until_idle
-                    && assigned && settled && quiet_since.elapsed() >= idle
+                    && settled && quiet_since.elapsed() >= idle
                 {
                     tracing::info!("every log end is committed and nothing arrived for {}", humantime::format_duration(idle));
                     break Ok(());
@@ -194,6 +198,8 @@ struct Tasks {
     stages: Arc<Stages>,
     group: Arc<dyn Group>,
     running: HashMap<TopicPartition, Task>,
+    /// Asked while there is none, by a run that ends once all is settled.
+    others: Option<Others>,
     /// Cancelled once a task panics.
     panicked: CancellationToken,
 }
@@ -207,7 +213,11 @@ impl Tasks {
                 health.up(Check::Assignment, CONSUMER);
                 metrics.rebalanced("assigned", partitions.len());
                 for partition in partitions {
-                    tracing::info!(%partition, "partition assigned");
+                    tracing::info!(
+                        topic = &*partition.topic,
+                        partition = partition.partition,
+                        "partition assigned"
+                    );
                     let task = Task::start(
                         Arc::clone(&self.stages),
                         Arc::clone(&self.group),
@@ -236,12 +246,15 @@ impl Tasks {
             ConsumerEvent::Failing(error) => {
                 metrics.retried(Component::Broker, broker_cause(&error));
                 if health.down(Check::Broker, CONSUMER, &error.to_string()) {
-                    tracing::warn!(%error, "the broker does not answer; waiting");
+                    tracing::warn!(component = Component::Broker.as_str(), cause = broker_cause(&error), %error, "the broker does not answer; waiting");
                 }
             }
             ConsumerEvent::Recovered => {
                 if health.up(Check::Broker, CONSUMER) {
-                    tracing::info!("the broker answers again");
+                    tracing::info!(
+                        component = Component::Broker.as_str(),
+                        "the broker answers again"
+                    );
                 }
             }
         }
@@ -251,7 +264,11 @@ impl Tasks {
         partitions
             .iter()
             .filter_map(|partition| {
-                tracing::info!(%partition, "partition leaves");
+                tracing::info!(
+                    topic = &*partition.topic,
+                    partition = partition.partition,
+                    "partition leaves"
+                );
                 self.running.remove(partition)
             })
             .collect()
@@ -276,8 +293,12 @@ impl Tasks {
     /// be tried again.
     fn measure(&self, retry: Option<Backlog>, measured: Measured) -> JoinHandle<bool> {
         let lags: Vec<Lag> = self.running.values().map(Task::lag).collect();
+        let others = self.others.clone().filter(|_| lags.is_empty());
         tokio::spawn(async move {
-            let mut settled = true;
+            let mut settled = match others {
+                Some(others) => others.are_settled().await,
+                None => true,
+            };
             for lag in lags {
                 settled &= lag.measure(measured).await;
             }

@@ -50,8 +50,8 @@ impl Publishing<'_> {
         for (kind, count, first_offset) in alike(letters.iter()) {
             let (stage, cause, table, column) = kind;
             tracing::warn!(
-                partition = %self.partition, %stage, %cause, table, column, letters = count,
-                first_offset = first_offset.0, "dead letters"
+                topic = &*self.partition.topic, partition = self.partition.partition, offset = first_offset.0,
+                %stage, %cause, table, column, letters = count, "dead letters"
             );
         }
     }
@@ -69,7 +69,9 @@ impl Publishing<'_> {
         }
         health.up(Check::DeadLetterTopic, self.scope);
         tracing::warn!(
-            partition = %self.partition, letters = letters.len(),
+            topic = &*self.partition.topic,
+            partition = self.partition.partition,
+            letters = letters.len(),
             "letters of another release, which this one cannot read, went to the dead-letter topic untried"
         );
     }
@@ -102,8 +104,8 @@ impl Publishing<'_> {
         for (kind, count, first_offset) in alike(retries.iter().map(|retry| &retry.letter)) {
             let (stage, cause, table, column) = kind;
             tracing::info!(
-                partition = %self.partition, %stage, %cause, table, column, letters = count,
-                first_offset = first_offset.0, "refused, to be tried again"
+                topic = &*self.partition.topic, partition = self.partition.partition, offset = first_offset.0,
+                %stage, %cause, table, column, letters = count, "refused, to be tried again"
             );
         }
         too_large.into_iter().filter_map(|place| places.get(place).copied()).collect()
@@ -114,7 +116,8 @@ impl Publishing<'_> {
         metrics.retried(component, broker_cause(error));
         if health.down(check, self.scope, &error.to_string()) {
             tracing::error!(
-                partition = %self.partition, component = component.as_str(), %error,
+                topic = &*self.partition.topic, partition = self.partition.partition,
+                component = component.as_str(), cause = broker_cause(error), %error,
                 "letters cannot be written; the partition waits"
             );
         }

@@ -233,7 +233,11 @@ impl Routing {
             ConsumerEvent::Assigned(partitions) => {
                 health.up(Check::RetryTopic, CONSUMER);
                 for partition in partitions {
-                    tracing::info!(%partition, "retry partition assigned");
+                    tracing::info!(
+                        topic = &*partition.topic,
+                        partition = partition.partition,
+                        "retry partition assigned"
+                    );
                     let task = RetryTask::start(
                         Arc::clone(&self.stages),
                         Arc::clone(&self.stage),
@@ -262,12 +266,15 @@ impl Routing {
             ConsumerEvent::Failing(error) => {
                 self.stages.metrics.retried(Component::RetryTopic, broker_cause(&error));
                 if health.down(Check::RetryTopic, CONSUMER, &error.to_string()) {
-                    tracing::warn!(%error, "the retry topic cannot be read; waiting");
+                    tracing::warn!(component = Component::RetryTopic.as_str(), cause = broker_cause(&error), %error, "the retry topic cannot be read; waiting");
                 }
             }
             ConsumerEvent::Recovered => {
                 if health.up(Check::RetryTopic, CONSUMER) {
-                    tracing::info!("the retry topic is read again");
+                    tracing::info!(
+                        component = Component::RetryTopic.as_str(),
+                        "the retry topic is read again"
+                    );
                 }
             }
         }
@@ -285,7 +292,11 @@ impl Routing {
 
     fn take(&mut self, partitions: &[TopicPartition]) -> Vec<RetryTask> {
         let taken = partitions.iter().filter_map(|partition| {
-            tracing::info!(%partition, "retry partition leaves");
+            tracing::info!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                "retry partition leaves"
+            );
             self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
             self.tasks.remove(partition)
         });

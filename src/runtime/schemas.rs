@@ -31,7 +31,13 @@ pub(super) async fn bring(
         stages.metrics.retried(Component::SchemaRegistry, error.class().retry_cause());
         let message = messages(&error).join(": ");
         if stages.health.down(Check::SchemaRegistry, &partition.to_string(), &message) {
-            tracing::error!(%partition, error = message, "schemas cannot be had; the partition waits");
+            tracing::error!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                component = Component::SchemaRegistry.as_str(),
+                error = message,
+                "schemas cannot be had; the partition waits"
+            );
         }
         tokio::select! {
             () = stopping.cancelled() => return false,
@@ -39,7 +45,11 @@ pub(super) async fn bring(
         }
     }
     if backoff.attempts() > 0 && stages.health.up(Check::SchemaRegistry, &partition.to_string()) {
-        tracing::info!(%partition, "the schema registry answers again");
+        tracing::info!(
+            topic = &*partition.topic,
+            partition = partition.partition,
+            "the schema registry answers again"
+        );
     }
     true
 }

@@ -20,7 +20,7 @@ use super::{Stages, broker_cause, trail};
 use crate::broker::BrokerError;
 use crate::dead_letter::is_sent_again;
 use crate::error::{ErrorClass, Stage};
-use crate::model::Offset;
+use crate::model::{Offset, TopicPartition};
 use crate::retry::Backoff;
 use crate::sink::{
     Owner, Portion, SinkError, note_refused_deletes, refused_deletes, write_portions,
@@ -166,7 +166,11 @@ impl Settler {
             self.circuit.record(results);
             self.rules_open = None;
             if health.up(Check::Circuit, &self.shared.scope) {
-                tracing::info!(partition = %self.shared.partition, "the circuit is closed again");
+                tracing::info!(
+                    topic = &*self.shared.partition.topic,
+                    partition = self.shared.partition.partition,
+                    "the circuit is closed again"
+                );
             }
             return true;
         };
@@ -179,7 +183,7 @@ impl Settler {
             self.rules_open = Some(metrics.open_circuit(Component::Rules));
         }
         if health.down(Check::Circuit, &self.shared.scope, &message) {
-            tracing::error!(partition = %self.shared.partition, "circuit {message}");
+            tracing::error!(topic = &*self.shared.partition.topic, partition = self.shared.partition.partition, cause = %tripped.cause, table = tripped.table.as_deref(), "circuit {message}");
         }
         false
     }
@@ -187,16 +191,20 @@ impl Settler {
     fn database_up(&mut self) {
         self.database_open = None;
         if self.shared.stages.health.up(Check::Database, &self.shared.scope) {
-            tracing::info!(partition = %self.shared.partition, "the database takes writes again");
+            tracing::info!(
+                topic = &*self.shared.partition.topic,
+                partition = self.shared.partition.partition,
+                "the database takes writes again"
+            );
         }
     }
 
     fn database_down(&mut self, error: &SinkError) {
-        database_down(&self.shared.stages, &self.shared.scope, error);
-        let metrics = &self.shared.stages.metrics;
+        let Shared { stages, partition, scope, .. } = &*self.shared;
+        database_down(stages, partition, scope, error);
         self.database_open = (error.class() == ErrorClass::Fatal).then(|| {
             let open = self.database_open.take();
-            open.unwrap_or_else(|| metrics.open_circuit(Component::Database))
+            open.unwrap_or_else(|| stages.metrics.open_circuit(Component::Database))
         });
     }
 
@@ -251,7 +259,11 @@ async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerEr
         troubleshooting::waits(&shared.partition, &error);
         match error {
             BrokerError::NotAssigned if shared.stopping.is_cancelled() => {
-                tracing::info!(partition = %shared.partition, "the partition left before its commit; the next owner finds the rows written");
+                tracing::info!(
+                    topic = &*shared.partition.topic,
+                    partition = shared.partition.partition,
+                    "the partition left before its commit; the next owner finds the rows written"
+                );
                 return Err(error);
             }
             BrokerError::NotAssigned | BrokerError::Rebalancing => {
@@ -259,7 +271,7 @@ async fn commit(shared: &Shared, settled: Option<Offset>) -> Result<(), BrokerEr
             }
             error => {
                 if health.down(Check::Broker, &shared.scope, &error.to_string()) {
-                    tracing::warn!(partition = %shared.partition, %error, "offsets cannot be committed; waiting");
+                    tracing::warn!(topic = &*shared.partition.topic, partition = shared.partition.partition, component = Component::Broker.as_str(), cause = broker_cause(&error), %error, "offsets cannot be committed; waiting");
                 }
                 tokio::time::sleep(backoff.next_delay()).await;
             }
@@ -276,7 +288,11 @@ async fn take_over(shared: &Shared) -> Owner {
             Ok(ownership) => match log_is_whole(shared, ownership.next_offset).await {
                 Ok(()) => {
                     if shared.stages.health.up(Check::Database, &shared.scope) {
-                        tracing::info!(partition = %shared.partition, "the database takes writes");
+                        tracing::info!(
+                            topic = &*shared.partition.topic,
+                            partition = shared.partition.partition,
+                            "the database takes writes"
+                        );
                     }
                     return Owner::Task {
                         partition: shared.partition.clone(),
@@ -285,11 +301,17 @@ async fn take_over(shared: &Shared) -> Owner {
                 }
                 Err(message) => {
                     if shared.stages.health.down(Check::Assignment, &shared.scope, &message) {
-                        tracing::error!(partition = %shared.partition, "{message}");
+                        tracing::error!(
+                            topic = &*shared.partition.topic,
+                            partition = shared.partition.partition,
+                            "{message}"
+                        );
                     }
                 }
             },
-            Err(error) => database_down(&shared.stages, &shared.scope, &error),
+            Err(error) => {
+                database_down(&shared.stages, &shared.partition, &shared.scope, &error);
+            }
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
@@ -315,7 +337,10 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
         if expired > 0 {
             shared.stages.metrics.expired(&shared.partition.topic, expired);
             tracing::error!(
-                partition = %shared.partition, first_offset = committed.0, offsets = expired,
+                topic = &*shared.partition.topic,
+                partition = shared.partition.partition,
+                offset = committed.0,
+                deleted = expired,
                 "the log begins after the committed offset: these were deleted unread"
             );
         }
@@ -326,8 +351,13 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
     Ok(())
 }
 
-/// The database does not take the writes of this partition.
-pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError) {
+/// The database does not take the writes of this partition. `scope`: its name, as health knows it.
+pub(super) fn database_down(
+    stages: &Stages,
+    partition: &TopicPartition,
+    scope: &str,
+    error: &SinkError,
+) {
     let Stages { health, metrics, .. } = stages;
     let cause = match error.class() {
         ErrorClass::Fatal => "refused",
@@ -335,7 +365,7 @@ pub(super) fn database_down(stages: &Stages, partition: &str, error: &SinkError)
         ErrorClass::Retriable | ErrorClass::Poison => "unavailable",
     };
     metrics.retried(Component::Database, cause);
-    if health.down(Check::Database, partition, &error.to_string()) {
-        tracing::error!(partition, %error, "the database does not take writes; waiting");
+    if health.down(Check::Database, scope, &error.to_string()) {
+        tracing::error!(topic = &*partition.topic, partition = partition.partition, component = Component::Database.as_str(), cause, %error, "the database does not take writes; waiting");
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use super::repeats;
 use crate::model::Reveal;
 
 /// What is logged unless somebody says otherwise. The troubleshooting log is off until asked for.
@@ -73,9 +74,10 @@ impl LogFilter {
         })
     }
 
-    /// The filter at the layer's own gate.
+    /// The filter at the layer's own gate. What tells how many lines were left out passes it always:
+    /// those lines would have.
     pub(super) fn targets(&self) -> Targets {
-        self.0.clone()
+        self.0.clone().with_target(repeats::TARGET, LevelFilter::TRACE)
     }
 }
 
@@ -151,6 +153,13 @@ mod tests {
         assert!(lets(&asked, "rowcast::troubleshooting", Level::DEBUG));
         assert!(!lets(&asked, "rowcast::troubleshooting", Level::TRACE));
         assert!(!lets(&asked, "rowcast::runtime", Level::DEBUG));
+    }
+
+    #[test]
+    fn no_filter_hides_how_many_lines_were_left_out() {
+        let targets = hidden("error,rowcast::runtime=info").targets();
+        assert!(targets.would_enable(repeats::TARGET, &Level::INFO));
+        assert!(!targets.would_enable("rowcast::sink", &Level::INFO));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod metrics;
 mod page;
 mod readings;
+mod repeats;
 pub mod state;
 pub mod switch;
 pub mod token;

@@ -124,10 +124,10 @@ pub fn delayed(record: &Record, refusal: &Refusal, due: i64) {
 
 /// Something must be tried again.
 pub fn waits(partition: &TopicPartition, error: &dyn std::error::Error) {
-    tracing::debug!(target: TARGET, %partition, error = error.to_string(), "tried in vain; waits");
+    tracing::debug!(target: TARGET, topic = &*partition.topic, partition = partition.partition, error = error.to_string(), "tried in vain; waits");
 }
 
 /// Everything before `next` is settled and the broker knows it.
 pub fn committed(partition: &TopicPartition, next: Offset) {
-    tracing::debug!(target: TARGET, %partition, next_offset = next.0, "committed");
+    tracing::debug!(target: TARGET, topic = &*partition.topic, partition = partition.partition, next_offset = next.0, "committed");
 }

@@ -312,16 +312,30 @@ impl Default for HttpFile {
 }
 
 /// Log lines on standard error.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogFile {
     /// How lines look. Default `auto`.
     #[serde(default)]
     pub format: LogFormat,
+    /// How many lines that are alike are logged within a minute; then one line says how many more
+    /// there were. 0: all of them. Default 10. Lines below INFO are never left out.
+    #[serde(default = "default_log_repeats")]
+    pub repeats: u32,
     /// Let the troubleshooting log, at TRACE, show the values that are written, with keys and
     /// resource ids: patient data then stands in the log. Default false: kinds and lengths alone.
     #[serde(default)]
     pub reveal_bind_values: bool,
+}
+
+impl Default for LogFile {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            repeats: default_log_repeats(),
+            reveal_bind_values: false,
+        }
+    }
 }
 
 /// How log lines look.
@@ -464,6 +478,10 @@ fn default_batch_bytes() -> Size {
 
 fn default_linger() -> String {
     "50ms".into()
+}
+
+const fn default_log_repeats() -> u32 {
+    10
 }
 
 fn default_listen() -> String {

@@ -80,6 +80,8 @@ pub struct Topology {
     pub http: HttpSettings,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// How many lines that are alike are logged within a minute; 0: all of them.
+    pub log_repeats: u32,
     /// What the troubleshooting log may show.
     pub reveal: Reveal,
     /// The whole configuration with its defaults, secrets shown as `***`: to be printed.

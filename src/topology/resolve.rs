@@ -157,6 +157,7 @@ pub(super) fn resolve(
         },
         http,
         log_format: written.log.format,
+        log_repeats: written.log.repeats,
         reveal,
         effective,
         config_hash,

@@ -219,6 +219,10 @@ async fn names_and_patterns_are_read_together(broker: &dyn Broker) {
     member.until(40).await;
     assert_eq!(member.values(), (0..40).collect::<Vec<_>>());
     assert_eq!(member.assigned.len(), 8, "the topic that nobody named is not read");
+    let mut known = member.group.partitions().await.unwrap().expect("they are there");
+    known.sort();
+    member.assigned.sort();
+    assert_eq!(known, member.assigned);
     assert_in_order(&member.records);
     member.group.close().await;
 }

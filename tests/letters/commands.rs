@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{command, expect, id_of, list, object, refused, stderr};
-use crate::support::pipeline::{Pipeline, RULES};
+use crate::support::pipeline::{Pipeline, RULES, patient};
 
 #[test]
 fn the_summary_counts_by_kind_and_status_and_says_what_to_do_first() {
@@ -92,6 +92,51 @@ fn a_letter_is_shown_by_as_much_of_its_id_as_no_other_has() {
     }
     // every id begins with nothing
     assert_eq!(command(&pipeline, &["show", ""]).status.code(), Some(2));
+}
+
+#[test]
+fn letters_are_named_by_beginnings_of_ids_that_no_other_has() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    pipeline.create_tables();
+    let twice = json!({ "address": [{ "city": "A" }, { "city": "B" }] });
+    // more than there are first digits
+    let letters: Vec<_> = (0..17).map(|id| patient(&format!("p{id}"), 1, &twice)).collect();
+    pipeline.produce(&letters);
+    pipeline.run_until_idle();
+    let listed = list(&pipeline, &[]);
+    let ids: Vec<&str> = listed.iter().filter_map(|letter| letter["id"].as_str()).collect();
+    let begin_so = |digit: &str| ids.iter().filter(|id| id.starts_with(digit)).count();
+    let shared = ids.iter().map(|id| &id[..1]).find(|digit| begin_so(digit) > 1);
+    let shared = shared.expect("two of seventeen ids share their first digit");
+
+    let mut commands = vec![
+        vec!["summary"],
+        vec!["list"],
+        vec!["export"],
+        vec!["test"],
+        vec!["replay", "--dry-run"],
+        vec!["discard", "--reason", "r"],
+    ];
+    for named in &mut commands {
+        let ambiguous = command(&pipeline, &[named.as_slice(), &["--id", shared]].concat());
+        assert_eq!(ambiguous.status.code(), Some(2), "{named:?}");
+        let count = begin_so(shared);
+        assert_eq!(
+            stderr(&ambiguous).lines().last(),
+            Some(&*format!("error: {count} letters begin with {shared}; give more of the id"))
+        );
+        assert!(ambiguous.stdout.is_empty());
+        assert_eq!(
+            command(&pipeline, &[&*named, ["--id", ""].as_slice()].concat()).status.code(),
+            Some(2)
+        );
+    }
+    let nobody = ["discard", "--reason", "r", "--id", "no-such-id"];
+    assert_eq!(command(&pipeline, &nobody).status.code(), Some(4));
+    let two = ["discard", "--reason", "r", "--id", &ids[0][..12], "--id", ids[1]];
+    assert_eq!(object(&pipeline, &two), json!({ "discarded": 2 }));
+    let left = list(&pipeline, &[]);
+    assert!(left.len() == 15 && left.iter().all(|letter| letter["id"] != *ids[0]));
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(super) fn join(
     let (events, receiver) = mpsc::channel(EVENTS);
     let shared = Arc::new(Shared {
         group: settings.group,
+        topics,
         store,
         writer,
         written,
@@ -43,7 +44,7 @@ pub(super) fn join(
     });
     let reading = Arc::clone(&shared);
     let task = tokio::spawn(async move {
-        Reading { shared: reading, topics, events, positions: HashMap::new() }.run().await;
+        Reading { shared: reading, events, positions: HashMap::new() }.run().await;
         drop(lock);
     });
     let group = EmbeddedGroup { shared, task: tokio::sync::Mutex::new(Some(task)) };
@@ -67,6 +68,7 @@ impl Consumer for EmbeddedConsumer {
 #[derive(Debug)]
 struct Shared {
     group: String,
+    topics: Vec<TopicSelector>,
     store: Store,
     writer: Writer,
     /// Notified after each write of this process, and on resuming.
@@ -76,6 +78,15 @@ struct Shared {
 }
 
 impl Shared {
+    /// Those of the topics to be read.
+    async fn partitions(&self) -> Result<Vec<LogPartition>, BrokerError> {
+        let mut partitions = self.store.partitions().await?;
+        partitions.retain(|partition| {
+            self.topics.iter().any(|topic| topic.selects(&partition.source.topic))
+        });
+        Ok(partitions)
+    }
+
     fn paused(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +105,6 @@ fn selectors(topics: &[String]) -> Result<Vec<TopicSelector>, BrokerError> {
 
 struct Reading {
     shared: Arc<Shared>,
-    topics: Vec<TopicSelector>,
     events: mpsc::Sender<ConsumerEvent>,
     /// The next offset to be handed over, per partition.
     positions: HashMap<TopicPartition, i64>,
@@ -140,15 +150,16 @@ impl Reading {
 
     /// Hands over some records of each partition in turn. Whether there were any.
     async fn round(&mut self) -> Result<bool, BrokerError> {
-        let mut partitions = self.partitions().await?;
+        let shared = Arc::clone(&self.shared);
+        let mut partitions = shared.partitions().await?;
         let is_there = |name: &str| partitions.iter().any(|found| *found.source.topic == *name);
-        let named = self.topics.iter().filter_map(TopicSelector::name);
+        let named = shared.topics.iter().filter_map(TopicSelector::name);
         let missing: Vec<&str> = named.filter(|name| !is_there(name)).collect();
         if !missing.is_empty() {
             for name in missing {
-                self.shared.writer.create(name, None).await?;
+                shared.writer.create(name, None).await?;
             }
-            partitions = self.partitions().await?;
+            partitions = shared.partitions().await?;
         }
         self.assign(&partitions).await?;
         let mut handed_over = false;
@@ -167,14 +178,6 @@ impl Reading {
             self.positions.insert(partition.source.clone(), next);
         }
         Ok(handed_over)
-    }
-
-    async fn partitions(&self) -> Result<Vec<LogPartition>, BrokerError> {
-        let mut partitions = self.shared.store.partitions().await?;
-        partitions.retain(|partition| {
-            self.topics.iter().any(|topic| topic.selects(&partition.source.topic))
-        });
-        Ok(partitions)
     }
 
     async fn assign(&mut self, partitions: &[LogPartition]) -> Result<(), BrokerError> {
@@ -238,6 +241,13 @@ impl Group for EmbeddedGroup {
             return Ok((Offset(0), Offset(0)));
         };
         Ok((Offset(self.shared.store.first(found).await?), Offset(found.end)))
+    }
+
+    async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        let partitions = self.shared.partitions().await?;
+        let is_there = |name: &str| partitions.iter().any(|found| *found.source.topic == *name);
+        let all_there = self.shared.topics.iter().filter_map(TopicSelector::name).all(is_there);
+        Ok(all_there.then(|| partitions.into_iter().map(|found| found.source).collect()))
     }
 
     async fn close(&self) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::classify::{classify, classify_code};
 use super::consumer::Member;
 use super::properties::Properties;
 use crate::broker::{BrokerError, Group};
-use crate::model::{Offset, TopicPartition};
+use crate::model::{Offset, TopicPartition, TopicSelector};
 
 /// How long a question may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -151,6 +152,37 @@ impl Group for KafkaGroup {
         asked.retain(|partition, _| owned.contains(partition));
         asked.insert(partition.clone(), (Instant::now(), answer.as_ref().ok().copied()));
         answer
+    }
+
+    async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {
+        let attempted = "asking for the partitions of the group's topics";
+        self.blocking(attempted, |member| {
+            let subscribed = member.subscription()?;
+            let selectors: Vec<_> = subscribed
+                .elements()
+                .iter()
+                .map(|topic| TopicSelector::parse(topic.topic()))
+                .collect();
+            let Some(selectors) = selectors.into_iter().collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
+            let metadata = member.fetch_metadata(None, ANSWER)?;
+            let topics = metadata.topics();
+            let is_there = |name: &str| topics.iter().any(|topic| topic.name() == name);
+            if !selectors.iter().filter_map(TopicSelector::name).all(is_there) {
+                return Ok(None);
+            }
+            let mut partitions = Vec::new();
+            for topic in topics {
+                if selectors.iter().any(|selector| selector.selects(topic.name())) {
+                    let name: Arc<str> = topic.name().into();
+                    let ids = topic.partitions().iter().map(MetadataPartition::id);
+                    partitions.extend(ids.map(|id| TopicPartition::new(Arc::clone(&name), id)));
+                }
+            }
+            Ok(Some(partitions))
+        })
+        .await
     }
 
     async fn close(&self) {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub use file::schema;
 
-use super::{Failure, Output};
+use super::{Failure, Output, print};
 use crate::application::Application;
 use crate::problem::Problem;
 use file::Golden;
@@ -32,30 +32,28 @@ pub(super) fn run(
         let differences = compare::differences(application, case);
         failed += usize::from(!differences.is_empty());
         match output {
-            Output::Json => println!(
-                "{}",
-                json!({
-                    "case": case.place,
-                    "name": case.name,
-                    "ok": differences.is_empty(),
-                    "differences": differences,
-                })
-            ),
-            Output::Table => print(case, &differences),
+            Output::Json => print::line(json!({
+                "case": case.place,
+                "name": case.name,
+                "ok": differences.is_empty(),
+                "differences": differences,
+            }))?,
+            Output::Table => tell(case, &differences)?,
         }
     }
     let plural = if cases.len() == 1 { "case" } else { "cases" };
-    eprintln!("{} {plural}, {failed} failed", cases.len());
+    print::message(format_args!("{} {plural}, {failed} failed", cases.len()));
     Ok(failed)
 }
 
-fn print(case: &Golden, differences: &[String]) {
+fn tell(case: &Golden, differences: &[String]) -> Result<(), Failure> {
     let result = if differences.is_empty() { "ok" } else { "FAILED" };
     let name = case.name.as_ref().map(|name| format!(": {name}")).unwrap_or_default();
-    println!("{result:<6}  {}{name}", case.place);
+    print::line(format_args!("{result:<6}  {}{name}", case.place))?;
     for difference in differences {
-        println!("        {difference}");
+        print::line(format_args!("        {difference}"))?;
     }
+    Ok(())
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Golden>, Vec<Problem>> {

@@ -4,7 +4,7 @@ use chrono::Utc;
 use serde_json::json;
 
 use super::filter::{Filter, UNSETTLED, WORKABLE};
-use super::{Failure, Output, TopologyArguments, ensure_topics, letters, reason};
+use super::{Failure, Output, TopologyArguments, ensure_topics, letters, print, reason};
 use crate::dead_letter::{Letter, Recorded, StatusRecord, StatusWriter};
 
 /// Status records sent together.
@@ -61,8 +61,8 @@ pub(super) async fn discard(arguments: Arguments) -> Result<(), Failure> {
     }
     let count = ledger.letters().len();
     match output {
-        Output::Json => println!("{}", json!({ "discarded": count })),
-        Output::Table => println!("{count} letters discarded"),
+        Output::Json => print::line(json!({ "discarded": count }))?,
+        Output::Table => print::line(format_args!("{count} letters discarded"))?,
     }
     Ok(())
 }

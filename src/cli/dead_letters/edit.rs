@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Failure, Output, TopologyArguments, found, reason};
+use super::{Failure, Output, TopologyArguments, found, print, reason};
 use crate::broker::BrokerError;
 use crate::dead_letter::{Letter, edit, original};
 use crate::error::messages;
@@ -58,14 +58,16 @@ pub(super) async fn edit_letter(arguments: Arguments) -> Result<(), Failure> {
     let both: Vec<Record> = [edited.record.clone()].into_iter().chain(before).collect();
     match application.bring_schemas(&both).await {
         // what cannot be read without them is objected to
-        Err(error) if arguments.force => eprintln!("warning: {}", messages(&error).join(": ")),
+        Err(error) if arguments.force => {
+            print::message(format_args!("warning: {}", messages(&error).join(": ")));
+        }
         brought => brought?,
     }
     if let Err(objection) = judge(&application.decoder(), &letter, &record, &edited.record) {
         if !arguments.force {
             return Err(Failure::failed(format!("{objection}; --force writes it all the same")));
         }
-        eprintln!("warning: {objection}");
+        print::message(format_args!("warning: {objection}"));
     }
     let sent = broker.producer()?.send(vec![edited.outgoing]).await.into_iter().next();
     let position = match sent {
@@ -81,20 +83,19 @@ pub(super) async fn edit_letter(arguments: Arguments) -> Result<(), Failure> {
     let (partition, offset) = position;
     let id = &letter.summary.id;
     match arguments.output {
-        Output::Json => println!(
-            "{}",
-            json!({
-                "id": id,
-                "dead_letter": { "partition": partition.partition, "offset": offset.0 },
-                "status": "open",
-                "previous_status": letter.status.as_str(),
-            })
-        ),
+        Output::Json => print::line(json!({
+            "id": id,
+            "dead_letter": { "partition": partition.partition, "offset": offset.0 },
+            "status": "open",
+            "previous_status": letter.status.as_str(),
+        }))?,
         Output::Table => {
             let file = arguments.topology.topology.display();
-            println!("{id} is open; its corrected copy is {partition}@{offset}. Next:");
-            println!("  rowcast dead-letters test --topology {file} --id {id}");
-            println!("  rowcast dead-letters replay --topology {file} --id {id}");
+            print::line(format_args!(
+                "{id} is open; its corrected copy is {partition}@{offset}. Next:"
+            ))?;
+            print::line(format_args!("  rowcast dead-letters test --topology {file} --id {id}"))?;
+            print::line(format_args!("  rowcast dead-letters replay --topology {file} --id {id}"))?;
         }
     }
     Ok(())

@@ -1,12 +1,12 @@
 //! `rowcast dead-letters export`: letters as NDJSON.
 
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::filter::Filter;
 use super::render::{self, Payload};
-use super::{Failure, TopologyArguments, letters};
+use super::{Failure, TopologyArguments, letters, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,22 +49,19 @@ pub(super) async fn export(arguments: Arguments) -> Result<(), Failure> {
         Some(file) => Box::new(BufWriter::new(create(file)?)),
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
+    let failed = |error| match &arguments.file {
+        Some(file) => Failure::failed(format!("{}: {error}", file.display())),
+        None => print::failed(&error),
+    };
     let mut records = ledger.records(&*broker).await?;
     let mut count = 0_u64;
     while let Some((letter, record)) = records.next().await? {
         let line = serde_json::Value::Object(render::whole(letter, &record, payload));
-        match writeln!(out, "{line}") {
-            Ok(()) => count += 1,
-            // `| head` has enough
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+        writeln!(out, "{line}").map_err(failed)?;
+        count += 1;
     }
-    match out.flush() {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
-    eprintln!("{count} letters exported");
+    out.flush().map_err(failed)?;
+    print::message(format_args!("{count} letters exported"));
     Ok(())
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::dead_letter::{LetterSummary, Status};
+use crate::broker::Broker;
+use crate::cli::Failure;
+use crate::dead_letter::{Ledger, LedgerTopics, LetterSummary, Status, headers};
 use crate::error::{Cause, Stage};
 
 /// Statuses of letters that still are to be dealt with.
@@ -13,7 +15,7 @@ pub(super) const UNSETTLED: &[Status] = &[Status::Open, Status::FailedAgain, Sta
 pub(super) const WORKABLE: &[Status] = &[Status::Open, Status::FailedAgain];
 
 /// Which letters.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(in crate::cli) struct Filter {
     /// Only this cause, e.g. type_mismatch.
     #[arg(long, value_parser = parse_cause)]
@@ -30,8 +32,8 @@ pub(in crate::cli) struct Filter {
     /// Only for this column.
     #[arg(long)]
     column: Option<String>,
-    /// Only this letter, by its whole id. May be repeated.
-    #[arg(long)]
+    /// Only this letter, by its id or as much of its beginning as no other has. May be repeated.
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: Vec<String>,
     /// Only with this status: open, failed_again, quarantined, replayed, stale, filtered or
     /// discarded. May be repeated.
@@ -66,6 +68,41 @@ impl Filter {
             && self.since.is_none_or(|since| letter.last_failed_at >= since.0)
             && self.until.is_none_or(|until| letter.last_failed_at < until.0)
             && self.origin.as_ref().is_none_or(|origin| origin.holds(letter))
+    }
+
+    /// The same with whole ids in the places of their beginnings. One that no letter has stays: it
+    /// matches nothing.
+    ///
+    /// # Errors
+    /// 2 if several letters begin so, 69 if the broker is away.
+    pub(super) async fn with_whole_ids(
+        &self,
+        broker: &dyn Broker,
+        topics: &LedgerTopics,
+    ) -> Result<Self, Failure> {
+        let mut whole = self.clone();
+        if self.id.iter().all(|id| headers::is_id(id)) {
+            return Ok(whole);
+        }
+        let begins = |letter: &LetterSummary, _| {
+            let is_meant = self.id.iter().any(|id| letter.id.starts_with(id.as_str()));
+            is_meant.then(|| letter.id.clone())
+        };
+        let found = Ledger::tally(broker, topics, begins).await?.notes;
+        for id in &mut whole.id {
+            let mut begin_so = found.iter().filter(|letter| letter.starts_with(id.as_str()));
+            match (begin_so.next(), begin_so.count()) {
+                (None, _) => {}
+                (Some(letter), 0) => id.clone_from(letter),
+                (Some(_), more) => {
+                    return Err(Failure::usage(format!(
+                        "{} letters begin with {id}; give more of the id",
+                        more + 1
+                    )));
+                }
+            }
+        }
+        Ok(whole)
     }
 
     /// The statuses that commands mean which only look, if none is given. `all`: the settled too, as

@@ -4,7 +4,7 @@ use comfy_table::Table;
 
 use super::super::table::table;
 use super::filter::Filter;
-use super::{Failure, Output, TopologyArguments, letters, render};
+use super::{Failure, Output, TopologyArguments, letters, print, render};
 use crate::dead_letter::Letter;
 
 const EXAMPLES: &str = "\
@@ -48,13 +48,13 @@ pub(super) async fn list(arguments: Arguments) -> Result<(), Failure> {
     match arguments.output {
         Output::Json => {
             for letter in shown {
-                println!("{}", serde_json::Value::Object(render::letter(letter)));
+                print::line(serde_json::Value::Object(render::letter(letter)))?;
             }
         }
-        Output::Table => println!("{}", listing(shown)),
+        Output::Table => print::line(listing(shown))?,
     }
     if shown.len() < found.len() {
-        eprintln!("{} more match", found.len() - shown.len());
+        print::message(format_args!("{} more match", found.len() - shown.len()));
     }
     Ok(())
 }

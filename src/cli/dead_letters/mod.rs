@@ -17,7 +17,7 @@ mod walk;
 
 pub(super) use summary::by_cause;
 
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
 use crate::application::Application;
 use crate::broker::Broker;
 use crate::dead_letter::{Found, Ledger, LedgerTopics, Letter, Status};
@@ -80,6 +80,7 @@ async fn letters(
     usual: &[Status],
 ) -> Result<Ledger, Failure> {
     let topics = application.ledger_topics();
+    let filter = filter.with_whole_ids(broker, &topics).await?;
     let wanted = |letter: &_, status| filter.wants(letter, status, usual);
     let ledger = Ledger::open(broker, &topics, MOST_LETTERS, wanted).await?;
     warn(&topics, ledger.foreign(), ledger.beyond());
@@ -89,10 +90,15 @@ async fn letters(
 /// Says what of the topic is not in the answer.
 fn warn(topics: &LedgerTopics, foreign: u64, beyond: u64) {
     if foreign > 0 {
-        eprintln!("warning: {foreign} records of {} are no letters of rowcast", topics.letters);
+        print::message(format_args!(
+            "warning: {foreign} records of {} are no letters of rowcast",
+            topics.letters
+        ));
     }
     if beyond > 0 {
-        eprintln!("warning: {beyond} more letters are left out; narrow the filter");
+        print::message(format_args!(
+            "warning: {beyond} more letters are left out; narrow the filter"
+        ));
     }
 }
 
@@ -114,7 +120,7 @@ async fn found(
 /// Sees to it that what a command records can be written.
 async fn ensure_topics(application: &Application, broker: &dyn Broker) -> Result<(), Failure> {
     for topic in application.ensure_dead_letter_topics(broker).await? {
-        eprintln!("topic {topic} created");
+        print::message(format_args!("topic {topic} created"));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::table::table;
 use super::filter::{Filter, WORKABLE};
 use super::walk::{Chosen, Opened, Pace, sink};
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
 use crate::application::Application;
 use crate::broker::{Broker, BrokerError, OutgoingRecord, Producer};
 use crate::dead_letter::{
@@ -29,8 +29,16 @@ use crate::sink::{Outcome, SqlSink};
 /// Attempts to append while the broker is away: about half a minute. The letters stay.
 const ATTEMPTS: u32 = 8;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast dead-letters replay --topology clinical.yaml --cause type_mismatch --dry-run
+  rowcast dead-letters replay --topology clinical.yaml --cause type_mismatch --rate 50/s
+  rowcast dead-letters replay --topology clinical.yaml --since 2h --to-topic
+  rowcast dead-letters replay --topology clinical.yaml --id 3f8d";
+
 /// Options of `dead-letters replay`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -142,8 +150,9 @@ pub(super) async fn replay_letters(arguments: &Arguments) -> Result<(), Failure>
         progress.at(&counts);
     };
     progress.finish();
-    tell(&counts, &chosen, arguments);
+    let told = tell(&counts, &chosen, arguments);
     result?;
+    told?;
     let count = |ending| counts.get(&ending).copied().unwrap_or(0);
     let (again, gone) = (count(Ending::FailedAgain), count(Ending::Gone));
     let mut left = Vec::new();
@@ -163,7 +172,7 @@ pub(super) async fn replay_letters(arguments: &Arguments) -> Result<(), Failure>
     if left.is_empty() { Ok(()) } else { Err(Failure::partial(left.join("\n"))) }
 }
 
-fn tell(counts: &Counts, chosen: &Chosen<'_>, arguments: &Arguments) {
+fn tell(counts: &Counts, chosen: &Chosen, arguments: &Arguments) -> Result<(), Failure> {
     let count = |ending| counts.get(&ending).copied().unwrap_or(0);
     match arguments.output {
         Output::Json => {
@@ -176,16 +185,17 @@ fn tell(counts: &Counts, chosen: &Chosen<'_>, arguments: &Arguments) {
             for ending in Ending::ALL {
                 told[ending.as_str()] = Value::from(count(ending));
             }
-            println!("{told}");
+            print::line(told)
         }
         Output::Table => {
             let rows = counts
                 .iter()
                 .map(|(ending, count)| [ending.as_str().to_owned(), count.to_string()]);
-            println!("{}", table(["outcome", "letters"], rows));
+            print::line(table(["outcome", "letters"], rows))?;
             if arguments.dry_run {
-                eprintln!("dry run: nothing was changed");
+                print::message("dry run: nothing was changed");
             }
+            Ok(())
         }
     }
 }

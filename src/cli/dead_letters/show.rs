@@ -3,7 +3,7 @@
 use super::super::table::aligned;
 use super::filter::WORKABLE;
 use super::render::{self, Payload, on_terminal, printable};
-use super::{Failure, Output, TopologyArguments, found};
+use super::{Failure, Output, TopologyArguments, found, print};
 use crate::dead_letter::{How, Letter, Recorded, StatusRecord, headers};
 use crate::model::Record;
 
@@ -47,32 +47,32 @@ pub(super) async fn show(arguments: Arguments) -> Result<(), Failure> {
             fields.insert("remedy".into(), cause.remedy().into());
             fields.insert("page".into(), render::page(cause).into());
             fields.insert("next".into(), commands.into());
-            println!("{}", serde_json::Value::Object(fields));
+            print::line(serde_json::Value::Object(fields))?;
         }
         Output::Table => {
-            print_letter(&letter, &record);
-            print_headers(&record);
-            print_payload(&record, payload);
-            println!("\nNext:");
+            print_letter(&letter, &record)?;
+            print_headers(&record)?;
+            print_payload(&record, payload)?;
+            print::line("\nNext:")?;
             for command in &commands {
-                println!("  {command}");
+                print::line(format_args!("  {command}"))?;
             }
         }
     }
     Ok(())
 }
 
-fn print_letter(letter: &Letter, record: &Record) {
+fn print_letter(letter: &Letter, record: &Record) -> Result<(), Failure> {
     let Letter { summary, status, position, last_status } = letter;
-    println!("{}: {status}, {}", summary.id, status.meaning());
-    println!("\nRefused by {} because of {}", summary.stage, summary.cause);
-    println!("  {}", summary.cause.meaning());
-    println!("  To mend it: {}", summary.cause.remedy());
-    println!("  {}", render::page(summary.cause));
+    print::line(format_args!("{}: {status}, {}", summary.id, status.meaning()))?;
+    print::line(format_args!("\nRefused by {} because of {}", summary.stage, summary.cause))?;
+    print::line(format_args!("  {}", summary.cause.meaning()))?;
+    print::line(format_args!("  To mend it: {}", summary.cause.remedy()))?;
+    print::line(format_args!("  {}", render::page(summary.cause)))?;
 
-    println!("\n{}", printable(&summary.exception));
+    print::line(format_args!("\n{}", printable(&summary.exception)))?;
     for (depth, message) in (1..).zip(&summary.messages) {
-        println!("{}{}", "  ".repeat(depth), printable(message));
+        print::line(format_args!("{}{}", "  ".repeat(depth), printable(message)))?;
     }
 
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -115,7 +115,7 @@ fn print_letter(letter: &Letter, record: &Record) {
             )
         }),
     );
-    println!("\n{}", aligned(&["what", "is"], &rows));
+    print::line(format_args!("\n{}", aligned(&["what", "is"], &rows)))
 }
 
 /// A status record in a line.
@@ -138,39 +138,39 @@ fn told(last: &StatusRecord) -> String {
     format!("{what}{how} at {at}, copy {}@{}{reason}", position.partition, position.offset)
 }
 
-fn print_headers(record: &Record) {
+fn print_headers(record: &Record) -> Result<(), Failure> {
     let ours = record.headers.iter().filter(|header| headers::is_ours(&header.name));
     let rows: Vec<Vec<String>> = ours
         .map(|header| vec![header.name.clone(), on_terminal(header.value.as_deref())])
         .collect();
-    println!("\n{}", aligned(&["header", "value"], &rows));
+    print::line(format_args!("\n{}", aligned(&["header", "value"], &rows)))
 }
 
-fn print_payload(record: &Record, payload: Payload) {
+fn print_payload(record: &Record, payload: Payload) -> Result<(), Failure> {
     let original: Vec<_> =
         record.headers.iter().filter(|header| !headers::is_ours(&header.name)).collect();
     match payload {
         Payload::Hidden => {
             let names: Vec<_> = original.iter().map(|header| printable(&header.name)).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            println!("\nThe record's own headers: {names}");
+            print::line(format_args!("\nThe record's own headers: {names}"))?;
             let length = |bytes: Option<&bytes::Bytes>| {
                 bytes.map_or_else(|| "none".to_owned(), |bytes| format!("{} bytes", bytes.len()))
             };
-            println!(
+            print::line(format_args!(
                 "Key: {}. Value: {}. --reveal-payload prints them.",
                 length(record.key.as_ref()),
                 length(record.value.as_ref())
-            );
+            ))
         }
         Payload::Revealed => {
-            println!("\nThe record's own headers:");
+            print::line("\nThe record's own headers:")?;
             for header in original {
                 let value = on_terminal(header.value.as_deref());
-                println!("  {}: {value}", printable(&header.name));
+                print::line(format_args!("  {}: {value}", printable(&header.name)))?;
             }
-            println!("Key: {}", on_terminal(record.key.as_deref()));
-            println!("Value:\n{}", on_terminal(record.value.as_deref()));
+            print::line(format_args!("Key: {}", on_terminal(record.key.as_deref())))?;
+            print::line(format_args!("Value:\n{}", on_terminal(record.value.as_deref())))
         }
     }
 }

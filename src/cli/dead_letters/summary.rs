@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::table::table;
 use super::filter::Filter;
-use super::{Failure, Output, TopologyArguments, render, warn};
+use super::{Failure, Output, TopologyArguments, print, render, warn};
 use crate::application::Application;
 use crate::dead_letter::{Ledger, LetterSummary, Status};
 use crate::error::{Cause, Stage};
@@ -42,18 +42,21 @@ pub(super) async fn summary(arguments: Arguments) -> Result<(), Failure> {
     let first = most_frequent(&groups);
     let commands = first.map(|(cause, _)| next(&arguments.topology, cause)).unwrap_or_default();
     match arguments.output {
-        Output::Json => println!("{}", as_json(&groups, first, &commands)),
+        Output::Json => print::line(as_json(&groups, first, &commands))?,
         Output::Table => {
-            println!("{}", as_table(&groups));
+            print::line(as_table(&groups))?;
             let Some((cause, count)) = first else {
-                println!("\nNothing is left to be done: all letters are settled.");
+                print::line("\nNothing is left to be done: all letters are settled.")?;
                 return Ok(());
             };
-            println!("\nMost of the open letters: {cause} ({count}). {}", cause.meaning());
-            println!("To mend it: {} ({})", cause.remedy(), render::page(cause));
-            println!("\nNext:");
+            print::line(format_args!(
+                "\nMost of the open letters: {cause} ({count}). {}",
+                cause.meaning()
+            ))?;
+            print::line(format_args!("To mend it: {} ({})", cause.remedy(), render::page(cause)))?;
+            print::line("\nNext:")?;
             for command in &commands {
-                println!("  {command}");
+                print::line(format_args!("  {command}"))?;
             }
         }
     }
@@ -124,6 +127,7 @@ async fn groups(
 ) -> Result<BTreeMap<Kind, Group>, Failure> {
     let broker = application.broker().await?;
     let topics = application.ledger_topics();
+    let filter = filter.with_whole_ids(&*broker, &topics).await?;
     let mut kinds: HashMap<Kind, usize> = HashMap::new();
     let note = |letter: &LetterSummary, status| {
         if !filter.wants(letter, status, &Status::ALL) {

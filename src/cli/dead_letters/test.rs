@@ -10,14 +10,21 @@ use serde_json::json;
 use super::super::table::table;
 use super::filter::{Filter, UNSETTLED};
 use super::walk::{Chosen, Opened, Pace, sink};
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
 use crate::error::{Cause, Refusal, Stage};
 use crate::model::Record;
 use crate::runtime::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
 use crate::sink::Outcome;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast dead-letters test --topology clinical.yaml
+  rowcast dead-letters test --topology clinical.yaml --cause type_mismatch --table patient --max 100
+  rowcast dead-letters test --topology clinical.yaml --id 3f8d";
+
 /// Options of `dead-letters test`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     topology: TopologyArguments,
@@ -86,7 +93,7 @@ pub(super) async fn test_letters(arguments: &Arguments) -> Result<(), Failure> {
             *alike.entry(Alike { before, now }).or_default() += 1;
         }
     }
-    tell(&alike, arguments.output);
+    tell(&alike, arguments.output)?;
     let count = |outcome: &str| -> usize {
         let some = alike.iter().filter(|(alike, _)| alike.now.outcome() == outcome);
         some.map(|(_, count)| count).sum()
@@ -122,7 +129,7 @@ async fn rehearsed(
     Ok(now.collect())
 }
 
-fn tell(alike: &BTreeMap<Alike, usize>, output: Output) {
+fn tell(alike: &BTreeMap<Alike, usize>, output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => {
             for (Alike { before, now }, letters) in alike {
@@ -135,8 +142,9 @@ fn tell(alike: &BTreeMap<Alike, usize>, output: Output) {
                     told["table"] = json!(table.as_deref());
                     told["column"] = json!(column.as_deref());
                 }
-                println!("{told}");
+                print::line(told)?;
             }
+            Ok(())
         }
         Output::Table => {
             let rows = alike.iter().map(|(Alike { before, now }, letters)| {
@@ -151,10 +159,10 @@ fn tell(alike: &BTreeMap<Alike, usize>, output: Output) {
                 let outcome = now.outcome().to_owned();
                 [before.to_string(), outcome, cause.to_owned(), place, letters.to_string()]
             });
-            println!(
-                "{}",
-                table(["cause before", "outcome now", "cause now", "column", "letters"], rows)
-            );
+            print::line(table(
+                ["cause before", "outcome now", "cause now", "column", "letters"],
+                rows,
+            ))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::check;
 use super::filter::Filter;
-use super::{Failure, MOST_LETTERS};
+use super::{Failure, MOST_LETTERS, print};
 use crate::application::Application;
 use crate::broker::{Broker, BrokerError};
 use crate::dead_letter::{Ledger, Letter, Letters, Status, original};
@@ -55,31 +55,34 @@ fn parse_rate(text: &str) -> Result<u32, String> {
 }
 
 /// The letters that a filter wants; those that it would want were they not quarantined are told.
-pub(super) struct Chosen<'f> {
+pub(super) struct Chosen {
     ledger: Ledger,
-    filter: &'f Filter,
+    filter: Filter,
     usual: &'static [Status],
     most: usize,
 }
 
-impl<'f> Chosen<'f> {
+impl Chosen {
     /// Reads both topics. `usual`: the statuses that are meant if the filter names none. Exit code 4
     /// if nothing is chosen.
     pub(super) async fn read(
         application: &Application,
         broker: &dyn Broker,
-        filter: &'f Filter,
+        filter: &Filter,
         usual: &'static [Status],
         pace: Pace,
     ) -> Result<Self, Failure> {
         let topics = application.ledger_topics();
+        let filter = filter.with_whole_ids(broker, &topics).await?;
         let ledger = Ledger::open(broker, &topics, MOST_LETTERS, |letter, status| {
             filter.wants(letter, status, usual) || filter.wants(letter, status, QUARANTINED)
         });
         let ledger = ledger.await?;
         if ledger.beyond() > 0 {
             let beyond = ledger.beyond();
-            eprintln!("warning: {beyond} more letters match; run it again, or narrow the filter");
+            print::message(format_args!(
+                "warning: {beyond} more letters match; run it again, or narrow the filter"
+            ));
         }
         let most = pace.max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
         let chosen = Self { ledger, filter, usual, most };
@@ -87,10 +90,10 @@ impl<'f> Chosen<'f> {
         let nothing = chosen.len() == 0;
         if left_out > 0 {
             let limit = topics.max_replays;
-            eprintln!(
+            print::message(format_args!(
                 "{left_out} quarantined letters, refused by {limit} replays or more, are left out; \
                  --status quarantined names them"
-            );
+            ));
         }
         if nothing { Err(Failure::nothing_matched("no letter matches")) } else { Ok(chosen) }
     }
@@ -124,7 +127,7 @@ impl<'f> Chosen<'f> {
 
 /// Letters being read.
 pub(super) struct Walk<'a> {
-    chosen: &'a Chosen<'a>,
+    chosen: &'a Chosen,
     broker: &'a dyn Broker,
     letters: Letters<'a>,
     rate: Option<u32>,

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use sqlx::{Column as _, Row as _, SqliteConnection};
 
 use super::table::table;
-use super::{Failure, TopologyArguments, dead_letters};
+use super::{Failure, TopologyArguments, dead_letters, print};
 use crate::application::Application;
 use crate::model::Reveal;
 use crate::telemetry::logs::{self, LogFormat};
@@ -34,8 +34,14 @@ const SHOWN_ROWS: usize = 3;
 /// Columns of a row that are shown: what fits a terminal.
 const SHOWN_COLUMNS: usize = 6;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast demo
+  rowcast demo --dir /tmp/hospital --patients 10000";
+
 /// Options of `demo`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// Folder for the demo's files; those of a former demo are replaced.
     #[arg(long, value_name = "DIR", default_value = "rowcast-demo")]
@@ -49,7 +55,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
-    logs::start(LogFormat::Auto, Some("error"), Reveal::Nothing);
+    logs::start(LogFormat::Auto, Some("error"), 0, Reveal::Nothing);
     let topology = prepare_folder(&arguments.dir)?;
     let application = super::load(&TopologyArguments {
         topology: topology.clone(),
@@ -66,10 +72,10 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let topic = topic.ok_or_else(|| Failure::failed("internal: demo topic"))?;
     let records = hospital.records(topic);
     let count = records.len();
-    println!("1. {count} records of a made-up hospital go to topic {topic}");
+    print::line(format_args!("1. {count} records of a made-up hospital go to topic {topic}"))?;
     feed(&application, records).await?;
 
-    println!("2. rowcast runs the topology until the topic is settled");
+    print::line("2. rowcast runs the topology until the topic is settled")?;
     let started = Instant::now();
     let idle = Duration::from_secs(1);
     let spinner = ProgressBar::new_spinner();
@@ -79,20 +85,23 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     spinner.finish_and_clear();
     ended?;
     let seconds = started.elapsed().saturating_sub(idle).as_secs_f64();
-    println!("   settled in {seconds:.1} s\n");
+    print::line(format_args!("   settled in {seconds:.1} s\n"))?;
 
-    println!("3. what is in the tables now");
+    print::line("3. what is in the tables now")?;
     show_tables(&application, &arguments.dir).await?;
 
-    println!("4. what could not become rows, and why");
-    println!("{}\n", dead_letters::by_cause(&application).await?);
+    print::line("4. what could not become rows, and why")?;
+    print::line(format_args!("{}\n", dead_letters::by_cause(&application).await?))?;
 
     let file = topology.display();
-    println!("The database is {}. Try next:", arguments.dir.join("demo.db").display());
+    print::line(format_args!(
+        "The database is {}. Try next:",
+        arguments.dir.join("demo.db").display()
+    ))?;
     let rowcast = std::env::args().next().unwrap_or_else(|| "rowcast".to_owned());
-    println!("  {rowcast} dead-letters summary --topology {file}");
-    println!("  {rowcast} topology --topology {file} --output mermaid");
-    println!("  {rowcast} schema --topology {file}");
+    print::line(format_args!("  {rowcast} dead-letters summary --topology {file}"))?;
+    print::line(format_args!("  {rowcast} topology --topology {file} --output mermaid"))?;
+    print::line(format_args!("  {rowcast} schema --topology {file}"))?;
     Ok(())
 }
 
@@ -157,7 +166,7 @@ async fn show_tables(application: &Application, dir: &Path) -> Result<(), Failur
             counts.push([declared.name.to_string(), count.to_string()]);
         }
     }
-    println!("{}\n", table(["table", "rows"], counts));
+    print::line(format_args!("{}\n", table(["table", "rows"], counts)))?;
     for root in &application.catalog().roots {
         let declared = root.named_table();
         let there = declared.columns.iter().filter(|column| !column.optional);
@@ -196,7 +205,7 @@ async fn show_tables(application: &Application, dir: &Path) -> Result<(), Failur
                     .unwrap_or_else(|| "NULL".to_owned())
             }));
         }
-        println!("{}\n{shown}\n", declared.name);
+        print::line(format_args!("{}\n{shown}\n", declared.name))?;
     }
     Ok(())
 }

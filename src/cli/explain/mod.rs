@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chrono::Utc;
 use serde_json::json;
 
-use super::{Failure, Output};
+use super::{Failure, Output, print};
 use crate::application::Application;
 use crate::error::{Cause, Refusal, messages};
 use crate::model::{
@@ -22,8 +22,15 @@ use crate::transform::fhirpath::{Environment, Item, Path};
 mod as_json;
 mod as_text;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast explain --topology clinical.yaml patient.json  its rows, and which rule made each cell
+  rowcast explain --topology clinical.yaml --sql patient.json
+  rowcast explain --path 'Patient.name.where(use = \"official\").family' patient.json";
+
 /// Options of `explain`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {
     /// The topology file whose rules apply.
     #[arg(long, value_name = "FILE", required_unless_present = "path", env = "ROWCAST_TOPOLOGY")]
@@ -89,7 +96,7 @@ pub(super) async fn explain(arguments: &Arguments) -> Result<(), Failure> {
         Ok(changes) => changes,
         Err(refusal) => {
             if arguments.output == Output::Json {
-                println!("{}", as_json::undecoded(&refusal));
+                print::line(as_json::undecoded(&refusal))?;
             }
             return Err(Failure::refused(&[*refusal]));
         }
@@ -100,8 +107,8 @@ pub(super) async fn explain(arguments: &Arguments) -> Result<(), Failure> {
         let sql = statements(&application, &roots);
         let mut explained = Explained { application: &application, change, roots, sql };
         match arguments.output {
-            Output::Json => println!("{}", as_json::explained(&explained)),
-            Output::Table => print!("{}", as_text::explained(&explained, arguments.sql)),
+            Output::Json => print::line(as_json::explained(&explained))?,
+            Output::Table => print::text(as_text::explained(&explained, arguments.sql))?,
         }
         refusals.extend(explained.roots.drain(..).flat_map(|root| root.refusals));
     }
@@ -117,7 +124,7 @@ fn values(expression: &str, document: &Document) -> Result<(), Failure> {
     path.evaluate(Environment::of(root).at(Some(Utc::now())), focus, &mut items)
         .map_err(|error| Failure::failed(error.to_string()))?;
     let values: Vec<String> = items.iter().map(json_of).collect();
-    println!("[{}]", values.join(","));
+    print::line(format_args!("[{}]", values.join(",")))?;
     Ok(())
 }
 
@@ -148,7 +155,7 @@ fn as_record(bytes: Vec<u8>) -> Record {
 fn changes(application: &Application, mut record: Record) -> Result<Vec<Change>, Box<Refusal>> {
     match application.decoder().decode(&record) {
         Err(error) if error.cause() == Cause::MissingVersion => {
-            eprintln!("note: the resource has no version; explained as version 1");
+            print::message("note: the resource has no version; explained as version 1");
             record.headers.push(Header::text(HEADER_VERSION, "1"));
             application.decoder().decode(&record).map_err(|error| Box::new(error.into()))
         }

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::PossibleValuesParser;
 use url::{Origin, Url, form_urlencoded};
 
-use super::{Failure, Output, TopologyArguments, run};
+use super::{Failure, Output, TopologyArguments, print, run};
 use crate::application::{Application, Batch};
 use crate::error::{ErrorClass, messages};
 use crate::fhir_server::{ExportLevel, ExportRequest, FhirServerError, Scope};
@@ -120,13 +120,15 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
     let feed = application.feed_of(&shape.topic).await?;
     if let Some(state) = state.as_ref().filter(|state| state.goes_on()) {
         let (records, path) = (state.counts().records, state.path().display());
-        eprintln!("going on behind {records} records that are there already ({path})");
+        print::message(format_args!(
+            "going on behind {records} records that are there already ({path})"
+        ));
     }
     let stop = run::stop_on_signal()?;
     let mut report = Report::new(arguments.output, &shape.topic);
     let load = Load { feed: &feed, state, rate: arguments.rate, stop };
     let loaded = load.run(input, |portion, counts| report.portion(portion, counts)).await;
-    report.end(&loaded);
+    let told = report.end(&loaded);
     let counts = &loaded.counts;
     let go_on = |failure: Failure| match &loaded.kept {
         Some(path) => {
@@ -142,10 +144,13 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
         }
         Ended::Failed(error) => Err(go_on(failure(error))),
         Ended::Untidy(error) => {
-            eprintln!("warning: all of it is there, but: {}", messages(error).join(": "));
-            report::judged(counts)
+            print::message(format_args!(
+                "warning: all of it is there, but: {}",
+                messages(error).join(": ")
+            ));
+            report::judged(counts).and(told)
         }
-        Ended::Complete => report::judged(counts),
+        Ended::Complete => report::judged(counts).and(told),
     }
 }
 
@@ -245,10 +250,10 @@ fn shape(application: &Application, arguments: &Arguments) -> Result<Shape, Fail
                  (version.from: offset)"
             )));
         }
-        eprintln!(
+        print::message(format_args!(
             "warning: `{topic}` takes what comes later for newer (version.from: offset): what is \
              loaded wins over what is there"
-        );
+        ));
     }
     let version = match arguments.version {
         Some(version) => VersionRule::Stated(version),

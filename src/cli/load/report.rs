@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, Output};
+use super::{Failure, Output, print};
 use crate::error::Cause;
 use crate::load::{Counts, Ended, Loaded, Portion, RefusedItem};
 
@@ -62,36 +62,39 @@ impl Report {
         self.told += 1;
         let RefusedItem { at, cause, message } = refused;
         match self.told {
-            ..=TOLD => self.bar.suspend(|| eprintln!("{at}: {cause}: {message}")),
+            ..=TOLD => {
+                self.bar.suspend(|| print::message(format_args!("{at}: {cause}: {message}")));
+            }
             told if told == TOLD + 1 => {
-                self.bar
-                    .suspend(|| eprintln!("more is refused, which is only counted from here on"));
+                self.bar.suspend(|| {
+                    print::message("more is refused, which is only counted from here on");
+                });
             }
             _ => {}
         }
     }
 
     /// Tells what was loaded.
-    pub(super) fn end(&self, loaded: &Loaded) {
+    pub(super) fn end(&self, loaded: &Loaded) -> Result<(), Failure> {
         self.bar.finish_and_clear();
         let Counts { records, deletes, refused, server_errors } = &loaded.counts;
         let is_complete = matches!(loaded.ended, Ended::Complete | Ended::Untidy(_));
         match self.output {
-            Output::Json => println!(
-                "{}",
-                json!({
-                    "topic": self.topic,
-                    "complete": is_complete,
-                    "records": records,
-                    "deletes": deletes,
-                    "refused": refused,
-                    "server_errors": server_errors,
-                    "seconds": (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-                })
-            ),
+            Output::Json => print::line(json!({
+                "topic": self.topic,
+                "complete": is_complete,
+                "records": records,
+                "deletes": deletes,
+                "refused": refused,
+                "server_errors": server_errors,
+                "seconds": (self.begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            })),
             Output::Table => {
                 let topic = &self.topic;
-                eprintln!("{records} records appended to {topic}, {deletes} of them deletes");
+                print::message(format_args!(
+                    "{records} records appended to {topic}, {deletes} of them deletes"
+                ));
+                Ok(())
             }
         }
     }

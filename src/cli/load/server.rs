@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::error::messages;
 pub(super) use crate::fhir_server::FhirServer as Server;
 use crate::fhir_server::{Auth, FhirServerSettings};
@@ -72,7 +72,9 @@ impl ServerArguments {
             settings.authorities = Some(text);
         }
         if settings.auth != Auth::None && is_in_the_clear(&settings.base) {
-            eprintln!("warning: the credentials go to another machine in the clear: use https");
+            print::message(
+                "warning: the credentials go to another machine in the clear: use https",
+            );
         }
         Server::new(settings).map_err(|error| Failure::failed(messages(&error).join(": ")))
     }

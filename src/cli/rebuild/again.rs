@@ -8,8 +8,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use super::Job;
 use super::summary::{self, Progress};
+use super::{Job, print};
 use crate::cli::Failure;
 use crate::error::messages;
 use crate::model::{Offset, Record, TopicPartition};
@@ -48,7 +48,7 @@ pub(super) async fn again(job: &Job<'_>, sink: SqlSink, cluster: &str) -> Result
     let TakenUp { progress, refused } = sink.take_up(&partitions, &live).await?;
     let resumed = progress.iter().any(|(_, at)| at.next_offset.is_some());
     if resumed {
-        eprintln!("going on where an earlier rebuild ended");
+        print::message("going on where an earlier rebuild ended");
     }
     let from: HashMap<TopicPartition, Offset> = progress
         .iter()
@@ -82,11 +82,13 @@ pub(super) async fn again(job: &Job<'_>, sink: SqlSink, cluster: &str) -> Result
     let Run { rebuilt, .. } = run;
     let recorded = rebuilt.refusals() == 0 || job.arguments.accept_refused;
     sink.end_rebuild(recorded.then_some(&hashes)).await?;
-    summary::print(job.arguments.output, &job.tables(), &rebuilt, recorded);
+    summary::tell(job.arguments.output, &job.tables(), &rebuilt, recorded)?;
     match rebuilt.refusals() {
         0 => Ok(()),
         refused if recorded => {
-            eprintln!("{refused} records were refused; their resources keep the rows they had");
+            print::message(format_args!(
+                "{refused} records were refused; their resources keep the rows they had"
+            ));
             Ok(())
         }
         refused => Err(Failure::partial(format!(

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use super::{Job, confirm};
+use super::{Job, confirm, print};
 use crate::cli::{Failure, Output};
 use crate::sink::SqlSink;
 
@@ -40,11 +40,11 @@ pub(super) async fn clear(job: &Job<'_>, sink: &SqlSink) -> Result<(), Failure> 
         job.roots.iter().filter_map(|root| Some((*root, Some(hashes.get(*root)?.as_str()))));
     sink.record_claims(cleared).await?;
     match job.arguments.output {
-        Output::Json => println!("{}", json!({ "tables": tables, "cleared": true })),
-        Output::Table => eprintln!(
+        Output::Json => print::line(json!({ "tables": tables, "cleared": true }))?,
+        Output::Table => print::message(format_args!(
             "{} cleared, offsets of `{group}` reset: the next `rowcast run` fills them",
             tables.join(", ")
-        ),
+        )),
     }
     Ok(())
 }

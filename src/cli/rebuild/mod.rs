@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use super::{Failure, Output, TopologyArguments, check};
+use super::{Failure, Output, TopologyArguments, check, print};
 use crate::application::Application;
 use crate::broker::Broker;
 use crate::model::TopicSelector;
@@ -14,12 +14,19 @@ mod again;
 mod clear;
 mod summary;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast rebuild --topology clinical.yaml --table claim  beside live traffic
+  rowcast rebuild --topology clinical.yaml --table claim --from-ndjson claims.ndjson
+  rowcast rebuild --topology clinical.yaml --clear        every run of the topology stopped";
+
 /// Options of `rebuild`.
 ///
 /// Without `--clear` the topic is read again up to its present end, and rows are rewritten where they
 /// are of the version that was read; no row vanishes meanwhile, what was deleted stays deleted, and
 /// `run` may go on, with the new rules. Broken off, it goes on where it was.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[allow(clippy::struct_excessive_bools)] // each is a switch of the command line
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -169,7 +176,7 @@ fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!("would {what}; say --yes")));
     }
-    eprint!("{what}? [y/N] ");
+    print::question(format_args!("{what}? [y/N] "));
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

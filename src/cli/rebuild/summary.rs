@@ -3,14 +3,19 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::cli::Output;
 use crate::cli::table::table;
+use crate::cli::{Failure, Output, print};
 use crate::runtime::Rebuilt;
 
 /// Prints the counts, and what was refused.
-pub(super) fn print(output: Output, tables: &[String], rebuilt: &Rebuilt, recorded: bool) {
+pub(super) fn tell(
+    output: Output,
+    tables: &[String],
+    rebuilt: &Rebuilt,
+    recorded: bool,
+) -> Result<(), Failure> {
     match output {
-        Output::Json => println!("{}", to_json(tables, rebuilt, recorded)),
+        Output::Json => print::line(to_json(tables, rebuilt, recorded)),
         Output::Table => {
             let counts = [
                 ("read", rebuilt.read),
@@ -21,9 +26,9 @@ pub(super) fn print(output: Output, tables: &[String], rebuilt: &Rebuilt, record
                 ("refused", rebuilt.refusals()),
             ];
             let rows = counts.iter().map(|(name, count)| [(*name).to_owned(), count.to_string()]);
-            println!("{}", table(["outcome", "records"], rows));
+            print::line(table(["outcome", "records"], rows))?;
             if rebuilt.refused.is_empty() {
-                return;
+                return Ok(());
             }
             let refused = rebuilt.refused.iter().map(|(kind, (count, partition, offset))| {
                 let names = [&kind.table, &kind.column].into_iter().flatten().map(|name| &**name);
@@ -36,7 +41,7 @@ pub(super) fn print(output: Output, tables: &[String], rebuilt: &Rebuilt, record
                     format!("{partition}@{offset}"),
                 ]
             });
-            println!("{}", table(["stage", "cause", "column", "records", "first"], refused));
+            print::line(table(["stage", "cause", "column", "records", "first"], refused))
         }
     }
 }

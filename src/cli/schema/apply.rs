@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use super::diff::{as_text, fits};
 use super::script;
 use crate::application::Application;
-use crate::cli::Failure;
+use crate::cli::{Failure, print};
 use crate::error::{ErrorClass, messages};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity, creating};
 use crate::sink::Unfinished;
@@ -21,9 +21,9 @@ pub(super) async fn apply(
     let mut problems = schema.compare(foreign_keys).await?;
     let statements = creating(&problems);
     if statements.is_empty() {
-        eprintln!("nothing to do");
+        print::message("nothing to do");
     } else {
-        println!("{}", script(&statements));
+        print::line(script(&statements))?;
         let count = statements.len();
         let many = if count == 1 { "statement" } else { "statements" };
         let target = application.topology().sink.shown();
@@ -31,13 +31,17 @@ pub(super) async fn apply(
             return Err(Failure::failed("nothing was changed"));
         }
         schema.execute(&statements).await.map_err(|unfinished| failure(&unfinished))?;
-        eprintln!("ran {count} {many} on {target}");
+        print::message(format_args!("ran {count} {many} on {target}"));
         problems = schema.compare(foreign_keys).await?;
     }
     schema.close().await;
     problems.retain(is_left);
     if !problems.is_empty() {
-        println!("{}{}", if statements.is_empty() { "" } else { "\n" }, as_text(&problems));
+        print::line(format_args!(
+            "{}{}",
+            if statements.is_empty() { "" } else { "\n" },
+            as_text(&problems)
+        ))?;
     }
     fits(&problems)
 }
@@ -52,7 +56,7 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     if !stdin().is_terminal() {
         return Err(Failure::usage("nobody is there to ask: say --yes to run these statements"));
     }
-    eprint!("{question}");
+    print::question(question);
     stderr().flush()?;
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;

@@ -2,7 +2,7 @@
 
 use crate::application::Application;
 use crate::cli::table::table;
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, print};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
 
 pub(super) async fn diff(application: &Application, output: Output) -> Result<(), Failure> {
@@ -10,9 +10,9 @@ pub(super) async fn diff(application: &Application, output: Output) -> Result<()
     let problems = schema.compare(ForeignKeys::default()).await?;
     schema.close().await;
     match output {
-        Output::Json => problems.iter().for_each(|problem| println!("{}", as_json(problem))),
-        Output::Table if problems.is_empty() => eprintln!("schema: fits"),
-        Output::Table => println!("{}", as_text(&problems)),
+        Output::Json => problems.iter().try_for_each(|problem| print::line(as_json(problem)))?,
+        Output::Table if problems.is_empty() => print::message("schema: fits"),
+        Output::Table => print::line(as_text(&problems))?,
     }
     fits(&problems)
 }

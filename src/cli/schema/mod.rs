@@ -4,13 +4,34 @@
 mod apply;
 mod diff;
 
-use super::{Failure, Output, TopologyArguments};
+use super::{Failure, Output, TopologyArguments, print};
 use crate::plan::{Dialect, ForeignKeys, bookkeeping_ddl, catalog_ddl};
 use crate::sink::DatabaseKind;
 
+const EXAMPLES: &str = "\
+Examples:
+  rowcast schema --topology clinical.yaml        the tables, as DDL; no connection needed
+  rowcast schema diff --topology clinical.yaml   what the live ones lack
+  rowcast schema apply --topology clinical.yaml  create it";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  rowcast schema show --topology clinical.yaml
+  rowcast schema show --topology clinical.yaml --dialect mysql --without-foreign-keys";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  rowcast schema diff --topology clinical.yaml
+  rowcast schema diff --topology clinical.yaml --output json";
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  rowcast schema apply --topology clinical.yaml
+  rowcast schema apply --topology clinical.yaml --yes  does not ask: for scripts";
+
 /// Options of `schema`.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -23,6 +44,7 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Print the DDL for the rules; needs no connection. The default.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -32,6 +54,7 @@ enum Command {
     /// Compare the live schema with the rules: what is missing, does not fit, or is not filled.
     ///
     /// Changes nothing. Exit code 78 if something would make writes fail.
+    #[command(after_help = DIFF_EXAMPLES)]
     Diff {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -43,6 +66,7 @@ enum Command {
     ///
     /// Never drops, narrows or changes anything that is there: what that would take is named, and the
     /// exit code is then 78. Shows the statements and asks first.
+    #[command(after_help = APPLY_EXAMPLES)]
     Apply {
         #[command(flatten)]
         topology: TopologyArguments,
@@ -120,7 +144,7 @@ fn print_ddl(topology: &TopologyArguments, show: &Shown) -> Result<(), Failure> 
     let dialect = show.dialect.map_or_else(|| application.dialect(), DialectName::dialect);
     let mut statements: Vec<_> = bookkeeping_ddl(dialect).into_iter().map(|(_, ddl)| ddl).collect();
     statements.extend(catalog_ddl(dialect, application.catalog(), show.foreign_keys.into()));
-    println!("{}", script(&statements));
+    print::line(script(&statements))?;
     Ok(())
 }
 

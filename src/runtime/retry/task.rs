@@ -115,7 +115,9 @@ impl RetryTask {
                     continue;
                 }
                 tracing::warn!(
-                    partition = %record.source, offset = record.offset.0,
+                    topic = &*record.source.topic,
+                    partition = record.source.partition,
+                    offset = record.offset.0,
                     "a record of the retry topic is no letter that can be tried; it is passed over"
                 );
                 window.pass(record.offset);
@@ -263,7 +265,10 @@ impl Worker {
         if expired > 0 {
             stages.metrics.expired(&partition.topic, expired);
             tracing::error!(
-                %partition, offsets = expired,
+                topic = &*partition.topic,
+                partition = partition.partition,
+                offset = committed.0,
+                deleted = expired,
                 "the retry topic begins after the committed offset: letters may have been deleted untried"
             );
         }
@@ -324,7 +329,7 @@ impl Worker {
         batch: &Batch,
         letters: &[Arc<Waiting>],
     ) -> Option<Settled> {
-        let Shared { stages, stage, scope, stopping, .. } = &*self.shared;
+        let Shared { stages, stage, partition, scope, stopping, .. } = &*self.shared;
         let mut backoff = Backoff::default();
         let mut portion = Portion::default();
         let mut open: Option<OpenCircuit> = None;
@@ -350,7 +355,7 @@ impl Worker {
                 }
                 Err(error) => {
                     stages.metrics.write_failed(seconds);
-                    database_down(stages, scope, &error);
+                    database_down(stages, partition, scope, &error);
                     portion = portion.after(&error);
                     // while it is refused for good, somebody must look
                     let fatal = error.class() == ErrorClass::Fatal;
@@ -406,7 +411,7 @@ impl Worker {
         }
         let message = told(&tripped);
         if stages.health.down(Check::Circuit, scope, &message) {
-            tracing::error!(%partition, "circuit {message}");
+            tracing::error!(topic = &*partition.topic, partition = partition.partition, cause = %tripped.cause, table = tripped.table.as_deref(), "circuit {message}");
         }
         let refused: Vec<(usize, Refusal)> = std::mem::take(&mut settled.refused);
         let mut places: Vec<usize> = refused.into_iter().map(|(place, _)| place).collect();
@@ -433,7 +438,11 @@ impl Worker {
         if self.held.is_empty() {
             self.open = None;
             stages.health.up(Check::Circuit, scope);
-            tracing::info!(%partition, "the circuit is closed again");
+            tracing::info!(
+                topic = &*partition.topic,
+                partition = partition.partition,
+                "the circuit is closed again"
+            );
         }
     }
 
@@ -463,7 +472,7 @@ impl Worker {
                 stages.metrics.retried(Component::RetryTopic, broker_cause(&error));
                 let passing = matches!(error, BrokerError::NotAssigned | BrokerError::Rebalancing);
                 if !passing && stages.health.down(Check::RetryTopic, scope, &error.to_string()) {
-                    tracing::warn!(%partition, %error, "offsets of the retry topic cannot be committed; waiting");
+                    tracing::warn!(topic = &*partition.topic, partition = partition.partition, component = Component::RetryTopic.as_str(), cause = broker_cause(&error), %error, "offsets of the retry topic cannot be committed; waiting");
                 }
                 Err(error)
             }
