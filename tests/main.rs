@@ -26,6 +26,7 @@ mod log;
 mod navigation;
 mod observed;
 mod ownership;
+mod page;
 mod panics;
 mod pipeline;
 mod pointcut;
