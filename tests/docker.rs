@@ -1,5 +1,8 @@
 //! The container files, as far as they can be judged without a container engine.
 
+mod container;
+mod native;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

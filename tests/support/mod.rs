@@ -56,6 +56,12 @@ pub(crate) fn requires_own_kafka_with(options: &str) -> Option<Instance> {
         .map(|script| Instance::start_with(&script, "kafka", environment))
 }
 
+/// The folder of Apache Kafka's jars, for a test that starts it in its own way; or `skipped`.
+pub(crate) fn requires_kafkas_jars() -> Option<std::path::PathBuf> {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    variable("ROWCAST_TEST_KAFKA_CTL").map(|_| here.join("target/services/kafka"))
+}
+
 /// A second broker of that one's cluster; or `skipped`.
 pub(crate) fn requires_second_broker_of(first: &Instance) -> Option<Instance> {
     let controller = first.note("controller_port");
