@@ -1,5 +1,6 @@
 //! The container files, as far as they can be judged without a container engine.
 
+mod agreement;
 mod container;
 mod native;
 

@@ -118,12 +118,11 @@ impl Container {
     }
 
     /// Runs its health check, which is a line for a shell; whether it is healthy.
-    pub(super) fn is_healthy(&self, environment: &[(&str, &str)]) -> bool {
+    pub(super) fn is_healthy(&self) -> bool {
         let check = self.words("/healthcheck/test");
         assert_eq!(check[0], "CMD-SHELL");
         let shell = Command::new("sh")
             .args(["-c", &check[1]])
-            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -132,10 +131,9 @@ impl Container {
 
     /// A file of compose's, as it must be here.
     fn translate(&self, text: &str) -> String {
-        let translated = self.here.iter().fold(text.to_owned(), |text, (written, here)| {
+        self.here.iter().fold(text.to_owned(), |text, (written, here)| {
             written.replace_all(&text, here).into_owned()
-        });
-        translated
+        })
     }
 
     fn translate_files(&self, path: &Path) {
