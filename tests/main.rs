@@ -6,6 +6,7 @@ mod architecture;
 mod avro;
 mod broker;
 mod canary;
+mod cardinality;
 mod cases;
 mod circuits;
 mod dashboards;
