@@ -92,10 +92,10 @@ fn set_up_postgres(server: &Url, container: &Container) -> Url {
     let password = std::fs::read_to_string(of("POSTGRES_PASSWORD_FILE")).expect("a password");
     let (user, database) = (of("POSTGRES_USER"), of("POSTGRES_DB"));
     assert_eq!(server.username(), user, "the tests' servers have this user already");
-    let sql = format!("CREATE DATABASE {database}; ");
-    database::execute(server, &sql).expect("a database");
-    database::execute(server, &format!("ALTER ROLE {user} PASSWORD '{password}'"))
-        .expect("a password");
+    let with_password = format!("ALTER ROLE {user} PASSWORD '{password}'");
+    for sql in [format!("CREATE DATABASE {database}"), with_password] {
+        database::execute(server, &sql).expect("a database and a password");
+    }
     let mut url = server.clone();
     url.set_path(&database);
     url.set_password(Some(&password)).expect("a password");
@@ -119,23 +119,68 @@ fn get(address: SocketAddr, path: &str, token: &str) -> Option<http::Answer> {
     http::request_at(address, "GET", path, &token, "")
 }
 
+/// Appends patients with the settings of an instance; their first makes the topic.
+fn feed(instance: &Container) {
+    let resources: Vec<_> = (0..PATIENTS)
+        .map(|n| {
+            json!({ "resourceType": "Patient", "id": format!("p{n}"), "meta": { "versionId": "1" } })
+                .to_string()
+        })
+        .collect();
+    let file = instance.path("resources.ndjson");
+    std::fs::write(&file, resources.join("\n")).expect("written");
+    let mut produce = instance.words("/command");
+    assert_eq!(produce[0], "run");
+    produce[0] = "produce".to_owned();
+    produce.push(file.display().to_string());
+    Rowcast::run(&produce);
+}
+
+/// Prometheus scrapes both instances with the token, has what they wrote, and loaded every rule.
+fn sees_both_and_judges_its_rules(prometheus: &Prometheus) {
+    wait_for("both targets up", SOON, || {
+        let up = prometheus.query("up{job=\"rowcast\"} == 1")?;
+        (up.len() == 2).then_some(())
+    });
+    let written = "sum(rowcast_records_settled_total{outcome=\"written\"})";
+    wait_for("what was written", SOON, || {
+        let series = prometheus.query(written)?;
+        (series.first()?["value"][1].as_str()?.parse() == Ok(PATIENTS)).then_some(())
+    });
+    wait_for("rules that were judged", SOON, || {
+        let groups = prometheus.ask("/api/v1/rules")?["groups"].as_array()?.clone();
+        let rules: Vec<_> =
+            groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
+        assert!(!rules.is_empty(), "no rules were loaded");
+        rules.iter().all(|rule| rule["health"] == "ok").then_some(())
+    });
+    let alerts = yaml("../dashboards/alerts.yaml");
+    let rules = prometheus.ask("/api/v1/rules").expect("rules");
+    let count = |groups: &Value| -> usize {
+        let groups = groups.as_array().expect("groups");
+        groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum()
+    };
+    assert_eq!(count(&rules["groups"]), count(&alerts["groups"]));
+}
+
 #[test]
 fn the_processes_of_compose_work_together_as_its_files_say() {
     let Some(jars) = support::requires_kafkas_jars() else { return };
     let Some(server) = support::requires_own_postgres() else { return };
-    let server = Url::parse(server.address()).map(|url| (url, server)).expect("a url");
-    let (address, _server) = (&server.0, &server.1);
-    let port = address.port().expect("a port");
+    if !support::has_program("prometheus") {
+        return;
+    }
+    let server_url = Url::parse(server.address()).expect("a url");
+    let port = server_url.port().expect("a port");
     let network = Network::new(([127, 0, 0, 1], port).into());
 
     let kafka = network.container("kafka", 1);
     let _kafka = Kafka::start(&kafka, &jars);
     let postgres = network.container("postgres", 1);
-    let mut url = set_up_postgres(address, &postgres);
+    let mut url = set_up_postgres(&server_url, &postgres);
 
     let described = network.container("schema", 1);
-    let replicas = super::compose()["services"]["rowcast"]["deploy"]["replicas"].clone();
-    assert_eq!(replicas, 2);
+    assert_eq!(super::compose()["services"]["rowcast"]["deploy"]["replicas"], 2);
     let instances = [network.container("rowcast", 1), network.container("rowcast", 2)];
     let listening = instances.each_ref().map(|instance| instance.port(9464));
     let token = std::fs::read_to_string(instances[0].path("/run/secrets/http_token"));
@@ -144,11 +189,9 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
     // Prometheus is up before what it scrapes, as it may be
     let prometheus = network.container("prometheus", 1);
     let configured = prometheus.path("/etc/prometheus/prometheus.yml");
-    if !support::has_program("prometheus") {
-        return;
-    }
     let configuration = configuration(&prometheus, &listening);
     std::fs::write(&configured, configuration).expect("written");
+    let Some(prometheus) = Prometheus::start(&configured, prometheus.port(9090)) else { return };
 
     // the check is a Java program itself: not before somebody listens
     let listens = || std::net::TcpStream::connect(kafka.port(29092)).ok().map(drop);
@@ -163,23 +206,7 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
 
     let mut running =
         instances.each_ref().map(|instance| Rowcast::start(&instance.words("/command")));
-    let Some(prometheus) = Prometheus::start(&configured, prometheus.port(9090)) else { return };
-
-    // whoever feeds the topic makes it
-    let resources: Vec<_> = (0..PATIENTS)
-        .map(|n| {
-            json!({ "resourceType": "Patient", "id": format!("p{n}"), "meta": { "versionId": "1" } })
-                .to_string()
-        })
-        .collect();
-    let file = instances[0].path("resources.ndjson");
-    std::fs::write(&file, resources.join("\n")).expect("written");
-    let mut produce = instances[0].words("/command");
-    assert_eq!(produce[0], "run");
-    produce[0] = "produce".to_owned();
-    produce.push(file.display().to_string());
-    Rowcast::run(&produce);
-
+    feed(&instances[0]);
     for address in listening {
         let ready = || http::get_at(address, "/readyz").filter(|answer| answer.status == 200);
         wait_for("an instance that is ready", SOON, ready);
@@ -197,29 +224,7 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
         });
     }
 
-    wait_for("both targets up", SOON, || {
-        let up = prometheus.query("up{job=\"rowcast\"} == 1")?;
-        (up.len() == 2).then_some(())
-    });
-    let written = "sum(rowcast_records_settled_total{outcome=\"written\"})";
-    wait_for("what was written", SOON, || {
-        let series = prometheus.query(written)?;
-        (series.first()?["value"][1] == PATIENTS.to_string()).then_some(())
-    });
-    wait_for("rules that were judged", SOON, || {
-        let groups = prometheus.ask("/api/v1/rules")?["groups"].as_array()?.clone();
-        let rules: Vec<_> =
-            groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
-        assert!(!rules.is_empty(), "no rules were loaded");
-        rules.iter().all(|rule| rule["health"] == "ok").then_some(())
-    });
-    let alerts = yaml("../dashboards/alerts.yaml");
-    let rules = prometheus.ask("/api/v1/rules").expect("rules");
-    let count = |groups: &Value| -> usize {
-        let groups = groups.as_array().expect("groups");
-        groups.iter().map(|group| group["rules"].as_array().map_or(0, Vec::len)).sum()
-    };
-    assert_eq!(count(&rules["groups"]), count(&alerts["groups"]));
+    sees_both_and_judges_its_rules(&prometheus);
 
     // the health check of compose is the binary's, and knows the one from the other
     let check = |instance: &Container| {
@@ -230,9 +235,7 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
     assert_eq!(check(&instances[0]), Some(0));
     assert_eq!(check(&instances[1]), Some(0));
     running[1].terminate();
-    // compose gives it that long
-    let grace = super::compose()["services"]["rowcast"]["stop_grace_period"].clone();
-    assert_eq!(grace, "30s");
+    assert_eq!(super::compose()["services"]["rowcast"]["stop_grace_period"], "30s");
     assert_eq!(running[1].wait(Duration::from_secs(30)).code(), Some(0));
     assert_eq!(check(&instances[1]), Some(69), "nobody is there");
     assert_eq!(check(&instances[0]), Some(0));

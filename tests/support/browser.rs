@@ -66,25 +66,25 @@ impl Browser {
             .expect("sh runs");
         let told = child.stdin.take().expect("it is piped");
         let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (hears, heard) = channel();
+        let (passes_on, heard) = channel();
         std::thread::spawn(move || {
             let mut message = Vec::new();
             while said.read_until(0, &mut message).is_ok_and(|read| read > 0) {
                 message.pop();
                 let message = serde_json::from_slice(&std::mem::take(&mut message));
-                if hears.send(message.expect("the protocol is JSON")).is_err() {
+                if passes_on.send(message.expect("the protocol is JSON")).is_err() {
                     return;
                 }
             }
         });
         let (events, session) = (Vec::new(), String::new());
         let mut browser = Self { child, told, heard, events, session, last: 0, _profile: profile };
-        let target = browser.does("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.does("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.does("Target.attachToTarget", attach);
-        browser.session = attached["sessionId"].as_str().expect("a session").to_owned();
+        let attached = browser.does("Target.attachToTarget", &attach);
+        attached["sessionId"].as_str().expect("a session").clone_into(&mut browser.session);
         for domain in ["Page", "Network", "Log", "Runtime"] {
-            browser.does(&format!("{domain}.enable"), json!({}));
+            browser.does(&format!("{domain}.enable"), &json!({}));
         }
         Some(browser)
     }
@@ -92,7 +92,7 @@ impl Browser {
     /// Loads a page and what it asks for.
     pub(crate) fn open(&mut self, url: &str) {
         self.events.clear();
-        let navigated = self.does("Page.navigate", json!({ "url": url }));
+        let navigated = self.does("Page.navigate", &json!({ "url": url }));
         assert_eq!(navigated["errorText"], Value::Null, "{navigated}");
         self.wait_until_loaded(1);
     }
@@ -109,10 +109,10 @@ impl Browser {
     pub(crate) fn looks(&mut self, width: u32, scheme: Scheme) {
         let window =
             json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
-        self.does("Emulation.setDeviceMetricsOverride", window);
+        self.does("Emulation.setDeviceMetricsOverride", &window);
         let scheme = if scheme == Scheme::Dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-        self.does("Emulation.setEmulatedMedia", features);
+        self.does("Emulation.setEmulatedMedia", &features);
     }
 
     /// The value of an expression on the page, which may reload meanwhile.
@@ -147,7 +147,7 @@ impl Browser {
 
     /// How much wider the page is than the window, in CSS pixels.
     pub(crate) fn overflow(&mut self) -> f64 {
-        let metrics = self.does("Page.getLayoutMetrics", json!({}));
+        let metrics = self.does("Page.getLayoutMetrics", &json!({}));
         let width = |of: &str, name: &str| metrics[of][name].as_f64().expect("a width");
         width("cssContentSize", "width") - width("cssLayoutViewport", "clientWidth")
     }
@@ -156,11 +156,11 @@ impl Browser {
     pub(crate) fn photograph(&mut self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).expect("a folder");
-        let size = self.does("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
+        let size = self.does("Page.getLayoutMetrics", &json!({}))["cssContentSize"].clone();
         let clip =
             json!({ "x": 0, "y": 0, "scale": 1, "width": size["width"], "height": size["height"] });
         let whole = json!({ "captureBeyondViewport": true, "clip": clip });
-        let image = self.does("Page.captureScreenshot", whole);
+        let image = self.does("Page.captureScreenshot", &whole);
         let image = STANDARD.decode(image["data"].as_str().expect("an image")).expect("base64");
         std::fs::write(folder.join(format!("{name}.png")), image).expect("it is written");
     }
@@ -185,8 +185,8 @@ impl Browser {
     }
 
     /// Does a command that must succeed; its result.
-    fn does(&mut self, method: &str, parameters: Value) -> Value {
-        self.tries(method, &parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    fn does(&mut self, method: &str, parameters: &Value) -> Value {
+        self.tries(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
     }
 
     /// Does a command; its result, or why not.
