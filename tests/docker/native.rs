@@ -131,7 +131,7 @@ fn feed(instance: &Container) {
     std::fs::write(&file, resources.join("\n")).expect("written");
     let mut produce = instance.words("/command");
     assert_eq!(produce[0], "run");
-    produce[0] = "produce".to_owned();
+    "produce".clone_into(&mut produce[0]);
     produce.push(file.display().to_string());
     Rowcast::run(&produce);
 }
