@@ -86,6 +86,11 @@ refusals: ## REFUSALS=100000 changes, one in a hundred broken in ten ways: exact
 	  --meanwhile '$(CARGO) test --locked --no-run --test tests' \
 	  $(CARGO) test --locked --test tests -- refusals:: --nocapture
 
+.PHONY: cardinality
+CARDINALITY ?= 100000
+cardinality: ## CARDINALITY=100000 records, no two alike in ids, types or errors: the metrics' series stay the same
+	@ROWCAST_CARDINALITY=$(CARDINALITY) $(CARGO) test --locked --test tests -- cardinality:: --nocapture
+
 .PHONY: alerts-proof
 alerts-proof: ## a real Prometheus sees each alert fire when its fault is made, and clear when it is mended
 	@ROWCAST_TEST_REQUIRE_SERVICES=1 ROWCAST_ALERTS_PROOF=1 $(WITH_SERVICES) \

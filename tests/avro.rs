@@ -22,7 +22,7 @@ use rowcast::source::{
 };
 use serde_json::Value;
 
-pub(crate) use pipeline::source;
+pub(crate) use pipeline::{patient, schema, source};
 pub(crate) use server::Server;
 
 /// The number that tests give their schema.

@@ -1,5 +1,9 @@
 //! The container files, as far as they can be judged without a container engine.
 
+mod agreement;
+mod container;
+mod native;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

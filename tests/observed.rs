@@ -6,7 +6,6 @@
 //! them. The faults take minutes and are made by `make alerts-proof`.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
 use crate::support::pipeline::{Pipeline, RULES, Ready, SOON, patient};
+use crate::support::prometheus::{self, Prometheus};
 use crate::support::{self, Kafka, Postgres, Rowcast, free_port, http, wait_for};
 
 /// Seconds that stand for a minute of the alert rules.
@@ -36,58 +36,32 @@ fn hastened_rules() -> String {
     hastened.into_owned()
 }
 
-/// A Prometheus that scrapes twice a second; ended when dropped.
-struct Prometheus {
-    child: Child,
-    port: u16,
+/// A Prometheus that scrapes twice a second, with hastened rules.
+struct Observer {
+    prometheus: Prometheus,
     _folder: tempfile::TempDir,
 }
 
-impl Prometheus {
-    /// `None`, and a visible `skipped`, where there is none.
+impl Observer {
+    /// `None`, and a visible `skipped`, where there is no Prometheus.
     fn start(targets: &[u16]) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
-        let port = free_port();
         let targets: Vec<_> = targets.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let configuration = json!({
             "global": { "scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms" },
             "rule_files": ["alerts.yaml"],
             "scrape_configs": [{ "job_name": "rowcast", "static_configs": [{ "targets": targets }] }],
         });
-        std::fs::write(folder.path().join("prometheus.yml"), configuration.to_string())
-            .expect("it is written");
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, configuration.to_string()).expect("it is written");
         std::fs::write(folder.path().join("alerts.yaml"), hastened_rules()).expect("it is written");
-        let child = Command::new("prometheus")
-            .current_dir(folder.path())
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match child {
-            Ok(child) => Some(Self { child, port, _folder: folder }),
-            Err(error) => {
-                assert!(
-                    std::env::var_os("ROWCAST_TEST_REQUIRE_SERVICES").is_none(),
-                    "prometheus: {error}"
-                );
-                eprintln!("skipped: there is no prometheus here");
-                None
-            }
-        }
+        let prometheus = Prometheus::start(&file, ([127, 0, 0, 1], free_port()).into())?;
+        Some(Self { prometheus, _folder: folder })
     }
 
     /// The series that an expression yields.
     fn query(&self, expression: &str) -> Option<Vec<Value>> {
-        let query: String = url::form_urlencoded::byte_serialize(expression.as_bytes()).collect();
-        let answer = http::get(self.port, &format!("/api/v1/query?query={query}"))?;
-        let answer: Value = serde_json::from_str(&answer.body).ok()?;
-        assert_eq!(answer["status"], "success", "{expression}: {answer}");
-        match &answer["data"]["result"] {
-            Value::Array(series) => Some(series.clone()),
-            _ => None,
-        }
+        self.prometheus.query(expression)
     }
 
     /// Names of the alerts that fire.
@@ -122,20 +96,13 @@ impl Prometheus {
     }
 }
 
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Two instances of one group, a server of their own, and who watches them.
 struct Watched {
     kafka: Kafka,
     server: support::Instance,
     pipeline: Pipeline,
     second_port: u16,
-    prometheus: Prometheus,
+    prometheus: Observer,
     made: AtomicUsize,
     poison: AtomicBool,
     stop: AtomicBool,
@@ -151,7 +118,7 @@ impl Watched {
         let pipeline = Pipeline::servers_with(servers, topic, database, RULES, "");
         pipeline.create_tables();
         let second_port = free_port();
-        let prometheus = Prometheus::start(&[pipeline.port(), second_port])?;
+        let prometheus = Observer::start(&[pipeline.port(), second_port])?;
         let first = pipeline.start(&["run"]);
         let watched = Self {
             kafka,
@@ -316,31 +283,15 @@ fn alerts_fire_when_their_fault_is_made_and_clear_when_it_is_mended() {
     drop(second);
 }
 
-/// Runs promtool, which must find nothing wrong.
+/// Runs promtool beside the rules, which must find nothing wrong.
 fn promtool(arguments: &[&str], input: &str) {
-    use std::io::Write as _;
-    let mut child = Command::new("promtool")
-        .args(arguments)
-        .current_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool comes with prometheus");
-    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    prometheus::promtool(&folder, arguments, input);
 }
 
 #[test]
 fn promtool_finds_the_alerts_right_and_sees_each_of_them_fire() {
-    if Command::new("promtool").arg("--version").output().is_err() {
-        assert!(
-            std::env::var_os("ROWCAST_TEST_REQUIRE_SERVICES").is_none(),
-            "promtool is required"
-        );
-        eprintln!("skipped: there is no promtool here");
+    if !support::has_program("promtool") {
         return;
     }
     promtool(&["check", "rules", "alerts.yaml"], "");

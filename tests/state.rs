@@ -1,7 +1,5 @@
 //! The state page and its JSON: what they say while a topology runs, and what they never say.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -197,52 +195,4 @@ fn the_page_needs_nothing_but_itself() {
     let version = http::get(pipeline.port(), "/version").expect("an answer").body;
     let version: Value = serde_json::from_str(&version).expect("JSON");
     assert_eq!(version, json!({ "name": "rowcast", "version": env!("CARGO_PKG_VERSION") }));
-}
-
-/// `ROWCAST_CARDINALITY` says how many; the series must not notice.
-#[test]
-fn distinct_ids_types_and_errors_add_no_series() {
-    let many =
-        std::env::var("ROWCAST_CARDINALITY").map_or(3000, |many| many.parse().expect("a number"));
-    let pipeline = Pipeline::embedded(RULES, "dead_letter: { max_ratio: 1 }");
-    pipeline.create_tables();
-    let _run = pipeline.start(&["run"]);
-    pipeline.wait_until_ready(Ready::Yes);
-    let records = |from: usize, to: usize| -> Vec<String> {
-        (from..to)
-            .map(|n| match n % 4 {
-                0 => patient(&format!("p{n}"), 1, &json!({})),
-                1 => two_cities(&format!("p{n}")),
-                2 => json!({ "key": format!("Kind{n}/{n}"), "value": { "resourceType": format!("Kind{n}"), "id": n.to_string() } }).to_string(),
-                _ => json!({ "key": format!("k{n}"), "value": { "unknown": n } }).to_string(),
-            })
-            .collect()
-    };
-    let settled = |count: usize| {
-        wait_for("the records", SOON * 10, || {
-            let settled = pipeline.metric("rowcast_records_received_total", &[])?;
-            let in_flight = pipeline.metric("rowcast_records_in_flight", &[])?;
-            let count = f64::from(u32::try_from(count).expect("few"));
-            (settled >= count && in_flight < 0.5).then_some(())
-        });
-    };
-    let series = || {
-        let metrics = http::get(pipeline.port(), "/metrics").expect("metrics").body;
-        let lines = metrics.lines().filter(|line| !line.starts_with('#'));
-        lines
-            .filter_map(|line| line.rsplit_once(' '))
-            .map(|(series, _)| series.to_owned())
-            .collect::<BTreeSet<_>>()
-    };
-    pipeline.produce(&records(0, 8));
-    settled(8);
-    // it is measured twice a second
-    wait_for("a lag", SOON, || pipeline.metric("rowcast_consumer_lag_records", &[]));
-    let before = series();
-    pipeline.produce(&records(8, many));
-    settled(many);
-    let added: Vec<_> = series().difference(&before).cloned().collect();
-    assert_eq!(added, Vec::<String>::new());
-    let page = page(&pipeline);
-    assert!(!page.contains("Kind"), "{page}");
 }

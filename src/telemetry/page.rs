@@ -22,18 +22,19 @@ pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2024;--paper:#fcfcfd;--rule:#d9d9e0;--quiet:#60646c;--good:#18794e;--busy:#0d74ce;--look:#ab6400;--bad:#ce2c31}
 @media (prefers-color-scheme:dark){:root{--ink:#edeef0;--paper:#111113;--rule:#363a3f;--quiet:#b0b4ba;--good:#3dd68c;--busy:#70b8ff;--look:#ffca16;--bad:#ff9592}}
-body{margin:2rem auto;padding:0 1rem;max-width:76rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+body{margin:2rem auto;padding:0 1rem;max-width:76rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);overflow-wrap:anywhere}
 h1{font-size:1rem;font-weight:600;margin:0}h2{font-size:1rem;margin:2rem 0 .5rem}
 .quiet{color:var(--quiet)}
 .state{margin:1rem 0;padding:1rem;border:1px solid var(--rule);border-left:.4rem solid var(--mark)}
-.state p{margin:0;font-size:1.25rem;overflow-wrap:anywhere}.state p+p{margin-top:.75rem;font-size:1rem}
+.state p{margin:0;font-size:1.25rem}.state p+p{margin-top:.75rem;font-size:1rem}
 .up_to_date{--mark:var(--good)}.catching_up,.starting{--mark:var(--busy)}.refused{--mark:var(--look)}.waiting,.paused{--mark:var(--bad)}
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
+code{font:.9em ui-monospace,monospace}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}
-th{font-weight:600;color:var(--quiet)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-ol{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:.5rem 0}
-ol li{border:1px solid var(--rule);padding:.4rem .7rem;margin-right:1.6rem;position:relative;max-width:18rem;overflow-wrap:anywhere}
+th{font-weight:600;color:var(--quiet)}th[scope=col],.whole{overflow-wrap:normal}th[scope=row]{width:12rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+ol{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.5rem 1.6rem}
+ol li{border:1px solid var(--rule);padding:.4rem .7rem;position:relative}ol.aside li{max-width:28rem}
 ol li:not(:last-child)::after{content:'\\2192';position:absolute;right:-1.3rem;top:.4rem;color:var(--quiet)}
+@media (max-width:30rem){body{margin:1rem auto}th[scope=row]{width:8.5rem}ol{grid-template-columns:1fr;gap:1.8rem}ol li:not(:last-child)::after{content:'\\2193';right:50%;top:auto;bottom:-1.7rem}}
 ol b{display:block}.wrong{color:var(--bad)}";
 
 /// The page.
@@ -49,25 +50,31 @@ pub(super) fn page(state: &State, every_seconds: u64) -> Markup {
                 style { (maud::PreEscaped(STYLE)) }
             }
             body {
-                h1 { "rowcast " (state.version) " · " (state.topology.name) }
-                p .quiet {
-                    "Up for " (time(state.uptime_seconds)) ". Counts are of this instance since its start, rates of the last minute."
+                header {
+                    h1 { "rowcast " (state.version) " · " (state.topology.name) }
+                    p .quiet {
+                        "Up for " (time(state.uptime_seconds)) ". Counts are of this instance since its start, rates of the last minute."
+                    }
                 }
-                (sentence(state))
-                @if let Some(notice) = state.readiness.notice { p .quiet { "Note: " (notice) "." } }
-                h2 { "Topology" }
-                (topology(state))
-                h2 { "Lag" }
-                (lag(state))
-                h2 { "Dead letters" }
-                (dead_letters(state))
-                h2 { "Records" }
-                (records(state))
-                h2 { "Checks" }
-                (checks(state))
-                p .quiet {
-                    "The same as JSON: " code { "/api/v1/state" } ". Metrics: " code { "/metrics" }
-                    ". Configuration " code { (short(&state.topology.config_hash)) } "."
+                main {
+                    (sentence(state))
+                    @if let Some(notice) = state.readiness.notice { p .quiet { "Note: " (notice) "." } }
+                    h2 { "Topology" }
+                    (topology(state))
+                    h2 #lag { "Lag" }
+                    (lag(state))
+                    h2 #dead-letters { "Dead letters" }
+                    (dead_letters(state))
+                    h2 { "Records" }
+                    (records(state))
+                    h2 #checks { "Checks" }
+                    (checks(state))
+                }
+                footer .quiet {
+                    p {
+                        "The same as JSON: " code { "/api/v1/state" } ". Metrics: " code { "/metrics" }
+                        ". Configuration " code { (short(&state.topology.config_hash)) } "."
+                    }
                 }
             }
         }
@@ -95,7 +102,7 @@ fn topology(state: &State) -> Markup {
         @let aside: Vec<_> = state.topology.stages.iter().filter(side).collect();
         @if !aside.is_empty() {
             p .quiet { "What is refused goes to:" }
-            ol { @for stage in aside { (drawn(state, stage)) } }
+            ol .aside { @for stage in aside { (drawn(state, stage)) } }
         }
     }
 }
@@ -109,7 +116,7 @@ fn drawn(state: &State, described: &DescribedStage) -> Markup {
             @if let Some(at_work) = at_work {
                 div {
                     (rate(at_work.records_per_second))
-                    @if let Some(busy) = at_work.busy { ", busy " (format!("{:.0} %", busy * 100.0)) }
+                    @if let Some(busy) = at_work.busy { ", busy " (format!("{:.0}\u{a0}%", busy * 100.0)) }
                 }
             }
             @if described.name == "source" { div { (rate(state.records.received_per_second)) } }
@@ -126,8 +133,12 @@ fn lag(state: &State) -> Markup {
     furthest.truncate(LISTED);
     html! {
         p {
-            (state.lag) " records behind in " (state.partitions.len()) " partitions"
-            @if state.lag_seconds >= 1.0 { ", the oldest for " (time(state.lag_seconds)) }
+            @if furthest.is_empty() { "Not measured yet" }
+            @else {
+                (state.lag) (plural(state.lag, " record", " records")) " behind in "
+                (state.partitions.len()) (plural(state.partitions.len() as u64, " partition", " partitions"))
+                @if state.lag_seconds >= 1.0 { ", the oldest for " (time(state.lag_seconds)) }
+            }
             @if let Some(latency) = &state.latency {
                 "; from topic to row: half within " (bound(latency.median_within))
                 ", 99 % within " (bound(latency.p99_within))
@@ -135,15 +146,25 @@ fn lag(state: &State) -> Markup {
             "."
         }
         @if !furthest.is_empty() {
-            table {
-                tr { th { "topic" } th .n { "partition" } th .n { "committed" } th .n { "lag" } th .n { "waits for" } }
-                @for partition in furthest {
+            table aria-labelledby="lag" {
+                thead {
                     tr {
-                        td { (partition.topic) }
-                        td .n { (partition.partition) }
-                        td .n { @match partition.committed { Some(offset) => (offset), None => "-" } }
-                        td .n { (partition.lag) }
-                        td .n { (time(partition.lag_seconds)) }
+                        th scope="col" { "topic" }
+                        th scope="col" .n { "partition" }
+                        th scope="col" .n { "committed" }
+                        th scope="col" .n { "lag" }
+                        th scope="col" .n { "waits for" }
+                    }
+                }
+                tbody {
+                    @for partition in furthest {
+                        tr {
+                            td { (partition.topic) }
+                            td .n { (partition.partition) }
+                            td .n { @match partition.committed { Some(offset) => (offset), None => "-" } }
+                            td .n { (partition.lag) }
+                            td .n { (time(partition.lag_seconds)) }
+                        }
                     }
                 }
             }
@@ -156,19 +177,30 @@ fn dead_letters(state: &State) -> Markup {
     html! {
         @if state.dead_letters.is_empty() { p { "None since the start." } }
         @else {
-            table {
-                tr { th { "stage" } th { "cause" } th .n { "letters" } th { "what it means" } }
-                @for count in &state.dead_letters {
+            table aria-labelledby="dead-letters" {
+                thead {
                     tr {
-                        td { (count.stage) }
-                        td { code { (count.cause) } }
-                        td .n { (count.letters) }
-                        td { (meaning(&count.cause)) span .quiet { " " (CAUSES) "#" (count.cause) } }
+                        th scope="col" { "stage" }
+                        th scope="col" { "cause" }
+                        th scope="col" .n { "letters" }
+                        th scope="col" { "what it means" }
+                    }
+                }
+                tbody {
+                    @for count in &state.dead_letters {
+                        tr {
+                            td .whole { (count.stage) }
+                            td .whole { code .whole { (breakable(&count.cause)) } }
+                            td .n { (count.letters) }
+                            td { (marked(meaning(&count.cause))) span .quiet { " " (CAUSES) "#" (count.cause) } }
+                        }
                     }
                 }
             }
         }
-        @if state.retry_waiting > 0 { p { (state.retry_waiting) " wait for a retry." } }
+        @if state.retry_waiting > 0 {
+            p { (state.retry_waiting) (plural(state.retry_waiting, " waits", " wait")) " for a retry." }
+        }
     }
 }
 
@@ -183,7 +215,8 @@ fn records(state: &State) -> Markup {
             (state.records.released) " released + " (state.records.in_flight) " in flight. "
             span .quiet {
                 "Connections to the database: " (state.connections.busy) " busy, " (state.connections.idle)
-                " idle, of " (state.connections.max) "; " (state.connections.waiting) " batches wait for one."
+                " idle, of " (state.connections.max) "; "
+                (state.connections.waiting) (plural(state.connections.waiting, " batch waits", " batches wait")) " for one."
             }
         }
     }
@@ -191,15 +224,35 @@ fn records(state: &State) -> Markup {
 
 fn checks(state: &State) -> Markup {
     html! {
-        table {
-            @for (check, found) in &state.readiness.checks {
-                tr {
-                    td { (check.as_str().replace('_', " ")) }
-                    @if found.ok { td { "good" } } @else { td .wrong { "waits: " (found.message) } }
+        table aria-labelledby="checks" {
+            tbody {
+                @for (check, found) in &state.readiness.checks {
+                    tr {
+                        th scope="row" { (check.as_str().replace('_', " ")) }
+                        @if found.ok { td { "good" } } @else { td .wrong { "waits: " (found.message) } }
+                    }
                 }
             }
         }
     }
+}
+
+/// A name that breaks at its underscores only.
+fn breakable(name: &str) -> Markup {
+    html! { @for part in name.split_inclusive('_') { (part) wbr; } }
+}
+
+/// A text whose code stands between backticks.
+fn marked(text: &str) -> Markup {
+    html! {
+        @for (place, part) in text.split('`').enumerate() {
+            @if place % 2 == 0 { (part) } @else { code { (part) } }
+        }
+    }
+}
+
+const fn plural(count: u64, one: &'static str, several: &'static str) -> &'static str {
+    if count == 1 { one } else { several }
 }
 
 /// What a cause means, by its name.

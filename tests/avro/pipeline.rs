@@ -43,7 +43,7 @@ pub(super) fn send(pipeline: &Pipeline, values: Vec<(String, Vec<u8>)>) {
     });
 }
 
-pub(super) fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let human_name = json!({ "type": "record", "name": "HumanName", "fields": [
         { "name": "family", "type": ["null", "string"] } ] });
     json!({ "type": "record", "name": "Patient", "fields": [
@@ -56,7 +56,7 @@ pub(super) fn schema() -> Value {
 }
 
 /// A patient as an Avro record by the schema with this number: key and value.
-pub(super) fn patient(schema_id: u32, id: &str) -> (String, Vec<u8>) {
+pub(crate) fn patient(schema_id: u32, id: &str) -> (String, Vec<u8>) {
     let text = |text: &str| AvroValue::String(text.to_owned());
     let family = AvroValue::Union(1, Box::new(text("secret-family")));
     let value = AvroValue::Record(vec![

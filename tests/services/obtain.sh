@@ -2,7 +2,7 @@
 # Makes sure that what the build and the tests need is on this machine, and installs with apt what
 # is missing, saying so first. Without root or sudo it says what to install instead.
 #
-#   obtain.sh packages [build] [kafka] [postgres] [mariadb] [oracle] [prometheus]   Debian packages, those missing
+#   obtain.sh packages [build] [kafka] [postgres] [mariadb] [oracle] [prometheus] [chromium]   Debian packages, those missing
 #   obtain.sh kafka                                                    Apache Kafka's jars into target/services
 #   obtain.sh where-postgres                                           prints the directory of PostgreSQL's programs
 set -euo pipefail
@@ -50,6 +50,7 @@ missing_packages() {
         prometheus) # with promtool
             command -v prometheus >/dev/null && command -v promtool >/dev/null || echo prometheus
             ;;
+        chromium) command -v chromium >/dev/null || echo chromium ;;
         *) fail "unknown subject '$subject'" ;;
         esac
     done

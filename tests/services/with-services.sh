@@ -63,7 +63,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-needed=(build oracle prometheus)
+needed=(build oracle prometheus chromium)
 [[ -n "${ROWCAST_TEST_KAFKA:-}" ]] || needed+=(kafka)
 [[ -n "${ROWCAST_TEST_POSTGRES:-}" ]] || needed+=(postgres)
 [[ -n "${ROWCAST_TEST_MARIADB:-}" ]] || needed+=(mariadb)

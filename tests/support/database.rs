@@ -66,17 +66,7 @@ impl Database {
 
     /// The one number that a query yields.
     pub(crate) fn number(&self, sql: &str) -> i64 {
-        let query = AssertSqlSafe(sql);
-        super::block_on(async {
-            if is_mysql(&self.url) {
-                let mut connection = MySqlConnection::connect(self.url()).await?;
-                sqlx::query_scalar(query).fetch_one(&mut connection).await
-            } else {
-                let mut connection = PgConnection::connect(self.url()).await?;
-                sqlx::query_scalar(query).fetch_one(&mut connection).await
-            }
-        })
-        .expect("one number")
+        number(&self.url, sql).expect("one number")
     }
 }
 
@@ -92,7 +82,8 @@ impl Drop for Database {
     }
 }
 
-fn execute(url: &Url, sql: &str) -> Result<(), sqlx::Error> {
+/// Runs one or several statements at a server.
+pub(crate) fn execute(url: &Url, sql: &str) -> Result<(), sqlx::Error> {
     let statements = sqlx::raw_sql(AssertSqlSafe(sql));
     super::block_on(async {
         if is_mysql(url) {
@@ -103,6 +94,20 @@ fn execute(url: &Url, sql: &str) -> Result<(), sqlx::Error> {
             let mut connection = PgConnection::connect(url.as_str()).await?;
             statements.execute(&mut connection).await?;
             connection.close().await
+        }
+    })
+}
+
+/// The one number that a query yields at a server.
+pub(crate) fn number(url: &Url, sql: &str) -> Result<i64, sqlx::Error> {
+    let query = AssertSqlSafe(sql);
+    super::block_on(async {
+        if is_mysql(url) {
+            let mut connection = MySqlConnection::connect(url.as_str()).await?;
+            sqlx::query_scalar(query).fetch_one(&mut connection).await
+        } else {
+            let mut connection = PgConnection::connect(url.as_str()).await?;
+            sqlx::query_scalar(query).fetch_one(&mut connection).await
         }
     })
 }

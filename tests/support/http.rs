@@ -18,6 +18,11 @@ pub(crate) fn get(port: u16, path: &str) -> Option<Answer> {
     request(port, "GET", path, None, "")
 }
 
+/// The same at any address.
+pub(crate) fn get_at(address: SocketAddr, path: &str) -> Option<Answer> {
+    request_at(address, "GET", path, "", "")
+}
+
 /// The same with any method, a bearer token and a body.
 pub(crate) fn request(
     port: u16,
@@ -38,14 +43,24 @@ pub(crate) fn request_with(
     headers: &str,
     body: &str,
 ) -> Option<Answer> {
+    request_at(SocketAddr::from(([127, 0, 0, 1], port)), method, path, headers, body)
+}
+
+/// The same at any address.
+pub(crate) fn request_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Option<Answer> {
     let patience = Duration::from_secs(2);
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     stream.set_write_timeout(Some(patience)).ok()?;
     // HTTP/1.0: the answer ends with the connection and is never chunked.
     let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len(),
     );
     stream.write_all(request.as_bytes()).ok()?;

@@ -7,6 +7,7 @@
 //! `skipped: ...` and passes, except that `services::the_services_are_there` fails where they are
 //! required (`ROWCAST_TEST_REQUIRE_SERVICES=1`: `make test` and `.ci/run`).
 
+pub(crate) mod browser;
 pub(crate) mod database;
 pub(crate) mod http;
 pub(crate) mod instance;
@@ -15,6 +16,7 @@ pub(crate) mod kip_1034;
 pub(crate) mod metrics;
 pub(crate) mod pipeline;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod serving;
 pub(crate) mod small_disk;
 
@@ -54,6 +56,12 @@ pub(crate) fn requires_own_kafka_with(options: &str) -> Option<Instance> {
         .map(|script| Instance::start_with(&script, "kafka", environment))
 }
 
+/// The folder of Apache Kafka's jars, for a test that starts it in its own way; or `skipped`.
+pub(crate) fn requires_kafkas_jars() -> Option<std::path::PathBuf> {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    variable("ROWCAST_TEST_KAFKA_CTL").map(|_| here.join("target/services/kafka"))
+}
+
 /// A second broker of that one's cluster; or `skipped`.
 pub(crate) fn requires_second_broker_of(first: &Instance) -> Option<Instance> {
     let controller = first.note("controller_port");
@@ -84,14 +92,29 @@ pub(crate) fn requires_own_mariadb() -> Option<Instance> {
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     if value.is_none() {
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
-        // Past the harness's capture: a skipped test must be seen.
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("skipped: {test}: {name} is not set (make test sets it)\n").as_bytes(),
-        );
+        skipped(&format!("{name} is not set (make test sets it)"));
     }
     value
+}
+
+/// Whether a program is on the PATH; a visible `skipped` where it is not, and the test fails where
+/// services are required.
+pub(crate) fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    let required = std::env::var_os("ROWCAST_TEST_REQUIRE_SERVICES").is_some();
+    assert!(found || !required, "{name} is required, see tests/services/obtain.sh");
+    if !found {
+        skipped(&format!("there is no {name} here"));
+    }
+    found
+}
+
+/// Past the harness's capture: a skipped test must be seen.
+fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("test").to_owned();
+    let told = format!("skipped: {test}: {why}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes());
 }
 
 /// A name no other test, run or machine uses: `rowcast_test_<what>_<...>`, fit for topics,
