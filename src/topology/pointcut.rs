@@ -14,12 +14,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::file::TopologyFile;
-use super::load::{cannot_be_read, read};
+use super::remote::{accept_token, authorities, http_url, is_in_the_clear};
 use super::resolve::{Findings, is_read_by, time};
 use super::secret::Secret;
-use super::server_auth::{
-    ServerAuthFile, accept_auth, check_header, check_secret, in_the_clear, url,
-};
+use super::server_auth::{ServerAuthFile, accept_auth};
 use super::topics::{NO_TOPIC, is_topic};
 use super::{FhirServerAuth, FhirServerSettings, HttpSettings, SourceTopic};
 use crate::model::is_resource_type;
@@ -34,8 +32,6 @@ pub(super) const DEFAULT_TOPIC: &str = "changes";
 const CATCH_UPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 /// Shortest and longest time that an answer of the server may take.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(10));
-/// Largest file of certificates, in bytes.
-const MAX_CERTIFICATES: u64 = 1 << 20;
 /// Shortest token: shorter ones can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -152,13 +148,9 @@ pub(super) fn accept(
     found: &mut Findings<'_>,
 ) -> Option<Option<PointcutSettings>> {
     let Some(pointcut) = &written.source.pointcut else { return Some(None) };
-    let server = found.take(&format!("{PATH}/server"), url(&pointcut.server));
+    let server = found.take(&format!("{PATH}/server"), http_url(&pointcut.server));
     let auth = accept_auth(&format!("{PATH}/auth"), pointcut.auth.as_ref(), typed, found);
-    let authorities = pointcut.ca.as_ref().and_then(|file| {
-        let text = read(&folder.join(file), MAX_CERTIFICATES);
-        let text = text.map_err(|error| format!("`{file}` {}", cannot_be_read(&error)));
-        found.take(&format!("{PATH}/ca"), text)
-    });
+    let authorities = authorities(&format!("{PATH}/ca"), pointcut.ca.as_deref(), folder, found);
     let timeout = time(&pointcut.timeout, TIMEOUTS.0, TIMEOUTS.1);
     let timeout = found.take(&format!("{PATH}/timeout"), timeout);
     let catch_up = time(&pointcut.catch_up, CATCH_UPS.0, CATCH_UPS.1);
@@ -173,13 +165,13 @@ pub(super) fn accept(
         found.problem("/source/keyed", message);
     }
     let (base, auth, public_url) = (server?, auth?, public_url?);
-    if auth != FhirServerAuth::None && in_the_clear(&base) {
+    if auth != FhirServerAuth::None && is_in_the_clear(&base) {
         found.warning(
             &format!("{PATH}/server"),
             "the credentials go to another machine in the clear: use https",
         );
     }
-    if in_the_clear(&public_url) {
+    if is_in_the_clear(&public_url) {
         found.warning(
             &format!("{PATH}/public_url"),
             "resources and the token come from another machine in the clear: use https",
@@ -232,7 +224,7 @@ fn public_url(
 ) -> Option<Url> {
     let path = format!("{PATH}/public_url");
     if let Some(text) = &written.public_url {
-        return found.take(&path, url(text));
+        return found.take(&path, http_url(text));
     }
     let listen = listen?;
     if !listen.ip().is_loopback() {
@@ -259,8 +251,7 @@ fn check_token(
         }
         return;
     };
-    check_secret(&path, token, typed, found);
-    check_header(&path, token, found);
+    accept_token(&path, token, typed, found);
     if !token.expose().is_empty() && token.expose().len() < SHORTEST_TOKEN {
         found.problem(&path, format!("is too short: take {SHORTEST_TOKEN} characters or more"));
     }

@@ -268,6 +268,9 @@ fn a_secret_on_the_command_line_is_refused_and_not_shown() {
         assert!(!said.contains("hush-hush\""), "{said}");
         assert!(wrong != "hush-hush" || !said.contains("hush"), "{said}");
     }
+    let arguments = ["--history", "--server", &base, "--bearer", "${FHIR_TOKEN}"];
+    let (code, _, said) = load_with(&pipeline, &arguments, &[("FHIR_TOKEN", "hush hush")]);
+    assert!(code == 2 && said.contains("--bearer is no token") && !said.contains("hush"), "{said}");
     let with_password = base.replace("://", "://me:hush@");
     let (code, _, said) = load(&pipeline, &["--history", "--server", &with_password]);
     assert!(code == 2 && !said.contains("hush"), "{said}");

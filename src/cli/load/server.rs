@@ -8,7 +8,7 @@ use super::Failure;
 use crate::error::messages;
 pub(super) use crate::fhir_server::FhirServer as Server;
 use crate::fhir_server::{Auth, FhirServerSettings};
-use crate::topology::{Secret, Topology, secret};
+use crate::topology::{Secret, Topology, check_token, http_url, is_in_the_clear, secret};
 
 /// The FHIR server, and how rowcast shows it who it is. Secrets are named, never given: `${VAR}` is
 /// taken from the environment, `${file:PATH}` from a file.
@@ -96,7 +96,9 @@ impl ServerArguments {
 
     fn auth(&self) -> Result<Option<Auth>, Failure> {
         if let Some(token) = &self.bearer {
-            return Ok(Some(Auth::Bearer { token: referred("--bearer", token)? }));
+            let token = referred("--bearer", token)?;
+            check_token(&token).map_err(|fault| Failure::usage(format!("--bearer {fault}")))?;
+            return Ok(Some(Auth::Bearer { token }));
         }
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
             let password = referred("--password", password)?;
@@ -121,29 +123,10 @@ fn configured(topology: &Topology) -> Option<FhirServerSettings> {
     topology.pointcut.as_ref().map(|pointcut| pointcut.server.clone())
 }
 
-fn is_in_the_clear(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && !is_loopback
-}
-
 fn referred(option: &str, reference: &str) -> Result<Secret, Failure> {
     secret(reference).map_err(|fault| Failure::usage(format!("{option} {fault}")))
 }
 
 fn url(option: &str, text: &str) -> Result<Url, Failure> {
-    let refuse = |fault| Failure::usage(format!("{option} {fault}"));
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or_else(|| refuse("is no http or https URL"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("must not hold user or password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("must end with its path"));
-    }
-    Ok(url)
+    http_url(text).map_err(|fault| Failure::usage(format!("{option} {fault}")))
 }
