@@ -9,10 +9,11 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("http_client", &[]),
+    ("http_server", &[]),
     ("problem", &[]),
     ("model", &["error"]),
     ("telemetry", &["error", "model", "problem", "retry"]),
@@ -46,7 +47,17 @@ const ARROWS: [(&str, &[&str]); 20] = [
     // fills the ingest topic from a FHIR server
     (
         "pointcut",
-        &["broker", "error", "fhir_server", "model", "retry", "source", "telemetry", "topology"],
+        &[
+            "broker",
+            "error",
+            "fhir_server",
+            "http_server",
+            "model",
+            "retry",
+            "source",
+            "telemetry",
+            "topology",
+        ],
     ),
     (
         "runtime",

@@ -8,6 +8,7 @@
 //! Nothing ends it but a stop or a fault of its own: server and broker are waited for. Several
 //! instances may share the hooks of one server behind one address; what they write twice is stale.
 
+mod admission;
 mod appender;
 mod catch_up;
 mod endpoint;
@@ -43,6 +44,7 @@ use crate::source::VersionFrom;
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::topology::PointcutSettings;
+use admission::Admission;
 use appender::{Appender, Appending};
 use catch_up::{Asked, CatchUps, Followed, Means};
 use endpoint::Endpoint;
@@ -187,7 +189,7 @@ impl Pointcut {
             appender.clone(),
             resolver,
             catch_ups.clone(),
-            settings.token.clone(),
+            Admission::new(settings.token.clone()),
             Arc::clone(metrics),
             parts.limits.bytes,
         ));
