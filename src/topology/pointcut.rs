@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::file::TopologyFile;
-use super::remote::{accept_token, authorities, http_url, is_in_the_clear};
+use super::remote::{accept_token, authorities, http_url, is_in_the_clear, is_loopback};
 use super::resolve::{Findings, is_read_by, time};
 use super::secret::Secret;
 use super::server_auth::{ServerAuthFile, accept_auth};
@@ -59,7 +59,7 @@ pub(super) struct PointcutFile {
     #[serde(default = "default_listen")]
     pub listen: String,
     /// Where the server reaches that address, as a URL: what its subscriptions name. Several
-    /// instances share one. Default: `http://` and `listen`.
+    /// instances share one. Default: `http://` and `listen`. Any other machine's needs a `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub public_url: Option<String>,
@@ -100,7 +100,7 @@ pub(super) enum BeginFile {
 pub struct PointcutSettings {
     /// The server.
     pub server: FhirServerSettings,
-    /// Where hooks arrive; with a token if it is not a loopback address.
+    /// Where hooks arrive; with a token if it, or `public_url`, is not a loopback address.
     pub listen: SocketAddr,
     /// Where the server reaches that.
     pub public_url: Url,
@@ -157,7 +157,7 @@ pub(super) fn accept(
     let catch_up = found.take(&format!("{PATH}/catch_up"), catch_up);
     let listen = listen(pointcut, http, found);
     let public_url = public_url(pointcut, listen, found);
-    check_token(pointcut, listen, typed, found);
+    check_token(pointcut, listen, public_url.as_ref(), typed, found);
     check_types(&pointcut.types, found);
     let topic = topic(written, pointcut, topics, found);
     if !written.source.keyed {
@@ -239,16 +239,25 @@ fn public_url(
 fn check_token(
     written: &PointcutFile,
     listen: Option<SocketAddr>,
+    public_url: Option<&Url>,
     typed: &BTreeMap<String, String>,
     found: &mut Findings<'_>,
 ) {
     let path = format!("{PATH}/token");
     let Some(token) = &written.token else {
-        if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-            let message = "is required, because `listen` is not a loopback address: anybody could \
-                           send resources";
-            found.problem(&path, message);
-        }
+        // a proxy that passes hooks on passes on whatever else comes, too
+        let is_reached = |url: &Url| !url.host_str().is_some_and(is_loopback);
+        let beyond = if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+            "listen"
+        } else if public_url.is_some_and(is_reached) {
+            "public_url"
+        } else {
+            return;
+        };
+        let message = format!(
+            "is required, because `{beyond}` is not a loopback address: anybody could send resources"
+        );
+        found.problem(&path, message);
         return;
     };
     accept_token(&path, token, typed, found);
