@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("http_server", &[]),
     ("problem", &[]),
     ("model", &["error"]),
-    ("telemetry", &["error", "model", "problem", "retry"]),
+    ("telemetry", &["error", "http_server", "model", "problem", "retry"]),
     ("broker", &["error", "model", "problem", "retry", "telemetry"]),
     // the stages; the only arrow between two of them is sink -> plan
     ("source", &["error", "model", "problem"]),

@@ -3,3 +3,6 @@
 //! It knows neither what is served nor who may have it: whoever listens decides.
 
 pub(crate) mod caller;
+mod connections;
+
+pub(crate) use connections::serve;

@@ -13,7 +13,6 @@ mod appender;
 mod catch_up;
 mod endpoint;
 mod hook;
-mod listener;
 mod positions;
 mod progress;
 mod resolver;
@@ -38,6 +37,7 @@ pub use subscriptions::{Done, Subscribed, Subscriptions};
 
 use crate::broker::{Broker, BrokerError, TopicSettings};
 use crate::fhir_server::{FhirServer, FhirServerError};
+use crate::http_server;
 use crate::model::DocumentLimits;
 use crate::retry::Backoff;
 use crate::source::VersionFrom;
@@ -54,6 +54,9 @@ use progress::Progress;
 use resolver::Resolver;
 use subscription::Hooked;
 use subscriptions::Keeping;
+
+/// Connections for hooks at a time.
+const CONNECTIONS: usize = 1024;
 
 /// Types whose history is read at a time: a server that was away is not asked for all at once.
 const TYPES_TOGETHER: usize = 2;
@@ -240,7 +243,7 @@ impl Pointcut {
             "POINTCUT starts"
         );
 
-        let serving = listener::serve(listener, endpoint.router(), ending.clone());
+        let serving = http_server::serve(listener, endpoint.router(), CONNECTIONS, ending.clone());
         let serving = tokio::spawn(watched(serving, panicked.clone()));
         // both end with the set
         let mut tasks = JoinSet::new();

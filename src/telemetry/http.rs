@@ -28,9 +28,16 @@ use super::readings::EVERY;
 use super::state::Watch;
 use super::switch::{LONGEST, LogSwitch};
 use super::token::is_same;
+use crate::http_server;
 
 /// Content type of the text exposition format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Connections at a time: probes, scrapers and browsers need a few. Each takes a file, and the database
+/// and the broker need some too.
+const CONNECTIONS: usize = 256;
+/// Longest time for the body of a request to come, and for its answer to be made.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Served {
@@ -68,14 +75,10 @@ pub async fn serve(
         .route_layer(middleware::from_fn_with_state(served.clone(), admit))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .layer(middleware::from_fn(answer_in_time))
         .layer(middleware::map_response(guard_answer))
         .with_state(served);
-    tokio::spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the http listener ended");
-        }
-    });
+    tokio::spawn(http_server::serve(listener, app, CONNECTIONS, stop));
     Ok(address)
 }
 
@@ -97,6 +100,12 @@ async fn admit(State(served): State<Served>, request: Request, next: Next) -> Re
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"rowcast\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, challenge).into_response()
+}
+
+/// Does not wait for a body that does not come.
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+    answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// No cache keeps an answer, and no browser takes it for more than it is.
@@ -198,4 +207,46 @@ async fn readyz(State(served): State<Served>) -> Response {
     let readiness = served.health.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::super::state::Described;
+    use super::*;
+
+    async fn start() -> (SocketAddr, CancellationToken) {
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        let described = Described {
+            name: "test".into(),
+            file: String::new(),
+            config_hash: String::new(),
+            stages: Vec::new(),
+        };
+        let watch = Watch::new(described, Arc::clone(&metrics), Arc::clone(&health));
+        let (listen, stop) = (SocketAddr::from(([127, 0, 0, 1], 0)), CancellationToken::new());
+        let address = serve(listen, None, metrics, health, watch, None, stop.clone());
+        (address.await.expect("a port"), stop)
+    }
+
+    /// What comes back until the connection is closed, which must be within two minutes.
+    async fn closed(address: SocketAddr, sent: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(sent.as_bytes()).await.expect("it is sent");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(Duration::from_mins(2), stream.read_to_string(&mut answer));
+        read.await.expect("it is closed").expect("text");
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_finish_a_request_is_not_waited_for() {
+        let (address, _stop) = start().await;
+        assert_eq!(closed(address, "GET /livez HTTP/1.1\r\nHost: 127.0.0.1").await, "");
+        let body = "PUT /log HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\ninf";
+        let answer = closed(address, body).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
 }
