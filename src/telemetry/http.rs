@@ -2,14 +2,16 @@
 //!
 //! Loopback by default. With a token, all but the probes ask for it: `Authorization: Bearer ...`, or
 //! as the password that a browser asks its user for, with any name. The two probes never do, since
-//! orchestrators cannot send one, and say nothing but names of checks. No answer repeats what was sent.
+//! orchestrators cannot send one, and say nothing but names of checks. Without a token, all but the
+//! probes want to be called by an address or `localhost`: a page in a browser could have bound a name of
+//! its own to this machine. No answer repeats what was sent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
@@ -28,7 +30,7 @@ use super::readings::EVERY;
 use super::state::Watch;
 use super::switch::{LONGEST, LogSwitch};
 use super::token::is_same;
-use crate::http_server;
+use crate::http_server::{self, caller};
 
 /// Content type of the text exposition format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -95,8 +97,14 @@ async fn keep_readings(watch: Watch, stop: CancellationToken) {
 
 /// Lets through who may see more than the probes. A browser is told to ask for a password.
 async fn admit(State(served): State<Served>, request: Request, next: Next) -> Response {
+    if *request.method() == Method::PUT && caller::is_from_a_browser(request.headers()) {
+        return (StatusCode::FORBIDDEN, NO_PAGE).into_response();
+    }
     if served.admits(request.headers()) {
         return next.run(request).await;
+    }
+    if served.token.is_none() {
+        return (StatusCode::FORBIDDEN, NO_NAME).into_response();
     }
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"rowcast\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, challenge).into_response()
@@ -176,10 +184,18 @@ fn lasting(query: &str) -> Result<Option<Duration>, ()> {
     Ok(lasting)
 }
 
+const NO_PAGE: &str = "nothing is changed from a page in a browser; see `rowcast log`\n";
+
+const NO_NAME: &str = "without http.token this machine is called by its address, or localhost, and by no other name\n";
+
 impl Served {
-    /// Whether the caller may see more than the probes.
+    /// Whether the caller may see more than the probes: shows the token; or, without one, calls this
+    /// machine by what no page in a browser can have made a name of its own mean.
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = &self.token else {
+            let is_ours = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok();
+            return caller::host(headers).is_some_and(|host| is_ours(&host));
+        };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         given.and_then(shown).is_some_and(|given| is_same(&given, token.as_bytes()))
     }
@@ -217,7 +233,7 @@ mod tests {
     use super::super::state::Described;
     use super::*;
 
-    async fn start() -> (SocketAddr, CancellationToken) {
+    async fn start(token: Option<&str>) -> (SocketAddr, CancellationToken) {
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
         let described = Described {
             name: "test".into(),
@@ -227,7 +243,8 @@ mod tests {
         };
         let watch = Watch::new(described, Arc::clone(&metrics), Arc::clone(&health));
         let (listen, stop) = (SocketAddr::from(([127, 0, 0, 1], 0)), CancellationToken::new());
-        let address = serve(listen, None, metrics, health, watch, None, stop.clone());
+        let token = token.map(str::to_owned);
+        let address = serve(listen, token, metrics, health, watch, None, stop.clone());
         (address.await.expect("a port"), stop)
     }
 
@@ -243,10 +260,63 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_does_not_finish_a_request_is_not_waited_for() {
-        let (address, _stop) = start().await;
+        let (address, _stop) = start(None).await;
         assert_eq!(closed(address, "GET /livez HTTP/1.1\r\nHost: 127.0.0.1").await, "");
         let body = "PUT /log HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\ninf";
         let answer = closed(address, body).await;
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+
+    /// The status that this request is answered with. `headers`: each with its end of line.
+    async fn status(address: SocketAddr, line: &str, headers: &str) -> u16 {
+        let request = format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let answer = closed(address, &request).await;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("{line}: {answer}"))
+    }
+
+    #[tokio::test]
+    async fn without_a_token_no_name_but_this_machines_is_answered() {
+        let (address, _stop) = start(None).await;
+        for path in ["/", "/api/v1/state", "/version", "/metrics"] {
+            for host in ["127.0.0.1:9464", "localhost:9464", "[::1]:9464", "10.0.0.7"] {
+                let host = format!("Host: {host}\r\n");
+                assert_eq!(status(address, &format!("GET {path}"), &host).await, 200, "{host}");
+            }
+            for host in ["page.example", "page.example:9464", "127.0.0.1.page.example"] {
+                let host = format!("Host: {host}\r\n");
+                assert_eq!(status(address, &format!("GET {path}"), &host).await, 403, "{host}");
+            }
+            assert_eq!(status(address, &format!("GET {path}"), "").await, 403);
+        }
+        let page = "Host: page.example\r\n";
+        assert_eq!(status(address, "PUT /log", page).await, 403);
+        assert_eq!(status(address, "GET /livez", page).await, 200, "probes never ask");
+        assert_eq!(status(address, "GET /readyz", page).await, 503, "probes never ask");
+    }
+
+    #[tokio::test]
+    async fn with_a_token_any_name_is_answered() {
+        let (address, _stop) = start(Some("open-sesame-1001")).await;
+        let headers = "Host: rowcast:9464\r\nAuthorization: Bearer open-sesame-1001\r\n";
+        assert_eq!(status(address, "GET /metrics", headers).await, 200);
+        assert_eq!(status(address, "GET /metrics", "Host: rowcast:9464\r\n").await, 401);
+    }
+
+    #[tokio::test]
+    async fn no_page_in_a_browser_changes_the_log() {
+        for (token, shown) in
+            [(None, ""), (Some("open-sesame-1001"), "Authorization: Bearer open-sesame-1001\r\n")]
+        {
+            let (address, _stop) = start(token).await;
+            let host = format!("Host: 127.0.0.1\r\n{shown}");
+            assert_eq!(status(address, "PUT /log", &host).await, 404, "there is no log to change");
+            for page in
+                ["Origin: https://page.example", "Origin: null", "Sec-Fetch-Site: cross-site"]
+            {
+                let headers = format!("{host}{page}\r\n");
+                assert_eq!(status(address, "PUT /log", &headers).await, 403, "{page}");
+            }
+        }
     }
 }
