@@ -14,6 +14,9 @@ use super::load::{cannot_be_read, read};
 use super::resolve::Findings;
 use super::secret::Secret;
 
+/// Shortest token that others show us, in characters: shorter ones can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Largest file of certificates, in bytes.
 const MAX_CERTIFICATES: u64 = 1 << 20;
 
@@ -71,6 +74,19 @@ pub(super) fn accept_token(
 ) {
     found.take(path, check_token(token));
     warn_of_typed(path, typed, found);
+}
+
+/// The same with a token that others show us, and that they may guess.
+pub(super) fn accept_own_token(
+    path: &str,
+    token: &Secret,
+    typed: &BTreeMap<String, String>,
+    found: &mut Findings<'_>,
+) {
+    accept_token(path, token, typed, found);
+    if check_token(token).is_ok() && token.expose().len() < SHORTEST_TOKEN {
+        found.problem(path, format!("is too short: take {SHORTEST_TOKEN} characters or more"));
+    }
 }
 
 /// The same with a secret of any characters.
