@@ -2,7 +2,8 @@
 //!
 //! Loopback by default. With a token, all but the probes ask for it: `Authorization: Bearer ...`, or
 //! as the password that a browser asks its user for, with any name. The two probes never do, since
-//! orchestrators cannot send one, and say nothing but names of checks. Without a token, all but the
+//! orchestrators cannot send one; whoever may not see more is told the names of checks, and whether they
+//! hold. Without a token, all but the
 //! probes want to be called by an address or `localhost`: a page in a browser could have bound a name of
 //! its own to this machine. No answer repeats what was sent.
 
@@ -219,10 +220,14 @@ async fn livez(State(served): State<Served>) -> Response {
     }
 }
 
-async fn readyz(State(served): State<Served>) -> Response {
+async fn readyz(State(served): State<Served>, headers: HeaderMap) -> Response {
     let readiness = served.health.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness)).into_response()
+    if served.admits(&headers) {
+        (status, Json(readiness)).into_response()
+    } else {
+        (status, Json(readiness.bare())).into_response()
+    }
 }
 
 #[cfg(test)]
@@ -230,11 +235,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
+    use super::super::health::Check;
     use super::super::state::Described;
     use super::*;
 
     async fn start(token: Option<&str>) -> (SocketAddr, CancellationToken) {
         let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        health.notice("a notice");
+        health.down(Check::Circuit, "fhir.changes-2", "open");
         let described = Described {
             name: "test".into(),
             file: String::new(),
@@ -318,5 +326,32 @@ mod tests {
                 assert_eq!(status(address, "PUT /log", &headers).await, 403, "{page}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn why_it_is_not_ready_is_told_to_whoever_may_see_more_than_the_probes() {
+        let told = async |token: Option<&str>, headers: &str| {
+            let (address, _stop) = start(token).await;
+            let request = format!("GET /readyz HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+            let answer = closed(address, &request).await;
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+            serde_json::from_str::<serde_json::Value>(body).expect("JSON")
+        };
+        let (token, kubelet) = (Some("open-sesame-1001"), "Host: 10.0.0.7:9464\r\n");
+        let bare = told(token, kubelet).await;
+        assert_eq!(
+            (&bare["ready"], &bare["checks"]["circuit"]),
+            (&json!(false), &json!({ "ok": false }))
+        );
+        assert_eq!(bare["notice"], json!(null));
+        let shown = format!("{kubelet}Authorization: Bearer open-sesame-1001\r\n");
+        let circuit = json!({ "ok": false, "message": "fhir.changes-2: open" });
+        for whole in [told(token, &shown).await, told(None, kubelet).await] {
+            assert_eq!(whole["checks"]["circuit"], circuit);
+            assert_eq!(whole["notice"], "a notice");
+        }
+        let page = told(None, "Host: page.example\r\n").await;
+        assert_eq!(page["checks"]["circuit"], json!({ "ok": false }));
     }
 }
