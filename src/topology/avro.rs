@@ -144,10 +144,11 @@ pub(super) fn registry(
     let timeout = time(&written.timeout, TIMEOUTS.0, TIMEOUTS.1);
     let timeout = found.take(&format!("{REGISTRY}/timeout"), timeout);
     let url = url?;
-    if credentials.is_some() && is_in_the_clear(&url) {
+    if is_in_the_clear(&url) {
         found.warning(
             &format!("{REGISTRY}/url"),
-            "the credentials go to another machine in the clear: use https",
+            "schemas, and credentials if there are any, come from another machine in the clear: use \
+             https",
         );
     }
     Some(SchemaRegistrySettings { url, credentials, authorities, timeout: timeout? })

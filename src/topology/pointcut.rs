@@ -19,7 +19,7 @@ use super::resolve::{Findings, is_read_by, time};
 use super::secret::Secret;
 use super::server_auth::{ServerAuthFile, accept_auth};
 use super::topics::{NO_TOPIC, is_topic};
-use super::{FhirServerAuth, FhirServerSettings, HttpSettings, SourceTopic};
+use super::{FhirServerSettings, HttpSettings, SourceTopic};
 use crate::model::is_resource_type;
 use crate::source::{Format, VersionFrom};
 
@@ -163,10 +163,11 @@ pub(super) fn accept(
         found.problem("/source/keyed", message);
     }
     let (base, auth, public_url) = (server?, auth?, public_url?);
-    if auth != FhirServerAuth::None && is_in_the_clear(&base) {
+    if is_in_the_clear(&base) {
         found.warning(
             &format!("{PATH}/server"),
-            "the credentials go to another machine in the clear: use https",
+            "resources, and credentials if there are any, come from another machine in the clear: \
+             use https",
         );
     }
     if is_in_the_clear(&public_url) {

@@ -151,6 +151,7 @@ fn secrets_in_the_file_and_on_the_wire_are_warned_of() {
     let clear =
         warnings("server: 'https://f', public_url: 'http://rowcast.example', token: '${SECRET}'");
     assert_eq!(clear, ["/source/pointcut/public_url"]);
-    assert!(warnings("server: 'http://f'").is_empty());
+    let clear = warnings("server: 'http://f'");
+    assert_eq!(clear, ["/source/pointcut/server"], "patients are to be read, credentials or not");
     assert!(warnings("server: 'https://f', public_url: 'http://localhost:9465'").is_empty());
 }

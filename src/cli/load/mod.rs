@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::PossibleValuesParser;
-use url::{Origin, Url, form_urlencoded};
+use url::{Origin, form_urlencoded};
 
 use super::{Failure, Output, TopologyArguments, run};
 use crate::application::{Application, Batch};
@@ -80,8 +80,9 @@ pub(super) struct Arguments {
     type_filters: Vec<String>,
     /// For --export: another server, `https://files.example`, from which its files may be fetched; it
     /// gets the credentials if the manifest asks for them. May be repeated.
-    #[arg(long = "file-server", value_name = "URL", requires = "export", value_parser = origin)]
-    file_servers: Vec<Origin>,
+    // a text, since clap quotes what it refuses
+    #[arg(long = "file-server", value_name = "URL", requires = "export")]
+    file_servers: Vec<String>,
     /// For --search and --history: entries a page, as a wish.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     page_size: u16,
@@ -168,6 +169,7 @@ impl Chosen {
             }
             return Ok(Self::Files(files));
         }
+        let elsewhere = origins(&arguments.file_servers)?;
         let server = arguments.server.open(application.topology())?;
         let Arguments { types, since, type_filters, .. } = arguments;
         if let Some(level) = &arguments.export {
@@ -177,7 +179,7 @@ impl Chosen {
                 since: *since,
                 type_filters: type_filters.clone(),
             };
-            let export = Export { request, elsewhere: arguments.file_servers.clone() };
+            let export = Export { request, elsewhere };
             return Ok(Self::Export(server, export));
         }
         let parts = if arguments.history {
@@ -360,9 +362,8 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     Ok(instant.with_timezone(&Utc))
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.map(|url| url.origin()).ok_or_else(|| "is no URL of a server: https://files.example".into())
+fn origins(servers: &[String]) -> Result<Vec<Origin>, Failure> {
+    servers.iter().map(|text| Ok(server::url("--file-server", text)?.origin())).collect()
 }
 
 fn version(text: &str) -> Result<Version, String> {

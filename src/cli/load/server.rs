@@ -71,9 +71,6 @@ impl ServerArguments {
                 text.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
             settings.authorities = Some(text);
         }
-        if settings.auth != Auth::None && is_in_the_clear(&settings.base) {
-            eprintln!("warning: the credentials go to another machine in the clear: use https");
-        }
         Server::new(settings).map_err(|error| Failure::failed(messages(&error).join(": ")))
     }
 
@@ -127,6 +124,14 @@ fn referred(option: &str, reference: &str) -> Result<Secret, Failure> {
     secret(reference).map_err(|fault| Failure::usage(format!("{option} {fault}")))
 }
 
-fn url(option: &str, text: &str) -> Result<Url, Failure> {
-    http_url(text).map_err(|fault| Failure::usage(format!("{option} {fault}")))
+/// The address that an option names. The topology's own were warned of when it was read.
+pub(super) fn url(option: &str, text: &str) -> Result<Url, Failure> {
+    let url = http_url(text).map_err(|fault| Failure::usage(format!("{option} {fault}")))?;
+    if is_in_the_clear(&url) {
+        eprintln!(
+            "warning: {option} is another machine, and what goes there and comes from there can be \
+             read on the way: use https"
+        );
+    }
+    Ok(url)
 }
