@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::PossibleValuesParser;
-use url::{Origin, form_urlencoded};
+use url::{Url, form_urlencoded};
 
 use super::{Failure, Output, TopologyArguments, run};
 use crate::application::{Application, Batch};
 use crate::error::{ErrorClass, messages};
 use crate::fhir_server::{ExportLevel, ExportRequest, FhirServerError, Scope};
 use crate::load::{
-    Ended, Export, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part,
-    Position, Shape, State, VersionRule,
+    Ended, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part, Position,
+    Shape, State, VersionRule,
 };
 use crate::model::{RESOURCE_TYPES, Version, is_resource_type};
 use crate::source::{Format, VersionFrom};
@@ -153,7 +153,7 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
 /// What is loaded.
 enum Chosen {
     Files(Vec<PathBuf>),
-    Export(server::Server, Export),
+    Export(server::Server, ExportRequest),
     Pages(server::Server, Vec<Part>, u16),
 }
 
@@ -169,8 +169,8 @@ impl Chosen {
             }
             return Ok(Self::Files(files));
         }
-        let elsewhere = origins(&arguments.file_servers)?;
-        let server = arguments.server.open(application.topology())?;
+        let file_servers = file_servers(&arguments.file_servers)?;
+        let server = arguments.server.open(application.topology(), file_servers)?;
         let Arguments { types, since, type_filters, .. } = arguments;
         if let Some(level) = &arguments.export {
             let request = ExportRequest {
@@ -179,8 +179,7 @@ impl Chosen {
                 since: *since,
                 type_filters: type_filters.clone(),
             };
-            let export = Export { request, elsewhere };
-            return Ok(Self::Export(server, export));
+            return Ok(Self::Export(server, request));
         }
         let parts = if arguments.history {
             let of_type = |name: &String| Scope::Type(name.as_str().into());
@@ -201,7 +200,7 @@ impl Chosen {
     async fn identity(&self) -> Result<Option<Identity>, LoadError> {
         let (server, request) = match self {
             Self::Files(files) => return FilesInput::identity(files).await,
-            Self::Export(server, export) => (server, vec![format!("{:?}", export.request)]),
+            Self::Export(server, request) => (server, vec![format!("{request:?}")]),
             Self::Pages(server, parts, _) => {
                 (server, parts.iter().map(|part| format!("{part:?}")).collect())
             }
@@ -213,8 +212,8 @@ impl Chosen {
         let shape = shape.clone();
         Ok(match self {
             Self::Files(files) => Box::new(FilesInput::open(files, shape, position).await?),
-            Self::Export(server, export) => {
-                Box::new(ExportInput::new(server, export, shape, position))
+            Self::Export(server, request) => {
+                Box::new(ExportInput::new(server, request, shape, position))
             }
             Self::Pages(server, parts, count) => {
                 Box::new(PagesInput::new(server, parts, count, shape, position))
@@ -362,8 +361,8 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     Ok(instant.with_timezone(&Utc))
 }
 
-fn origins(servers: &[String]) -> Result<Vec<Origin>, Failure> {
-    servers.iter().map(|text| Ok(server::url("--file-server", text)?.origin())).collect()
+fn file_servers(named: &[String]) -> Result<Vec<Url>, Failure> {
+    named.iter().map(|text| server::url("--file-server", text)).collect()
 }
 
 fn version(text: &str) -> Result<Version, String> {

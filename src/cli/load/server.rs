@@ -59,9 +59,14 @@ impl ServerArguments {
             || self.ca.is_some()
     }
 
-    /// The server that is meant.
-    pub(super) fn open(&self, topology: &Topology) -> Result<Server, Failure> {
+    /// The server that is meant, and who may have files of its exports.
+    pub(super) fn open(
+        &self,
+        topology: &Topology,
+        file_servers: Vec<Url>,
+    ) -> Result<Server, Failure> {
         let mut settings = self.settings(configured(topology))?;
+        settings.file_servers = file_servers;
         if let Some(auth) = self.auth()? {
             settings.auth = auth;
         }
