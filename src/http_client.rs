@@ -9,20 +9,24 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, ClientBuilder, Response};
 use url::Url;
 
-/// A client of the machine at `url`, to be given its time limits. `authorities`: certificates in PEM
+/// A client of the machines at `urls`, to be given its time limits. `authorities`: certificates in PEM
 /// to trust besides the system's.
 ///
 /// # Errors
 /// The certificates are none.
-pub(crate) fn builder(url: &Url, authorities: Option<&str>) -> reqwest::Result<ClientBuilder> {
+pub(crate) fn builder<'u>(
+    urls: impl IntoIterator<Item = &'u Url>,
+    authorities: Option<&str>,
+) -> reqwest::Result<ClientBuilder> {
     // the first of the process counts, and all of ours are the same
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authorities = Certificate::from_pem_bundle(authorities.unwrap_or_default().as_bytes())?;
     let client = reqwest::Client::builder();
-    let client = match url.scheme() {
+    let client = if urls.into_iter().all(|url| url.scheme() == "http") {
         // a machine may have no certificates at all, which is a fault only where they are needed
-        "http" => client.tls_certs_only([]),
-        _ => client.tls_certs_merge(authorities),
+        client.tls_certs_only(authorities)
+    } else {
+        client.tls_certs_merge(authorities)
     };
     let agent = concat!("rowcast/", env!("CARGO_PKG_VERSION"));
     Ok(client.redirect(Policy::none()).no_proxy().user_agent(agent))

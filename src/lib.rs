@@ -51,6 +51,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod fhir_server;
 mod http_client;
+mod http_server;
 pub mod load;
 pub mod model;
 pub mod plan;

@@ -9,13 +9,14 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of `src/` and the modules it may use, leaves first.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("error", &["model"]),
     ("retry", &[]),
     ("http_client", &[]),
+    ("http_server", &[]),
     ("problem", &[]),
     ("model", &["error"]),
-    ("telemetry", &["error", "model", "problem", "retry"]),
+    ("telemetry", &["error", "http_server", "model", "problem", "retry"]),
     ("broker", &["error", "model", "problem", "retry", "telemetry"]),
     // the stages; the only arrow between two of them is sink -> plan
     ("source", &["error", "model", "problem"]),
@@ -46,7 +47,17 @@ const ARROWS: [(&str, &[&str]); 20] = [
     // fills the ingest topic from a FHIR server
     (
         "pointcut",
-        &["broker", "error", "fhir_server", "model", "retry", "source", "telemetry", "topology"],
+        &[
+            "broker",
+            "error",
+            "fhir_server",
+            "http_server",
+            "model",
+            "retry",
+            "source",
+            "telemetry",
+            "topology",
+        ],
     ),
     (
         "runtime",

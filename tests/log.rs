@@ -113,15 +113,15 @@ fn a_filter_for_a_time_comes_back_by_itself_and_a_restart_knows_nothing_of_it() 
 fn nobody_changes_the_log_without_the_token_and_no_answer_repeats_what_was_sent() {
     let pipeline = Pipeline::embedded(RULES, "");
     pipeline.create_tables();
-    let token = ["--set", "http.token=open-sesame"];
+    let token = ["--set", "http.token=open-sesame-1001"];
     let _run = pipeline.start(&[&["run"], token.as_slice()].concat());
     pipeline.wait_until_ready(Ready::Yes);
     let ask = |method: &str, path: &str, token: Option<&str>, body: &str| -> Answer {
         http::request(pipeline.port(), method, path, token, body).expect("an answer")
     };
-    let right = Some("open-sesame");
+    let right = Some("open-sesame-1001");
     let before = ask("GET", "/log", right, "").body;
-    for token in [None, Some("open-sesamy"), Some("")] {
+    for token in [None, Some("open-sesame-1002"), Some("")] {
         assert_eq!(ask("PUT", "/log", token, "trace").status, 401);
         assert_eq!(ask("GET", "/log", token, "").status, 401);
     }

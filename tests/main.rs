@@ -16,6 +16,7 @@ mod dependencies;
 mod docker;
 mod docs;
 mod embedding;
+mod encrypted;
 mod explain;
 mod fhir_server;
 mod fhirpath;

@@ -162,17 +162,25 @@ fn an_id_that_looks_like_markup_stays_out_of_the_page_and_a_name_that_does_stays
 fn only_who_shows_the_token_sees_more_than_the_probes_and_a_browser_may_ask_for_it() {
     let pipeline = Pipeline::embedded(RULES, "");
     pipeline.create_tables();
-    let _run = pipeline.start(&["run", "--set", "http.token=open-sesame"]);
+    let _run = pipeline.start(&["run", "--set", "http.token=open-sesame-1001"]);
     pipeline.wait_until_ready(Ready::Yes);
     let basic = |credentials: &str| format!("Basic {}", STANDARD.encode(credentials));
     for path in ["/", "/api/v1/state", "/version", "/metrics", "/log"] {
         assert_eq!(http::get(pipeline.port(), path).expect("an answer").status, 401, "{path}");
-        for wrong in
-            ["Bearer open-sesamy", "Bearer ", "open-sesame", &basic("open-sesame"), &basic(":x")]
-        {
+        for wrong in [
+            "Bearer open-sesame-1002",
+            "Bearer ",
+            "open-sesame-1001",
+            &basic("open-sesame-1001"),
+            &basic(":x"),
+        ] {
             assert_eq!(ask(&pipeline, path, wrong).status, 401, "{path} {wrong}");
         }
-        for right in ["Bearer open-sesame", &basic("anybody:open-sesame"), &basic(":open-sesame")] {
+        for right in [
+            "Bearer open-sesame-1001",
+            &basic("anybody:open-sesame-1001"),
+            &basic(":open-sesame-1001"),
+        ] {
             assert_eq!(ask(&pipeline, path, right).status, 200, "{path} {right}");
         }
     }

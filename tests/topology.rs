@@ -20,6 +20,9 @@ use rowcast::transform::RuleSet;
 /// A secret that must appear nowhere.
 const CANARY: &str = "canary-5f1c";
 
+/// It begins so.
+const SECRET: &str = "canary-5f1c-9ad0-1b7e";
+
 const MINIMAL: &str = "
 name: clinical
 source: { topic: fhir.changes }
@@ -48,7 +51,7 @@ impl Folder {
         let settings: Vec<Setting> =
             settings.iter().map(|text| text.parse().expect("a setting")).collect();
         let variables = BTreeMap::from([
-            ("SECRET", CANARY),
+            ("SECRET", SECRET),
             ("URL", "postgres://rowcast:canary-5f1c@db.example:5432/clinical"),
             ("NUMBER", "7"),
             ("WORD", "seven"),
@@ -206,7 +209,7 @@ http: { token: '${SECRET}' }
     assert!(!shown.contains(CANARY), "{shown}");
     assert!(shown.contains("postgres://db.example:5432/clinical"));
     let BrokerChoice::Kafka(properties) = &topology.broker else { panic!("kafka") };
-    assert_eq!(properties["sasl.password"], CANARY, "librdkafka needs it all the same");
+    assert_eq!(properties["sasl.password"], SECRET, "librdkafka needs it all the same");
 }
 
 #[test]
@@ -372,7 +375,14 @@ fn http_beyond_loopback_needs_a_token() {
         ["t.yaml#/http/token: is required, because `http.listen` is not a loopback address: \
              anybody could call"]
     );
-    assert_eq!(open.problems(&["http.token= "]), ["--set#/http/token: must not be empty"]);
+    assert_eq!(
+        open.problems(&["http.token='a token of several words'"]),
+        ["--set#/http/token: is no token: it has spaces or characters beyond ASCII"]
+    );
+    assert_eq!(
+        open.problems(&["http.token=fifteen-letters"]),
+        ["--set#/http/token: is too short: take 16 characters or more"]
+    );
     assert!(open.topology(&["http.token=${SECRET}"]).http.token.is_some());
     let closed = Folder::new(&minimal_with("http: { listen: '[::1]:80' }"));
     assert!(closed.topology(&[]).http.token.is_none());
@@ -495,7 +505,7 @@ fn passwords_in_the_file_and_connections_in_the_clear_are_warned_of() {
     assert_eq!(warnings(&[remote]), ["/source/kafka"]);
     assert!(warnings(&[remote, "source.kafka.security.protocol=SSL"]).is_empty());
     assert!(warnings(&["source.kafka.bootstrap.servers=[::1]:9092"]).is_empty());
-    assert_eq!(warnings(&["http.token=literal"]), ["/http/token"]);
+    assert_eq!(warnings(&["http.token=sixteen-literals"]), ["/http/token"]);
 }
 
 #[test]
@@ -507,7 +517,7 @@ fn the_config_hash_tells_configurations_apart_but_not_folders_or_secrets() {
     assert_eq!(plain, hash(&["sink.lock_timeout=10s"]), "a default, written down");
     assert_ne!(plain, hash(&["sink.connections=3"]));
     assert_ne!(plain, hash(&["transform.rules=[rules/patient.json]"]));
-    assert_eq!(hash(&["http.token=a"]), hash(&["http.token=b"]));
+    assert_eq!(hash(&["http.token=sixteen-letter-a"]), hash(&["http.token=sixteen-letter-b"]));
     let edited = Folder::new(MINIMAL);
     fs::write(edited.path().join("rules/patient.json"), "{}").expect("written");
     assert_ne!(plain, edited.topology(&[]).config_hash);

@@ -70,7 +70,7 @@ impl<'a> Instance<'a> {
             messages(&error.without_url()).join(": ")
         };
         let client =
-            http_client::builder(&url, None).and_then(|client| client.timeout(PATIENCE).build());
+            http_client::builder([&url], None).and_then(|client| client.timeout(PATIENCE).build());
         let mut request = client.map_err(failed)?.request(method, url).body(body);
         if let Some(token) = &self.http.token {
             request = request.bearer_auth(token.expose());

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{ACCEPT, CONTENT_LOCATION, HeaderName};
 use reqwest::{Method, Response};
 use serde::Deserialize;
-use url::{Origin, Url};
+use url::Url;
 
 use super::request::{Credentials, Request, is_outcome, judge, retry_after};
 use super::{Asked, FhirServer, FhirServerError};
@@ -188,21 +188,20 @@ impl FhirServer {
         judge(asked, answer.status, &headers).map_or(Ok(()), Err)
     }
 
-    /// Begins to read a file. `elsewhere`: who may have files besides the server itself.
+    /// Begins to read a file.
     ///
     /// # Errors
-    /// [`FhirServerError`]; `Link` if the file is with anybody else.
+    /// [`FhirServerError`]; `Link` if the file is with anybody but the server and its file servers.
     pub async fn download(
         &self,
         manifest: &Manifest,
         file: &ManifestFile,
-        elsewhere: &[Origin],
     ) -> Result<Download, FhirServerError> {
         let asked = asked("GET", "$export file");
         let url = self.base.join(&file.url).ok();
         let url = url.filter(|url| {
             let origin = url.origin();
-            origin == self.base.origin() || elsewhere.contains(&origin)
+            origin == self.base.origin() || self.file_servers.contains(&origin)
         });
         let url = url.ok_or(FhirServerError::Link {
             asked,

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::Method;
 use serde::Deserialize;
-use url::Url;
+use url::{Origin, Url};
 
 pub use crate::topology::{FhirServerAuth as Auth, FhirServerSettings};
 pub use entry::{Content, Entry, record, record_at};
@@ -43,6 +43,7 @@ pub struct FhirServer {
     http: reqwest::Client,
     base: Url,
     auth: Auth,
+    file_servers: Vec<Origin>,
     timeout: Duration,
     max_body_bytes: usize,
     token: Arc<tokio::sync::Mutex<Option<Token>>>,
@@ -88,7 +89,7 @@ impl FhirServer {
     /// # Errors
     /// [`FhirServerError::Client`] if the certificates cannot be used.
     pub fn new(settings: FhirServerSettings) -> Result<Self, FhirServerError> {
-        let http = http_client::builder(&settings.base, settings.authorities.as_deref())
+        let http = http_client::builder(settings.addresses(), settings.authorities.as_deref())
             .and_then(|client| {
                 client
                     .connect_timeout(settings.connect_timeout)
@@ -96,8 +97,9 @@ impl FhirServer {
                     .build()
             })
             .map_err(FhirServerError::Client)?;
+        let file_servers = settings.file_servers.iter().map(Url::origin).collect();
         let FhirServerSettings { base, auth, timeout, max_body_bytes, .. } = settings;
-        Ok(Self { http, base, auth, timeout, max_body_bytes, token: Arc::default() })
+        Ok(Self { http, base, auth, file_servers, timeout, max_body_bytes, token: Arc::default() })
     }
 
     /// Its base, as configured.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use tokio_util::io::StreamReader;
-use url::{Origin, Url};
+use url::Url;
 
 use super::files::{add, too_long};
 use super::lines::{Line, Lines};
@@ -25,15 +25,6 @@ use crate::source::DecodeError;
 /// How often a server is asked that does not say how often it wants to be: exports take minutes to
 /// hours.
 const ASKED_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// What is exported, and who may have its files.
-#[derive(Debug, Clone)]
-pub struct Export {
-    /// What is exported.
-    pub request: ExportRequest,
-    /// Who may have files besides the server itself.
-    pub elsewhere: Vec<Origin>,
-}
 
 /// An export of a server.
 pub struct ExportInput {
@@ -57,7 +48,7 @@ impl std::fmt::Debug for ExportInput {
 #[derive(Debug)]
 struct Source {
     server: FhirServer,
-    export: Export,
+    request: ExportRequest,
     shape: Shape,
 }
 
@@ -71,7 +62,12 @@ enum Holds {
 impl ExportInput {
     /// The export from this position on.
     #[must_use]
-    pub fn new(server: FhirServer, export: Export, shape: Shape, position: &Position) -> Self {
+    pub fn new(
+        server: FhirServer,
+        request: ExportRequest,
+        shape: Shape,
+        position: &Position,
+    ) -> Self {
         let (job, cursor) = match position {
             Position::Export { job, transaction_time, cursor } => {
                 (Some((job.clone(), transaction_time.clone())), *cursor)
@@ -80,7 +76,7 @@ impl ExportInput {
                 (None, Cursor::default())
             }
         };
-        let source = Source { server, export, shape };
+        let source = Source { server, request, shape };
         Self { source, job, manifest: None, cursor, open: None, done: 0 }
     }
 
@@ -96,7 +92,7 @@ impl ExportInput {
     async fn begin(&mut self) -> Result<Portion, LoadError> {
         let mut patience = Patience::new();
         let job = loop {
-            match self.source.server.export(&self.source.export.request).await {
+            match self.source.server.export(&self.source.request).await {
                 Ok(job) => break job,
                 Err(error) => patience.wait(error).await?,
             }
@@ -220,7 +216,7 @@ impl Source {
     }
 
     async fn lines(&self, manifest: &Manifest, file: &ManifestFile) -> io::Result<Lines> {
-        let download = self.server.download(manifest, file, &self.export.elsewhere).await;
+        let download = self.server.download(manifest, file).await;
         let download = download.map_err(io::Error::other)?;
         let chunks = stream::try_unfold(download, |mut download: Download| async move {
             let chunk = download.chunk().await.map_err(io::Error::other)?;

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use error::LoadError;
-pub use export::{Export, ExportInput};
+pub use export::ExportInput;
 pub use files::FilesInput;
 pub use pages::{PagesInput, Part};
 pub use portion::{At, Cursor, Portion, Position, RefusedItem};

@@ -19,6 +19,7 @@ use futures_util::future::{join_all, join3};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::admission::Admission;
 use super::appender::Appender;
 use super::catch_up::CatchUps;
 use super::hook::{Hooks, NotTaken, Told};
@@ -29,8 +30,6 @@ use crate::model::{ResourceKey, is_resource_type};
 use crate::source::resource_key;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::pointcut::HookAnswer;
-use crate::telemetry::token::is_same;
-use crate::topology::Secret;
 
 /// Requests that are worked on at a time; more are told to come again.
 const REQUESTS: usize = 512;
@@ -56,7 +55,7 @@ pub(super) struct Endpoint {
     appender: Appender,
     resolver: Resolver,
     catch_ups: CatchUps,
-    token: Option<Secret>,
+    admission: Admission,
     metrics: Arc<Metrics>,
     /// Largest body, bytes.
     largest: usize,
@@ -75,7 +74,7 @@ impl Endpoint {
         appender: Appender,
         resolver: Resolver,
         catch_ups: CatchUps,
-        token: Option<Secret>,
+        admission: Admission,
         metrics: Arc<Metrics>,
         largest: usize,
     ) -> Self {
@@ -85,7 +84,7 @@ impl Endpoint {
             appender,
             resolver,
             catch_ups,
-            token,
+            admission,
             metrics,
             largest,
             is_open: AtomicBool::new(false),
@@ -107,9 +106,7 @@ impl Endpoint {
     async fn take(&self, request: Request) -> Result<(HookAnswer, ReplyWith), Refused> {
         let (parts, body) = request.into_parts();
         let headers = parts.headers;
-        if !self.admits(&headers) {
-            return Err(HookAnswer::Unauthorized);
-        }
+        self.admission.check(&headers)?;
         let hook = Hook::of(&parts.method, parts.uri.path())?;
         if !self.is_open.load(Ordering::Acquire) {
             return Err(HookAnswer::BrokerAway);
@@ -236,13 +233,6 @@ impl Endpoint {
             Some(Away::Broker) => Err(HookAnswer::BrokerAway),
             None => refused.map_or(Ok(()), Err),
         }
-    }
-
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
-        let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-        is_same(given, token.expose().as_bytes())
     }
 }
 

@@ -8,11 +8,11 @@
 //! Nothing ends it but a stop or a fault of its own: server and broker are waited for. Several
 //! instances may share the hooks of one server behind one address; what they write twice is stale.
 
+mod admission;
 mod appender;
 mod catch_up;
 mod endpoint;
 mod hook;
-mod listener;
 mod positions;
 mod progress;
 mod resolver;
@@ -37,12 +37,14 @@ pub use subscriptions::{Done, Subscribed, Subscriptions};
 
 use crate::broker::{Broker, BrokerError, TopicSettings};
 use crate::fhir_server::{FhirServer, FhirServerError};
+use crate::http_server;
 use crate::model::DocumentLimits;
 use crate::retry::Backoff;
 use crate::source::VersionFrom;
 use crate::telemetry::health::{Check, Health};
 use crate::telemetry::metrics::{Component, Metrics};
 use crate::topology::PointcutSettings;
+use admission::Admission;
 use appender::{Appender, Appending};
 use catch_up::{Asked, CatchUps, Followed, Means};
 use endpoint::Endpoint;
@@ -52,6 +54,9 @@ use progress::Progress;
 use resolver::Resolver;
 use subscription::Hooked;
 use subscriptions::Keeping;
+
+/// Connections for hooks at a time.
+const CONNECTIONS: usize = 1024;
 
 /// Types whose history is read at a time: a server that was away is not asked for all at once.
 const TYPES_TOGETHER: usize = 2;
@@ -187,7 +192,7 @@ impl Pointcut {
             appender.clone(),
             resolver,
             catch_ups.clone(),
-            settings.token.clone(),
+            Admission::new(settings.token.clone()),
             Arc::clone(metrics),
             parts.limits.bytes,
         ));
@@ -238,7 +243,7 @@ impl Pointcut {
             "POINTCUT starts"
         );
 
-        let serving = listener::serve(listener, endpoint.router(), ending.clone());
+        let serving = http_server::serve(listener, endpoint.router(), CONNECTIONS, ending.clone());
         let serving = tokio::spawn(watched(serving, panicked.clone()));
         // both end with the set
         let mut tasks = JoinSet::new();

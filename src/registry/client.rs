@@ -73,7 +73,7 @@ struct Refused {
 
 impl Client {
     pub(super) fn new(settings: &SchemaRegistrySettings) -> Result<Self, RegistryError> {
-        let http = http_client::builder(&settings.url, settings.authorities.as_deref())
+        let http = http_client::builder([&settings.url], settings.authorities.as_deref())
             .and_then(|client| {
                 client.timeout(settings.timeout).connect_timeout(settings.timeout).build()
             })

@@ -106,6 +106,31 @@ pub struct Readiness {
     pub checks: BTreeMap<Check, CheckState>,
 }
 
+/// What anybody may know of [`Readiness`]: which checks hold, and not why others do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BareReadiness {
+    /// Whether all hold that decide.
+    pub ready: bool,
+    /// Each check.
+    pub checks: BTreeMap<Check, BareCheck>,
+}
+
+/// Whether a check holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BareCheck {
+    /// Whether it does.
+    pub ok: bool,
+}
+
+impl Readiness {
+    /// Without what checks wait for: names of topics and tables, causes, codes.
+    #[must_use]
+    pub fn bare(&self) -> BareReadiness {
+        let bare = |(check, state): (&Check, &CheckState)| (*check, BareCheck { ok: state.ok });
+        BareReadiness { ready: self.ready, checks: self.checks.iter().map(bare).collect() }
+    }
+}
+
 /// Health of this process; shared.
 #[derive(Debug)]
 pub struct Health {

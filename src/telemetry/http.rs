@@ -2,14 +2,17 @@
 //!
 //! Loopback by default. With a token, all but the probes ask for it: `Authorization: Bearer ...`, or
 //! as the password that a browser asks its user for, with any name. The two probes never do, since
-//! orchestrators cannot send one, and say nothing but names of checks. No answer repeats what was sent.
+//! orchestrators cannot send one; whoever may not see more is told the names of checks, and whether they
+//! hold. Without a token, all but the
+//! probes want to be called by an address or `localhost`: a page in a browser could have bound a name of
+//! its own to this machine. No answer repeats what was sent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
@@ -28,9 +31,16 @@ use super::readings::EVERY;
 use super::state::Watch;
 use super::switch::{LONGEST, LogSwitch};
 use super::token::is_same;
+use crate::http_server::{self, caller};
 
 /// Content type of the text exposition format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Connections at a time: probes, scrapers and browsers need a few. Each takes a file, and the database
+/// and the broker need some too.
+const CONNECTIONS: usize = 256;
+/// Longest time for the body of a request to come, and for its answer to be made.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Served {
@@ -68,14 +78,10 @@ pub async fn serve(
         .route_layer(middleware::from_fn_with_state(served.clone(), admit))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .layer(middleware::from_fn(answer_in_time))
         .layer(middleware::map_response(guard_answer))
         .with_state(served);
-    tokio::spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the http listener ended");
-        }
-    });
+    tokio::spawn(http_server::serve(listener, app, CONNECTIONS, stop));
     Ok(address)
 }
 
@@ -92,11 +98,23 @@ async fn keep_readings(watch: Watch, stop: CancellationToken) {
 
 /// Lets through who may see more than the probes. A browser is told to ask for a password.
 async fn admit(State(served): State<Served>, request: Request, next: Next) -> Response {
+    if *request.method() == Method::PUT && caller::is_from_a_browser(request.headers()) {
+        return (StatusCode::FORBIDDEN, NO_PAGE).into_response();
+    }
     if served.admits(request.headers()) {
         return next.run(request).await;
     }
+    if served.token.is_none() {
+        return (StatusCode::FORBIDDEN, NO_NAME).into_response();
+    }
     let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"rowcast\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, challenge).into_response()
+}
+
+/// Does not wait for a body that does not come.
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+    answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// No cache keeps an answer, and no browser takes it for more than it is.
@@ -167,10 +185,18 @@ fn lasting(query: &str) -> Result<Option<Duration>, ()> {
     Ok(lasting)
 }
 
+const NO_PAGE: &str = "nothing is changed from a page in a browser; see `rowcast log`\n";
+
+const NO_NAME: &str = "without http.token this machine is called by its address, or localhost, and by no other name\n";
+
 impl Served {
-    /// Whether the caller may see more than the probes.
+    /// Whether the caller may see more than the probes: shows the token; or, without one, calls this
+    /// machine by what no page in a browser can have made a name of its own mean.
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = &self.token else {
+            let is_ours = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok();
+            return caller::host(headers).is_some_and(|host| is_ours(&host));
+        };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         given.and_then(shown).is_some_and(|given| is_same(&given, token.as_bytes()))
     }
@@ -194,8 +220,138 @@ async fn livez(State(served): State<Served>) -> Response {
     }
 }
 
-async fn readyz(State(served): State<Served>) -> Response {
+async fn readyz(State(served): State<Served>, headers: HeaderMap) -> Response {
     let readiness = served.health.readiness();
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(readiness)).into_response()
+    if served.admits(&headers) {
+        (status, Json(readiness)).into_response()
+    } else {
+        (status, Json(readiness.bare())).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::super::health::Check;
+    use super::super::state::Described;
+    use super::*;
+
+    async fn start(token: Option<&str>) -> (SocketAddr, CancellationToken) {
+        let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+        health.notice("a notice");
+        health.down(Check::Circuit, "fhir.changes-2", "open");
+        let described = Described {
+            name: "test".into(),
+            file: String::new(),
+            config_hash: String::new(),
+            stages: Vec::new(),
+        };
+        let watch = Watch::new(described, Arc::clone(&metrics), Arc::clone(&health));
+        let (listen, stop) = (SocketAddr::from(([127, 0, 0, 1], 0)), CancellationToken::new());
+        let token = token.map(str::to_owned);
+        let address = serve(listen, token, metrics, health, watch, None, stop.clone());
+        (address.await.expect("a port"), stop)
+    }
+
+    /// What comes back until the connection is closed, which must be within two minutes.
+    async fn closed(address: SocketAddr, sent: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(sent.as_bytes()).await.expect("it is sent");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(Duration::from_mins(2), stream.read_to_string(&mut answer));
+        read.await.expect("it is closed").expect("text");
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_finish_a_request_is_not_waited_for() {
+        let (address, _stop) = start(None).await;
+        assert_eq!(closed(address, "GET /livez HTTP/1.1\r\nHost: 127.0.0.1").await, "");
+        let body = "PUT /log HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\ninf";
+        let answer = closed(address, body).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+
+    /// The status that this request is answered with. `headers`: each with its end of line.
+    async fn status(address: SocketAddr, line: &str, headers: &str) -> u16 {
+        let request = format!("{line} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let answer = closed(address, &request).await;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.unwrap_or_else(|| panic!("{line}: {answer}"))
+    }
+
+    #[tokio::test]
+    async fn without_a_token_no_name_but_this_machines_is_answered() {
+        let (address, _stop) = start(None).await;
+        for path in ["/", "/api/v1/state", "/version", "/metrics"] {
+            for host in ["127.0.0.1:9464", "localhost:9464", "[::1]:9464", "10.0.0.7"] {
+                let host = format!("Host: {host}\r\n");
+                assert_eq!(status(address, &format!("GET {path}"), &host).await, 200, "{host}");
+            }
+            for host in ["page.example", "page.example:9464", "127.0.0.1.page.example"] {
+                let host = format!("Host: {host}\r\n");
+                assert_eq!(status(address, &format!("GET {path}"), &host).await, 403, "{host}");
+            }
+            assert_eq!(status(address, &format!("GET {path}"), "").await, 403);
+        }
+        let page = "Host: page.example\r\n";
+        assert_eq!(status(address, "PUT /log", page).await, 403);
+        assert_eq!(status(address, "GET /livez", page).await, 200, "probes never ask");
+        assert_eq!(status(address, "GET /readyz", page).await, 503, "probes never ask");
+    }
+
+    #[tokio::test]
+    async fn with_a_token_any_name_is_answered() {
+        let (address, _stop) = start(Some("open-sesame-1001")).await;
+        let headers = "Host: rowcast:9464\r\nAuthorization: Bearer open-sesame-1001\r\n";
+        assert_eq!(status(address, "GET /metrics", headers).await, 200);
+        assert_eq!(status(address, "GET /metrics", "Host: rowcast:9464\r\n").await, 401);
+    }
+
+    #[tokio::test]
+    async fn no_page_in_a_browser_changes_the_log() {
+        for (token, shown) in
+            [(None, ""), (Some("open-sesame-1001"), "Authorization: Bearer open-sesame-1001\r\n")]
+        {
+            let (address, _stop) = start(token).await;
+            let host = format!("Host: 127.0.0.1\r\n{shown}");
+            assert_eq!(status(address, "PUT /log", &host).await, 404, "there is no log to change");
+            for page in
+                ["Origin: https://page.example", "Origin: null", "Sec-Fetch-Site: cross-site"]
+            {
+                let headers = format!("{host}{page}\r\n");
+                assert_eq!(status(address, "PUT /log", &headers).await, 403, "{page}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn why_it_is_not_ready_is_told_to_whoever_may_see_more_than_the_probes() {
+        let told = async |token: Option<&str>, headers: &str| {
+            let (address, _stop) = start(token).await;
+            let request = format!("GET /readyz HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+            let answer = closed(address, &request).await;
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+            serde_json::from_str::<serde_json::Value>(body).expect("JSON")
+        };
+        let (token, kubelet) = (Some("open-sesame-1001"), "Host: 10.0.0.7:9464\r\n");
+        let bare = told(token, kubelet).await;
+        assert_eq!(
+            (&bare["ready"], &bare["checks"]["circuit"]),
+            (&json!(false), &json!({ "ok": false }))
+        );
+        assert_eq!(bare["notice"], json!(null));
+        let shown = format!("{kubelet}Authorization: Bearer open-sesame-1001\r\n");
+        let circuit = json!({ "ok": false, "message": "fhir.changes-2: open" });
+        for whole in [told(token, &shown).await, told(None, kubelet).await] {
+            assert_eq!(whole["checks"]["circuit"], circuit);
+            assert_eq!(whole["notice"], "a notice");
+        }
+        let page = told(None, "Host: page.example\r\n").await;
+        assert_eq!(page["checks"]["circuit"], json!({ "ok": false }));
+    }
 }

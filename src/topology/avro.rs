@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
 use super::file::SourceFile;
-use super::load::{cannot_be_read, read};
+use super::remote::{accept_secret, accept_token, authorities, http_url, is_in_the_clear};
 use super::resolve::{Findings, files, time};
 use super::secret::Secret;
 use crate::source::{AvroFields, TypeFrom};
@@ -20,9 +20,6 @@ const REGISTRY: &str = "/source/schema_registry";
 
 /// Shortest and longest time that an answer of the registry may take.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(5));
-
-/// Largest file of certificates, in bytes.
-const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// The schema registry that knows the schemas of Avro records: Confluent's, or one that speaks its
 /// protocol.
@@ -138,47 +135,23 @@ pub(super) fn registry(
     found: &mut Findings<'_>,
 ) -> Option<SchemaRegistrySettings> {
     let written = source.schema_registry.as_ref()?;
-    let url = found.take(&format!("{REGISTRY}/url"), url(&written.url));
+    let url = found.take(&format!("{REGISTRY}/url"), http_url(&written.url));
     let credentials = match &written.auth {
         None => None,
         Some(auth) => credentials(auth, typed, found),
     };
-    let authorities = written.ca.as_ref().and_then(|file| {
-        let text = read(&folder.join(file), MAX_CERTIFICATES);
-        let text = text.map_err(|error| format!("`{file}` {}", cannot_be_read(&error)));
-        found.take(&format!("{REGISTRY}/ca"), text)
-    });
+    let authorities = authorities(&format!("{REGISTRY}/ca"), written.ca.as_deref(), folder, found);
     let timeout = time(&written.timeout, TIMEOUTS.0, TIMEOUTS.1);
     let timeout = found.take(&format!("{REGISTRY}/timeout"), timeout);
     let url = url?;
-    if credentials.is_some() && url.scheme() == "http" && !is_loopback(&url) {
+    if is_in_the_clear(&url) {
         found.warning(
             &format!("{REGISTRY}/url"),
-            "the credentials go to another machine in the clear: use https",
+            "schemas, and credentials if there are any, come from another machine in the clear: use \
+             https",
         );
     }
     Some(SchemaRegistrySettings { url, credentials, authorities, timeout: timeout? })
-}
-
-fn url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or("is no URL of a schema registry, as in https://registry:8081")?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold user or password: they belong into `auth`".into());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("must end with the registry's path".into());
-    }
-    Ok(url)
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn credentials(
@@ -186,28 +159,15 @@ fn credentials(
     typed: &BTreeMap<String, String>,
     found: &mut Findings<'_>,
 ) -> Option<RegistryCredentials> {
-    let mut check = |path: &str, secret: &Secret| {
-        let path = format!("{REGISTRY}/auth/{path}");
-        if secret.expose().is_empty() {
-            found.problem(&path, "must not be empty");
-        }
-        if typed.get(&path).is_none_or(|text| text.chars().any(|c| c != '\0')) {
-            found.warning(&path, "a secret stands in the file: use ${VAR} or ${file:PATH}");
-        }
-    };
     match (&written.basic, &written.bearer) {
         (Some(basic), None) => {
-            check("basic/password", &basic.password);
+            let path = format!("{REGISTRY}/auth/basic/password");
+            accept_secret(&path, &basic.password, typed, found);
             let (user, password) = (basic.user.clone(), basic.password.clone());
             Some(RegistryCredentials::Basic { user, password })
         }
         (None, Some(token)) => {
-            check("bearer", token);
-            // it becomes part of a header
-            if !token.expose().chars().all(|c| c.is_ascii_graphic()) {
-                let path = format!("{REGISTRY}/auth/bearer");
-                found.problem(&path, "is no token: it has spaces or characters beyond ASCII");
-            }
+            accept_token(&format!("{REGISTRY}/auth/bearer"), token, typed, found);
             Some(RegistryCredentials::Bearer(token.clone()))
         }
         (Some(_), Some(_)) | (None, None) => {

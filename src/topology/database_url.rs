@@ -7,6 +7,7 @@ use std::path::Path;
 
 use url::Url;
 
+use super::remote::is_loopback;
 use super::secret::Secret;
 
 /// What the SQLite driver takes in the query of a URL.
@@ -209,13 +210,6 @@ pub(super) fn has_literal_password(text: &str) -> bool {
         .is_some_and(|(_, password)| typed(password));
     let in_query = query.split('&').filter_map(|o| o.strip_prefix("password=")).any(typed);
     in_authority || in_query
-}
-
-/// Whether a host is this machine, by its name or address.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ pub struct FhirServerSettings {
     pub base: Url,
     /// How to show who we are.
     pub auth: FhirServerAuth,
-    /// Further certificates of authorities to trust, in PEM.
+    /// Who may have files of an export besides the server itself: of each address the origin counts.
+    pub file_servers: Vec<Url>,
+    /// Further certificates of authorities to trust, in PEM: of all of these.
     pub authorities: Option<String>,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
@@ -31,11 +33,23 @@ impl FhirServerSettings {
         Self {
             base,
             auth: FhirServerAuth::None,
+            file_servers: Vec::new(),
             authorities: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_mins(1),
             max_body_bytes: 64 << 20,
         }
+    }
+
+    /// Every address that may be asked.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &Url> {
+        let token_url = match &self.auth {
+            FhirServerAuth::ClientCredentials { token_url, .. } => Some(token_url),
+            FhirServerAuth::None | FhirServerAuth::Basic { .. } | FhirServerAuth::Bearer { .. } => {
+                None
+            }
+        };
+        std::iter::once(&self.base).chain(token_url).chain(&self.file_servers)
     }
 }
 

@@ -300,7 +300,8 @@ pub(super) struct HttpFile {
     /// address needs a `token`.
     #[serde(default = "default_listen")]
     pub listen: String,
-    /// Bearer token that callers of `/metrics` must show; the probes never ask. Default none.
+    /// Bearer token that callers must show, but for those of the probes. At least 16 characters.
+    /// Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
 }

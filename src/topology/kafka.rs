@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::file::KafkaValue;
 use super::resolve::Findings;
-use super::{REDACTED, database_url};
+use super::{REDACTED, remote};
 use crate::problem::pointer;
 
 /// Properties of librdkafka that rowcast sets: its guarantees rest on them.
@@ -88,7 +88,7 @@ fn is_local(server: &str) -> bool {
     let server = server.trim();
     let server = server.split_once("://").map_or(server, |(_, address)| address);
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-    database_url::is_loopback(host)
+    remote::is_loopback(host)
 }
 
 /// The properties with what is not known to be harmless redacted.

@@ -14,6 +14,7 @@ mod interpolate;
 mod kafka;
 mod load;
 mod pointcut;
+mod remote;
 mod resolve;
 mod retry;
 mod secret;
@@ -41,6 +42,7 @@ pub use file::{LogFormat, json_schema};
 pub use interpolate::secret;
 pub use load::{Loaded, load, load_with};
 pub use pointcut::{PointcutBegin, PointcutSettings};
+pub use remote::{check_token, http_url, is_in_the_clear, is_loopback};
 pub use secret::{REDACTED, Secret};
 pub use set::{Setting, SettingError};
 

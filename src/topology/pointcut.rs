@@ -14,14 +14,12 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::file::TopologyFile;
-use super::load::{cannot_be_read, read};
+use super::remote::{accept_own_token, authorities, http_url, is_in_the_clear, is_loopback};
 use super::resolve::{Findings, is_read_by, time};
 use super::secret::Secret;
-use super::server_auth::{
-    ServerAuthFile, accept_auth, check_header, check_secret, in_the_clear, url,
-};
+use super::server_auth::{ServerAuthFile, accept_auth};
 use super::topics::{NO_TOPIC, is_topic};
-use super::{FhirServerAuth, FhirServerSettings, HttpSettings, SourceTopic};
+use super::{FhirServerSettings, HttpSettings, SourceTopic};
 use crate::model::is_resource_type;
 use crate::source::{Format, VersionFrom};
 
@@ -34,10 +32,6 @@ pub(super) const DEFAULT_TOPIC: &str = "changes";
 const CATCH_UPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24));
 /// Shortest and longest time that an answer of the server may take.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_mins(10));
-/// Largest file of certificates, in bytes.
-const MAX_CERTIFICATES: u64 = 1 << 20;
-/// Shortest token: shorter ones can be guessed.
-const SHORTEST_TOKEN: usize = 16;
 
 /// A FHIR server whose changes fill the ingest topic: by subscriptions of type rest-hook, and by
 /// reading its history where these left something out.
@@ -63,7 +57,7 @@ pub(super) struct PointcutFile {
     #[serde(default = "default_listen")]
     pub listen: String,
     /// Where the server reaches that address, as a URL: what its subscriptions name. Several
-    /// instances share one. Default: `http://` and `listen`.
+    /// instances share one. Default: `http://` and `listen`. Any other machine's needs a `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub public_url: Option<String>,
@@ -104,7 +98,7 @@ pub(super) enum BeginFile {
 pub struct PointcutSettings {
     /// The server.
     pub server: FhirServerSettings,
-    /// Where hooks arrive; with a token if it is not a loopback address.
+    /// Where hooks arrive; with a token if it, or `public_url`, is not a loopback address.
     pub listen: SocketAddr,
     /// Where the server reaches that.
     pub public_url: Url,
@@ -152,20 +146,16 @@ pub(super) fn accept(
     found: &mut Findings<'_>,
 ) -> Option<Option<PointcutSettings>> {
     let Some(pointcut) = &written.source.pointcut else { return Some(None) };
-    let server = found.take(&format!("{PATH}/server"), url(&pointcut.server));
+    let server = found.take(&format!("{PATH}/server"), http_url(&pointcut.server));
     let auth = accept_auth(&format!("{PATH}/auth"), pointcut.auth.as_ref(), typed, found);
-    let authorities = pointcut.ca.as_ref().and_then(|file| {
-        let text = read(&folder.join(file), MAX_CERTIFICATES);
-        let text = text.map_err(|error| format!("`{file}` {}", cannot_be_read(&error)));
-        found.take(&format!("{PATH}/ca"), text)
-    });
+    let authorities = authorities(&format!("{PATH}/ca"), pointcut.ca.as_deref(), folder, found);
     let timeout = time(&pointcut.timeout, TIMEOUTS.0, TIMEOUTS.1);
     let timeout = found.take(&format!("{PATH}/timeout"), timeout);
     let catch_up = time(&pointcut.catch_up, CATCH_UPS.0, CATCH_UPS.1);
     let catch_up = found.take(&format!("{PATH}/catch_up"), catch_up);
     let listen = listen(pointcut, http, found);
     let public_url = public_url(pointcut, listen, found);
-    check_token(pointcut, listen, typed, found);
+    check_token(pointcut, listen, public_url.as_ref(), typed, found);
     check_types(&pointcut.types, found);
     let topic = topic(written, pointcut, topics, found);
     if !written.source.keyed {
@@ -173,13 +163,14 @@ pub(super) fn accept(
         found.problem("/source/keyed", message);
     }
     let (base, auth, public_url) = (server?, auth?, public_url?);
-    if auth != FhirServerAuth::None && in_the_clear(&base) {
+    if is_in_the_clear(&base) {
         found.warning(
             &format!("{PATH}/server"),
-            "the credentials go to another machine in the clear: use https",
+            "resources, and credentials if there are any, come from another machine in the clear: \
+             use https",
         );
     }
-    if in_the_clear(&public_url) {
+    if is_in_the_clear(&public_url) {
         found.warning(
             &format!("{PATH}/public_url"),
             "resources and the token come from another machine in the clear: use https",
@@ -232,7 +223,7 @@ fn public_url(
 ) -> Option<Url> {
     let path = format!("{PATH}/public_url");
     if let Some(text) = &written.public_url {
-        return found.take(&path, url(text));
+        return found.take(&path, http_url(text));
     }
     let listen = listen?;
     if !listen.ip().is_loopback() {
@@ -247,23 +238,28 @@ fn public_url(
 fn check_token(
     written: &PointcutFile,
     listen: Option<SocketAddr>,
+    public_url: Option<&Url>,
     typed: &BTreeMap<String, String>,
     found: &mut Findings<'_>,
 ) {
     let path = format!("{PATH}/token");
     let Some(token) = &written.token else {
-        if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
-            let message = "is required, because `listen` is not a loopback address: anybody could \
-                           send resources";
-            found.problem(&path, message);
-        }
+        // a proxy that passes hooks on passes on whatever else comes, too
+        let is_reached = |url: &Url| !url.host_str().is_some_and(is_loopback);
+        let beyond = if listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+            "listen"
+        } else if public_url.is_some_and(is_reached) {
+            "public_url"
+        } else {
+            return;
+        };
+        let message = format!(
+            "is required, because `{beyond}` is not a loopback address: anybody could send resources"
+        );
+        found.problem(&path, message);
         return;
     };
-    check_secret(&path, token, typed, found);
-    check_header(&path, token, found);
-    if !token.expose().is_empty() && token.expose().len() < SHORTEST_TOKEN {
-        found.problem(&path, format!("is too short: take {SHORTEST_TOKEN} characters or more"));
-    }
+    accept_own_token(&path, token, typed, found);
 }
 
 fn check_types(types: &[String], found: &mut Findings<'_>) {

@@ -16,6 +16,7 @@ use super::file::{
     DeadLetterFile, HttpFile, LogFile, SinkFile, Size, SourceFile, TopologyFile, default_log_path,
 };
 use super::load::{Loaded, cannot_be_read, read};
+use super::remote::accept_own_token;
 use super::topics::{self, NO_TOPIC, is_topic};
 use super::{
     BatchSettings, BrokerChoice, DeadLetterSettings, HttpSettings, RetrySettings, SinkSettings,
@@ -331,12 +332,7 @@ fn http(
     found: &mut Findings<'_>,
 ) -> Option<HttpSettings> {
     if let Some(token) = &written.token {
-        if token.expose().trim().is_empty() {
-            found.problem("/http/token", "must not be empty");
-        }
-        if typed.get("/http/token").is_none_or(|text| text.chars().any(|c| c != '\0')) {
-            found.warning("/http/token", "a token stands in the file: use ${VAR} or ${file:PATH}");
-        }
+        accept_own_token("/http/token", token, typed, found);
     }
     let listen = written
         .listen

@@ -1,9 +1,5 @@
 //! The registry's client: what it asks, how often, and what it makes of the answers.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +9,13 @@ use rowcast::model::Record;
 use rowcast::registry::{Registry, RegistryError};
 use rowcast::source::{Decoder, Schemas};
 use rowcast::topology::{RegistryCredentials, SchemaRegistrySettings, Secret};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::server::Server;
 use super::{cause, document, encoded, framed, one, versioned};
 use crate::support;
+use crate::support::tls::Authority;
 
 fn settings(url: &str) -> SchemaRegistrySettings {
     SchemaRegistrySettings {
@@ -181,65 +175,15 @@ fn a_registry_that_is_away_or_no_registry_refuses_no_record() {
     assert_eq!(error.class(), ErrorClass::Retriable);
 }
 
-/// An authority and a certificate of it for 127.0.0.1, in a folder; `None` without openssl.
-fn certificates(folder: &Path) -> Option<()> {
-    std::fs::write(folder.join("ext"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        .expect("written");
-    for arguments in [
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
-        "req -newkey rsa:2048 -nodes -subj /CN=registry -keyout key.pem -out csr.pem",
-        "x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
-    ] {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split(' ')).current_dir(folder);
-        let made = command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
-        assert!(made.success(), "openssl {arguments}");
-    }
-    Some(())
-}
-
-/// Answers each of these connections once, over TLS, with this JSON.
-fn serve_tls(listener: TcpListener, folder: &Path, answer: String) {
-    // as the client does; whoever is first
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).expect("it was made");
-    let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("certificates");
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).expect("it was made");
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-    let config = Arc::new(config.expect("they belong together"));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut stream = StreamOwned::new(connection, stream);
-            let mut asked = [0; 2000];
-            // a client that does not trust us breaks off here
-            if stream.read(&mut asked).is_ok() {
-                let size = answer.len();
-                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n{answer}");
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-}
-
 #[test]
 fn tls_needs_a_certificate_of_an_authority_that_is_trusted() {
-    let folder = tempfile::tempdir().expect("a folder");
-    if certificates(folder.path()).is_none() {
-        eprintln!("skipped: openssl is not there");
-        return;
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("it is bound").port();
-    let answer = json!({ "schema": schema().to_string() }).to_string();
-    serve_tls(listener, folder.path(), answer);
-
-    let mut settings = settings(&format!("https://127.0.0.1:{port}"));
+    let (authority, server) = (Authority::new(), Server::start());
+    server.put("/schemas/ids/7", &schema());
+    let tls = authority.before(Url::parse(&server.url()).expect("a URL").port().expect("a port"));
+    let mut settings = settings(&tls.url(""));
     let error = support::block_on(client(&settings).0.bring(&[patient(7)]));
     assert!(matches!(error, Err(RegistryError::Away(_))), "{error:?}");
-    let authority = std::fs::read_to_string(folder.path().join("ca.pem")).expect("it was made");
-    settings.authorities = Some(authority);
+    settings.authorities = Some(authority.pem());
     let (trusting, decoder) = client(&settings);
     support::block_on(trusting.bring(&[patient(7)])).expect("it is trusted");
     one(decoder.decode(&patient(7)));

@@ -268,10 +268,60 @@ fn a_secret_on_the_command_line_is_refused_and_not_shown() {
         assert!(!said.contains("hush-hush\""), "{said}");
         assert!(wrong != "hush-hush" || !said.contains("hush"), "{said}");
     }
+    let arguments = ["--history", "--server", &base, "--bearer", "${FHIR_TOKEN}"];
+    let (code, _, said) = load_with(&pipeline, &arguments, &[("FHIR_TOKEN", "hush hush")]);
+    assert!(code == 2 && said.contains("--bearer is no token") && !said.contains("hush"), "{said}");
     let with_password = base.replace("://", "://me:hush@");
     let (code, _, said) = load(&pipeline, &["--history", "--server", &with_password]);
     assert!(code == 2 && !said.contains("hush"), "{said}");
     assert!(server.asked().is_empty());
+}
+
+#[test]
+fn whatever_goes_to_another_machine_in_the_clear_is_warned_of() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    // a secret that is given and not named ends it before anybody is asked
+    let export = ["--export", "--bearer", "hush-hush", "--server"];
+    let client = ["--history", "--client-id", "c", "--client-secret", "hush-hush"];
+    for (option, arguments) in [
+        ("--server", [&export[..], &["http://fhir.example"]].concat()),
+        (
+            "--file-server",
+            [&export[..], &["https://fhir.example", "--file-server", "http://files.example"]]
+                .concat(),
+        ),
+        (
+            "--token-url",
+            [
+                &client[..],
+                &["--server", "https://fhir.example", "--token-url", "http://auth.example/token"],
+            ]
+            .concat(),
+        ),
+    ] {
+        let warned = |arguments: &[&str]| {
+            let (code, _, said) = load(&pipeline, arguments);
+            assert!(code == 2 && !said.contains("hush"), "{said}");
+            let lines = said.lines().filter(|line| line.starts_with("warning: --"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let said = warned(&arguments);
+        let [warning] = said.as_slice() else { panic!("{option}: {said:?}") };
+        assert!(warning.starts_with(&format!("warning: {option} is another machine")), "{warning}");
+        let encrypted: Vec<String> =
+            arguments.iter().map(|text| text.replace("http://", "https://")).collect();
+        let encrypted: Vec<&str> = encrypted.iter().map(String::as_str).collect();
+        assert_eq!(warned(&encrypted), Vec::<String>::new());
+        let local: Vec<String> =
+            arguments.iter().map(|text| text.replace("http://", "http://localhost:1/")).collect();
+        let local: Vec<&str> = local.iter().map(String::as_str).collect();
+        assert_eq!(warned(&local), Vec::<String>::new());
+    }
+    let with_password = "https://me:hush@files.example";
+    let arguments =
+        ["--export", "--server", "https://fhir.example", "--file-server", with_password];
+    let (code, _, said) = load(&pipeline, &arguments);
+    assert!(code == 2 && !said.contains("hush"), "{said}");
 }
 
 #[test]

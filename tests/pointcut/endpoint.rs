@@ -120,6 +120,44 @@ async fn without_the_right_token_nothing_is_taken() {
     assert_eq!(ground.server.world().times_asked("/Patient/1/"), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_no_page_in_a_browser_and_nobody_from_elsewhere_is_taken() {
+    let mut ground = Ground::new("", "").await.without_token();
+    ground.start().await;
+    ground.caught_up().await;
+    let refused = [
+        [("Origin", "https://page.example")],
+        [("Origin", "null")],
+        [("Origin", "http://127.0.0.1:3000")],
+        [("Sec-Fetch-Site", "cross-site")],
+        [("Sec-Fetch-Site", "same-origin")],
+        [("Host", "page.example")],
+        [("Host", "page.example:9465")],
+        [("Host", "127.0.0.1.page.example")],
+        [("Host", "10.0.0.1")],
+    ];
+    for headers in &refused {
+        // as `fetch` sends it without asking first: no type of content
+        let answer = ground.send_with("POST", "/Patient", headers, &patient(1)).await;
+        assert_eq!((answer.status, answer.body.as_str()), (403, ""), "{headers:?}");
+        for (method, body) in [("PUT", patient(1)), ("DELETE", String::new())] {
+            let answer = ground.send_with(method, "/Patient/Patient/1", headers, &body).await;
+            assert_eq!(answer.status, 403, "{method} {headers:?}");
+        }
+    }
+    assert_eq!(ground.answered("forbidden"), refused.len() * 3);
+    assert!(ground.records().await.is_empty());
+    assert_eq!(ground.server.world().times_asked("/Patient/1/"), 0);
+    for (version, host) in (1..).zip(["127.0.0.1:9465", "localhost", "LOCALHOST:80", "[::1]:9465"])
+    {
+        let headers = [("Host", host)];
+        let body = patient(version);
+        let answer = ground.send_with("PUT", "/Patient/Patient/1", &headers, &body).await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+    assert_eq!(ground.versions("Patient/1").await, [1, 2, 3, 4]);
+}
+
 /// Method, path, headers and body; status, and how it is counted.
 type Case<'c> = (&'c str, &'c str, &'c [(&'c str, &'c str)], &'c str, u16, &'c str);
 

@@ -99,6 +99,12 @@ impl Ground {
         self
     }
 
+    /// The same for whoever shows no token.
+    pub(super) fn without_token(mut self) -> Self {
+        self.topology.pointcut.as_mut().expect("it is configured").token = None;
+        self
+    }
+
     /// Runs, with everything caught up with.
     pub(super) async fn running(more: &str, rest: &str) -> Self {
         let mut ground = Self::new(more, rest).await;

@@ -90,6 +90,8 @@ fn what_cannot_be_is_told_with_its_place() {
         (", listen: '127.0.0.1:9464'", at("listen")),
         (", listen: '0.0.0.0:9465', token: '${SECRET}'", at("public_url")),
         (", listen: '0.0.0.0:9465', public_url: 'https://rowcast.example'", at("token")),
+        (", public_url: 'https://rowcast.example/hooks'", at("token")),
+        (", public_url: 'http://10.0.0.1:9465'", at("token")),
         (", public_url: 'rowcast.example'", at("public_url")),
         (", token: short", at("token")),
         (", token: 'with a space in it all'", at("token")),
@@ -146,7 +148,10 @@ fn secrets_in_the_file_and_on_the_wire_are_warned_of() {
     assert_eq!(literal, ["/source/pointcut/auth/bearer"]);
     let clear = warnings("server: 'http://f', auth: { bearer: '${SECRET}' }");
     assert_eq!(clear, ["/source/pointcut/server"]);
-    let clear = warnings("server: 'https://f', public_url: 'http://rowcast.example'");
+    let clear =
+        warnings("server: 'https://f', public_url: 'http://rowcast.example', token: '${SECRET}'");
     assert_eq!(clear, ["/source/pointcut/public_url"]);
-    assert!(warnings("server: 'http://f'").is_empty());
+    let clear = warnings("server: 'http://f'");
+    assert_eq!(clear, ["/source/pointcut/server"], "patients are to be read, credentials or not");
+    assert!(warnings("server: 'https://f', public_url: 'http://localhost:9465'").is_empty());
 }

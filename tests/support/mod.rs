@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod prometheus;
 pub(crate) mod serving;
 pub(crate) mod small_disk;
+pub(crate) mod tls;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

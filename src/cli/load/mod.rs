@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::PossibleValuesParser;
-use url::{Origin, Url, form_urlencoded};
+use url::{Url, form_urlencoded};
 
 use super::{Failure, Output, TopologyArguments, print, run};
 use crate::application::{Application, Batch};
 use crate::error::{ErrorClass, messages};
 use crate::fhir_server::{ExportLevel, ExportRequest, FhirServerError, Scope};
 use crate::load::{
-    Ended, Export, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part,
-    Position, Shape, State, VersionRule,
+    Ended, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part, Position,
+    Shape, State, VersionRule,
 };
 use crate::model::{RESOURCE_TYPES, Version, is_resource_type};
 use crate::source::{Format, VersionFrom};
@@ -80,8 +80,9 @@ pub(super) struct Arguments {
     type_filters: Vec<String>,
     /// For --export: another server, `https://files.example`, from which its files may be fetched; it
     /// gets the credentials if the manifest asks for them. May be repeated.
-    #[arg(long = "file-server", value_name = "URL", requires = "export", value_parser = origin)]
-    file_servers: Vec<Origin>,
+    // a text, since clap quotes what it refuses
+    #[arg(long = "file-server", value_name = "URL", requires = "export")]
+    file_servers: Vec<String>,
     /// For --search and --history: entries a page, as a wish.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     page_size: u16,
@@ -157,7 +158,7 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
 /// What is loaded.
 enum Chosen {
     Files(Vec<PathBuf>),
-    Export(server::Server, Export),
+    Export(server::Server, ExportRequest),
     Pages(server::Server, Vec<Part>, u16),
 }
 
@@ -173,7 +174,8 @@ impl Chosen {
             }
             return Ok(Self::Files(files));
         }
-        let server = arguments.server.open(application.topology())?;
+        let file_servers = file_servers(&arguments.file_servers)?;
+        let server = arguments.server.open(application.topology(), file_servers)?;
         let Arguments { types, since, type_filters, .. } = arguments;
         if let Some(level) = &arguments.export {
             let request = ExportRequest {
@@ -182,8 +184,7 @@ impl Chosen {
                 since: *since,
                 type_filters: type_filters.clone(),
             };
-            let export = Export { request, elsewhere: arguments.file_servers.clone() };
-            return Ok(Self::Export(server, export));
+            return Ok(Self::Export(server, request));
         }
         let parts = if arguments.history {
             let of_type = |name: &String| Scope::Type(name.as_str().into());
@@ -204,7 +205,7 @@ impl Chosen {
     async fn identity(&self) -> Result<Option<Identity>, LoadError> {
         let (server, request) = match self {
             Self::Files(files) => return FilesInput::identity(files).await,
-            Self::Export(server, export) => (server, vec![format!("{:?}", export.request)]),
+            Self::Export(server, request) => (server, vec![format!("{request:?}")]),
             Self::Pages(server, parts, _) => {
                 (server, parts.iter().map(|part| format!("{part:?}")).collect())
             }
@@ -216,8 +217,8 @@ impl Chosen {
         let shape = shape.clone();
         Ok(match self {
             Self::Files(files) => Box::new(FilesInput::open(files, shape, position).await?),
-            Self::Export(server, export) => {
-                Box::new(ExportInput::new(server, export, shape, position))
+            Self::Export(server, request) => {
+                Box::new(ExportInput::new(server, request, shape, position))
             }
             Self::Pages(server, parts, count) => {
                 Box::new(PagesInput::new(server, parts, count, shape, position))
@@ -365,9 +366,8 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     Ok(instant.with_timezone(&Utc))
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.map(|url| url.origin()).ok_or_else(|| "is no URL of a server: https://files.example".into())
+fn file_servers(named: &[String]) -> Result<Vec<Url>, Failure> {
+    named.iter().map(|text| server::url("--file-server", text)).collect()
 }
 
 fn version(text: &str) -> Result<Version, String> {

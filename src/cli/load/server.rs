@@ -8,7 +8,7 @@ use super::{Failure, print};
 use crate::error::messages;
 pub(super) use crate::fhir_server::FhirServer as Server;
 use crate::fhir_server::{Auth, FhirServerSettings};
-use crate::topology::{Secret, Topology, secret};
+use crate::topology::{Secret, Topology, check_token, http_url, is_in_the_clear, secret};
 
 /// The FHIR server, and how rowcast shows it who it is. Secrets are named, never given: `${VAR}` is
 /// taken from the environment, `${file:PATH}` from a file.
@@ -59,9 +59,14 @@ impl ServerArguments {
             || self.ca.is_some()
     }
 
-    /// The server that is meant.
-    pub(super) fn open(&self, topology: &Topology) -> Result<Server, Failure> {
+    /// The server that is meant, and who may have files of its exports.
+    pub(super) fn open(
+        &self,
+        topology: &Topology,
+        file_servers: Vec<Url>,
+    ) -> Result<Server, Failure> {
         let mut settings = self.settings(configured(topology))?;
+        settings.file_servers = file_servers;
         if let Some(auth) = self.auth()? {
             settings.auth = auth;
         }
@@ -70,11 +75,6 @@ impl ServerArguments {
             let text =
                 text.map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
             settings.authorities = Some(text);
-        }
-        if settings.auth != Auth::None && is_in_the_clear(&settings.base) {
-            print::message(
-                "warning: the credentials go to another machine in the clear: use https",
-            );
         }
         Server::new(settings).map_err(|error| Failure::failed(messages(&error).join(": ")))
     }
@@ -98,7 +98,9 @@ impl ServerArguments {
 
     fn auth(&self) -> Result<Option<Auth>, Failure> {
         if let Some(token) = &self.bearer {
-            return Ok(Some(Auth::Bearer { token: referred("--bearer", token)? }));
+            let token = referred("--bearer", token)?;
+            check_token(&token).map_err(|fault| Failure::usage(format!("--bearer {fault}")))?;
+            return Ok(Some(Auth::Bearer { token }));
         }
         if let (Some(user), Some(password)) = (&self.user, &self.password) {
             let password = referred("--password", password)?;
@@ -123,29 +125,18 @@ fn configured(topology: &Topology) -> Option<FhirServerSettings> {
     topology.pointcut.as_ref().map(|pointcut| pointcut.server.clone())
 }
 
-fn is_in_the_clear(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && !is_loopback
-}
-
 fn referred(option: &str, reference: &str) -> Result<Secret, Failure> {
     secret(reference).map_err(|fault| Failure::usage(format!("{option} {fault}")))
 }
 
-fn url(option: &str, text: &str) -> Result<Url, Failure> {
-    let refuse = |fault| Failure::usage(format!("{option} {fault}"));
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let url = url.ok_or_else(|| refuse("is no http or https URL"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("must not hold user or password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse("must end with its path"));
+/// The address that an option names. The topology's own were warned of when it was read.
+pub(super) fn url(option: &str, text: &str) -> Result<Url, Failure> {
+    let url = http_url(text).map_err(|fault| Failure::usage(format!("{option} {fault}")))?;
+    if is_in_the_clear(&url) {
+        print::message(format_args!(
+            "warning: {option} is another machine, and what goes there and comes from there can be \
+             read on the way: use https"
+        ));
     }
     Ok(url)
 }

@@ -15,6 +15,8 @@ pub enum HookAnswer {
     Malformed,
     /// 401: without the token.
     Unauthorized,
+    /// 403: without a token to be shown, a browser sent it, or it is for another host.
+    Forbidden,
     /// 404: its address names no resource.
     NotFound,
     /// 405: neither PUT, POST nor DELETE.
@@ -35,11 +37,12 @@ pub enum HookAnswer {
 
 impl HookAnswer {
     /// All answers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Accepted,
         Self::Ignored,
         Self::Malformed,
         Self::Unauthorized,
+        Self::Forbidden,
         Self::NotFound,
         Self::WrongMethod,
         Self::TooSlow,
@@ -58,6 +61,7 @@ impl HookAnswer {
             Self::Ignored => "ignored",
             Self::Malformed => "malformed",
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::WrongMethod => "wrong_method",
             Self::TooSlow => "too_slow",
@@ -76,6 +80,7 @@ impl HookAnswer {
             Self::Accepted | Self::Ignored => 200,
             Self::Malformed => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::WrongMethod => 405,
             Self::TooSlow => 408,
