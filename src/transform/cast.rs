@@ -67,6 +67,11 @@ impl<'d> Scalar<'d> {
         }
     }
 
+    /// Whether an item is such a value: [`Scalar::of`] without making it.
+    pub(super) fn is_in(item: &Item<'_>) -> bool {
+        !matches!(item, Item::Node { node, .. } if node.is_null())
+    }
+
     fn of_node(node: &'d Node) -> Option<Self> {
         // Most are text, and each look at a node costs.
         if let Some(text) = node.as_str() {
