@@ -343,6 +343,92 @@ fn an_element_that_where_does_not_match_has_no_row_and_its_neighbours_keep_their
     assert_eq!(some, all[1..]);
 }
 
+/// Rules that put this column into a row for each name of a patient.
+fn for_each_name(column: &serde_json::Value) -> RuleSet {
+    rules(&json!({"transformers": [{"resourceType": "Patient", "tableName": "patient",
+        "childTables": [{"fhirPath": "Patient.name", "tableName": "name", "columns": [column]}]}]}))
+}
+
+/// A patient with this language, as JSON, and so many small names.
+fn long_patient(language: &str, names: usize) -> String {
+    let names = vec![r#"{"family":"x"}"#; names].join(",");
+    format!(r#"{{"resourceType":"Patient","id":"1","language":{language},"name":[{names}]}}"#)
+}
+
+#[test]
+fn the_text_that_one_document_makes_of_all_its_rows_is_bounded() {
+    let column = |rest: serde_json::Value| {
+        let mut column = json!({"columnName": "c", "fhirPath": "%resource.language",
+            "columnType": "STRING"});
+        column.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        column
+    };
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    let number = "7".repeat(1 << 20);
+    let gathered = "%resource.name.select(%resource.language)";
+    for (column, value) in [
+        (column(json!({})), &long),
+        (column(json!({"columnType": "JSON"})), &long),
+        (column(json!({"maximumSize": 9, "overflowStrategy": "TRUNCATE"})), &number),
+        (column(json!({"fhirPath": gathered, "multiplePrimitiveStrategy": "CONCAT"})), &long),
+        (column(json!({"fhirPath": gathered, "multiplePrimitiveStrategy": "JSON"})), &long),
+    ] {
+        let rules = for_each_name(&column);
+        let few = tables(&rules, &long_patient(value, 3));
+        assert_eq!(few[1].len(), 3, "{column}");
+        let refusal = run(&rules, &long_patient(value, 400)).expect_err("refused");
+        assert_eq!(refusal.cause, Cause::ExpressionError, "{column}");
+        assert!(refusal.to_string().contains("more than 268435456 bytes"), "{refusal}");
+    }
+}
+
+#[test]
+fn cut_text_is_not_held_beyond_its_end() {
+    let column = json!({"columnName": "c", "fhirPath": "%resource.language", "columnType": "STRING",
+        "maximumSize": 30, "overflowStrategy": "TRUNCATE"});
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    let rows = tables(&for_each_name(&column), &long_patient(&long, 400)).remove(1);
+    assert_eq!(rows.len(), 400);
+    for row in rows {
+        let Some(Value::Text(text)) = row.last() else { panic!("a text") };
+        assert_eq!(text.len(), 30);
+        assert!(text.capacity() < 64, "{}", text.capacity());
+    }
+}
+
+#[test]
+fn the_work_that_all_rows_of_one_document_take_together_is_bounded() {
+    // text is work by its length, and quickly done
+    let column = json!({"columnName": "c", "columnType": "BOOLEAN",
+        "fhirPath": "(%resource.language + 'x').exists()"});
+    let rules = for_each_name(&column);
+    let long = format!("\"{}\"", "x".repeat(1_000_000));
+    assert_eq!(tables(&rules, &long_patient(&long, 50))[1].len(), 50);
+    let refusal = run(&rules, &long_patient(&long, 4_000)).expect_err("refused");
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert_eq!(refusal.place.column.as_deref(), Some("c"));
+    assert!(refusal.to_string().contains("all rows together"), "{refusal}");
+}
+
+#[test]
+fn a_resource_of_very_many_members_is_not_gone_through_for_each_row_for_ever() {
+    let child = json!({"fhirPath": "%resource", "tableName": "again", "columns": [
+        {"columnName": "c", "fhirPath": "language", "columnType": "STRING"}]});
+    let rules = rules(&json!({"transformers": [{"resourceType": "Patient", "tableName": "patient",
+        "childTables": [{"fhirPath": "Patient.name", "tableName": "name", "columns": [],
+            "childTables": [child]}]}]}));
+    let patient = |members: usize| {
+        let mut patient: serde_json::Value =
+            serde_json::from_str(&long_patient("\"de\"", 10_000)).unwrap();
+        for number in 0..members {
+            patient[format!("x{number}")] = json!(0);
+        }
+        patient.to_string()
+    };
+    assert_eq!(tables(&rules, &patient(0))[2].len(), 10_000);
+    assert!(run(&rules, &patient(100_000)).is_err());
+}
+
 #[test]
 fn deletes_and_types_without_a_transformer_make_no_rows() {
     let rules = load(SMILE_SAMPLE).expect("good rules");

@@ -17,6 +17,8 @@ use rowcast::topology::{
 };
 use rowcast::transform::RuleSet;
 
+use crate::support::Rowcast;
+
 /// A secret that must appear nowhere.
 const CANARY: &str = "canary-5f1c";
 
@@ -737,5 +739,21 @@ fn the_checked_in_topologies_are_valid() {
         let folder = Folder::new(&text.replace("${DATABASE_URL}", "postgres://localhost/clinical"));
         let loaded = folder.load(&[]).unwrap_or_else(|problems| panic!("{name}: {problems:#?}"));
         assert!(loaded.warnings.is_empty(), "{name}: {:#?}", loaded.warnings);
+    }
+}
+
+#[test]
+fn a_setting_that_cannot_be_read_is_refused_without_its_value() {
+    for setting in ["sink..url=postgres://u:canary-5f1c@h/db", "canary-5f1c"] {
+        for command in ["check", "explain"] {
+            let output = Rowcast::command(&[command, "--topology", "t.yaml", "--set", setting])
+                .arg(if command == "check" { "--offline" } else { "Cargo.toml" })
+                .output()
+                .expect("rowcast runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("--set: expected KEY=VALUE"), "{said}");
+            assert!(!said.contains(CANARY), "{said}");
+        }
     }
 }

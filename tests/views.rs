@@ -695,6 +695,33 @@ fn the_rows_and_bytes_that_a_document_may_make_are_bounded() {
     assert_eq!(refused(&cross, &patient(20, &long)).cause, Cause::ExpressionError);
 }
 
+/// A patient with a language of so many letters and so many small names.
+fn long_patient(letters: usize, names: usize) -> String {
+    let (names, language) = (vec![json!({"family": "x"}); names], "x".repeat(letters));
+    json!({"resourceType": "Patient", "id": "p", "language": language, "name": names}).to_string()
+}
+
+#[test]
+fn the_work_that_all_rows_of_a_document_take_together_is_bounded() {
+    // text is work by its length, and quickly done
+    let column = json!([{"name": "c", "path": "(%resource.language + 'x').exists()"}]);
+    let made = view(&json!([{"forEach": "name", "column": column}]));
+    assert_eq!(rows(&made, &long_patient(1_000_000, 50)).len(), 50);
+    let refusal = refused(&made, &long_patient(1_000_000, 4_000));
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert!(refusal.to_string().contains("all rows together"), "{refusal}");
+}
+
+#[test]
+fn the_text_that_one_collection_repeats_is_bounded() {
+    let path = "name.select(%resource.language)";
+    let repeated = view(&json!([{"column": [{"name": "c", "path": path, "collection": true}]}]));
+    assert_eq!(rows(&repeated, &long_patient(2, 1_000)).len(), 1);
+    let refusal = refused(&repeated, &long_patient(1 << 20, 1_000));
+    assert_eq!(refusal.cause, Cause::ExpressionError);
+    assert!(refusal.to_string().contains("bytes"), "{refusal}");
+}
+
 #[test]
 fn the_shipped_view_says_who_lives_where() {
     let path =

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases, print};
-use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
+use crate::plan::{Mending, SchemaProblem, Severity};
 use crate::sink::Claim;
 use crate::topology::BrokerChoice;
 
@@ -58,10 +58,10 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
         return held(failed);
     }
     let schema = application.schema()?;
-    let problems = schema.compare(ForeignKeys::default()).await?;
+    let problems = schema.check().await?;
     schema.close().await;
     refuse(&problems)?;
-    print::message("schema: fits");
+    print::message("schema: fits, and the role may do what `run` does");
     let sink = application.sink("check").await?;
     let claims = sink.claims(&application.rules_hashes()).await?;
     refuse_taken(&claims, &topology.name)?;

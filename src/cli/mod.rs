@@ -1,5 +1,6 @@
 //! The commands. stdout is data, stderr is messages; exit codes are part of the contract.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -124,12 +125,33 @@ struct TopologyArguments {
     topology: PathBuf,
     /// Override one setting, e.g. --set sink.connections=4. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<Setting>,
+    settings: Vec<SettingText>,
+}
+
+/// A `--set` as it was written. clap would quote one that it cannot read, and the value may be a
+/// password: it is read after clap is through.
+#[derive(Clone)]
+struct SettingText(String);
+
+impl From<String> for SettingText {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SettingText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SettingText(…)")
+    }
 }
 
 /// Opens the topology, everything known that can be known without a connection.
 fn load(arguments: &TopologyArguments) -> Result<Application, Failure> {
-    let application = Application::load_with(&arguments.topology, &arguments.settings)?;
+    let settings = arguments.settings.iter().map(|SettingText(text)| text.parse::<Setting>());
+    let settings: Vec<_> = settings
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::usage(format!("--set: {error}")))?;
+    let application = Application::load_with(&arguments.topology, &settings)?;
     application.check()?;
     Ok(application)
 }

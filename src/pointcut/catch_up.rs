@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::appender::Appender;
@@ -177,7 +177,7 @@ impl Followed {
     async fn read(&mut self, count: &mut u16, turn: &mut Turn) -> Result<(), FhirServerError> {
         let scope = Scope::Type(Arc::clone(&self.resource_type));
         let since = match (self.position, self.means.begin) {
-            (Some(position), _) => position.last_updated.map(|at| at - OVERLAP),
+            (Some(position), _) => position.last_updated.and_then(before),
             (None, PointcutBegin::History) => {
                 let resource_type = &*self.resource_type;
                 tracing::info!(resource_type, "not followed before: reading its whole history");
@@ -345,6 +345,12 @@ impl Means {
     }
 }
 
+/// The time from which a history is read again. None: from its beginning, as for a position that no
+/// server has written, since FHIR cannot say it.
+fn before(position: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    position.checked_sub_signed(OVERLAP).filter(|from| (1..=9999).contains(&from.year()))
+}
+
 /// The records that the broker does not have, and how many it will never take.
 fn sort<T>(
     records: Vec<OutgoingRecord>,
@@ -359,4 +365,19 @@ fn sort<T>(
         }
     }
     (again, too_large)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_that_is_no_time_of_fhir_reads_from_the_beginning() {
+        let of = |text: &str| before(text.parse().expect("a time of chrono's"));
+        for text in ["-262143-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "+262142-12-31T00:00:00Z"]
+        {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(of("2026-01-01T00:05:00Z"), "2026-01-01T00:00:00Z".parse().ok());
+    }
 }

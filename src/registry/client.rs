@@ -19,7 +19,7 @@ use crate::topology::{RegistryCredentials, SchemaRegistrySettings};
 /// What an answer should be; every registry accepts it.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json, application/json";
 
-/// Largest answer, in bytes: all of FHIR R4 in one schema has less.
+/// Most bytes of all the answers that one schema takes: all of FHIR R4 in one schema has less.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Most schemas that one refers to, directly and through others.
@@ -83,43 +83,54 @@ impl Client {
 
     /// Fetches a schema and all that it refers to.
     pub(super) async fn schema(&self, id: SchemaId) -> Result<Answer, RegistryError> {
+        let mut bytes_left = MAX_ANSWER;
         let written = match id {
-            SchemaId::Number(number) => self.ask(&["schemas", "ids", &number.to_string()]).await?,
+            SchemaId::Number(number) => {
+                self.ask(&["schemas", "ids", &number.to_string()], &mut bytes_left).await?
+            }
             SchemaId::Guid(guid) => {
                 let guid = uuid::Uuid::from_bytes(guid).hyphenated().to_string();
-                self.ask(&["schemas", "guids", &guid]).await?
+                self.ask(&["schemas", "guids", &guid], &mut bytes_left).await?
             }
         };
         let Some(written) = written else { return Ok(Answer::Unknown) };
         if written.schema_type.is_some_and(|name| name != "AVRO") {
             return Ok(Answer::Schema(Err(SchemaFault::NotAvro)));
         }
-        let references = self.references(written.references).await?;
+        let references = self.references(written.references, &mut bytes_left).await?;
         Ok(Answer::Schema(AvroSchema::parse(&written.schema, &references)))
     }
 
     /// The texts of schemas that are referred to, and of those that they refer to.
-    async fn references(&self, mut waiting: Vec<Reference>) -> Result<Vec<String>, RegistryError> {
+    async fn references(
+        &self,
+        mut named: Vec<Reference>,
+        bytes_left: &mut usize,
+    ) -> Result<Vec<String>, RegistryError> {
         let mut met: HashSet<Reference> = HashSet::new();
-        let mut texts = Vec::new();
-        while let Some(reference) = waiting.pop() {
-            if !met.insert(reference.clone()) {
-                continue;
-            }
+        let (mut waiting, mut texts) = (Vec::new(), Vec::new());
+        loop {
+            waiting.extend(named.into_iter().filter(|reference| met.insert(reference.clone())));
             if met.len() > MAX_REFERENCES {
                 return Err(TOO_LARGE);
             }
+            let Some(reference) = waiting.pop() else { return Ok(texts) };
             let version = reference.version.to_string();
             let path = ["subjects", &reference.subject, "versions", &version];
-            let written = self.ask(&path).await?.ok_or(RegistryError::LostReference)?;
+            let written = self.ask(&path, bytes_left).await?;
+            let written = written.ok_or(RegistryError::LostReference)?;
             texts.push(written.schema);
-            waiting.extend(written.references);
+            named = written.references;
         }
-        Ok(texts)
     }
 
-    /// Asks for a schema; `None` if the registry has none there.
-    async fn ask(&self, path: &[&str]) -> Result<Option<Written>, RegistryError> {
+    /// Asks for a schema, and takes what the answer has off `bytes_left`; `None` if the registry has
+    /// none there.
+    async fn ask(
+        &self,
+        path: &[&str],
+        bytes_left: &mut usize,
+    ) -> Result<Option<Written>, RegistryError> {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
@@ -135,10 +146,11 @@ impl Client {
         let away = |error: reqwest::Error| RegistryError::Away(error.without_url());
         let answer = request.send().await.map_err(away)?;
         let status = answer.status();
-        let body = http_client::body(answer, MAX_ANSWER).await.map_err(|fault| match fault {
+        let body = http_client::body(answer, *bytes_left).await.map_err(|fault| match fault {
             BodyFault::Broken(error) => RegistryError::Away(error),
             BodyFault::TooLarge => TOO_LARGE,
         })?;
+        *bytes_left -= body.len();
         understand(status, &body)
     }
 }

@@ -40,9 +40,12 @@ pub enum RegistryError {
     #[error("a schema refers to another that the schema registry does not have")]
     LostReference,
     /// More than any schema needs.
-    #[error("a schema is larger than {limit} bytes, or refers to more than {references} others")]
+    #[error(
+        "a schema is larger than {limit} bytes, with all it refers to, or refers to more than \
+         {references} others"
+    )]
     TooLarge {
-        /// Most bytes of an answer.
+        /// Most bytes of all answers together.
         limit: usize,
         /// Most references.
         references: usize,

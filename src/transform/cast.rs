@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bigdecimal::{BigDecimal, ToPrimitive as _};
-use chrono::{DateTime, NaiveDate, NaiveTime, Timelike as _, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Timelike, Utc};
 use sonic_rs::{JsonType, JsonValueTrait as _};
 use thiserror::Error;
 use uuid::Uuid;
@@ -65,6 +65,11 @@ impl<'d> Scalar<'d> {
             | Item::Quantity(_)
             | Item::Type(_) => item.text().map(Self::Text),
         }
+    }
+
+    /// Whether an item is such a value: [`Scalar::of`] without making it.
+    pub(super) fn is_in(item: &Item<'_>) -> bool {
+        !matches!(item, Item::Node { node, .. } if node.is_null())
     }
 
     fn of_node(node: &'d Node) -> Option<Self> {
@@ -281,12 +286,18 @@ fn date_time(text: &str, partial: PartialDate, to: ColumnType) -> Result<Value, 
 /// A date-time with seconds and zone, cut to microseconds.
 fn instant(text: &str) -> Option<DateTime<Utc>> {
     let instant = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    instant.with_nanosecond(instant.nanosecond() / 1_000 * 1_000)
+    instant.with_nanosecond(microseconds(&instant))
 }
 
 fn time(text: &str) -> Option<NaiveTime> {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").ok()?;
-    time.with_nanosecond(time.nanosecond() / 1_000 * 1_000)
+    time.with_nanosecond(microseconds(&time))
+}
+
+/// The fraction of the second in nanoseconds, cut to microseconds. A leap second is the last second of
+/// its minute, as in FHIRPath: databases differ on a 60th.
+fn microseconds(time: &impl Timelike) -> u32 {
+    time.nanosecond() % 1_000_000_000 / 1_000 * 1_000
 }
 
 /// A hyphenated UUID, with or without `urn:uuid:`.
@@ -362,6 +373,17 @@ mod tests {
         for bad in ["2024-05-01T10:00:00", "2024-05-01T10:00Z", "2024-13", "24", "", "T"] {
             assert!(cast(bad, ColumnType::DateTime).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_leap_second_is_the_last_second_of_its_minute() {
+        let (leap, plain) = ("2016-12-31T23:59:60.25Z", "2016-12-31T23:59:59.25Z");
+        assert_eq!(cast(leap, ColumnType::DateTime), cast(plain, ColumnType::DateTime));
+        assert_eq!(cast("23:59:60", ColumnType::Time), cast("23:59:59", ColumnType::Time));
+        let Ok(Value::DateTime(instant)) = cast(leap, ColumnType::DateTime) else {
+            panic!("a date-time")
+        };
+        assert_eq!(instant.to_rfc3339(), "2016-12-31T23:59:59.250+00:00");
     }
 
     #[test]

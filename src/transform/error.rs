@@ -38,6 +38,8 @@ pub(super) enum TransformError {
     TooDeep { limit: usize },
     #[error("the document makes rows of more than {limit} bytes")]
     TooManyBytes { limit: usize },
+    #[error("the expressions take more than {limit} steps on this document, all rows together")]
+    TooMuchWork { limit: u32 },
     #[error("the document makes more than {limit} rows")]
     TooManyRows { limit: usize },
 }
@@ -49,6 +51,7 @@ impl TransformError {
             | Self::NoCondition
             | Self::TooDeep { .. }
             | Self::TooManyBytes { .. }
+            | Self::TooMuchWork { .. }
             | Self::TooManyRows { .. } => Cause::ExpressionError,
             Self::MultipleValues { .. } | Self::SeveralValues { .. } => Cause::MultipleValues,
             Self::TypeMismatch(_) => Cause::TypeMismatch,

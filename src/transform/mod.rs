@@ -7,6 +7,7 @@
 use crate::error::Refusal;
 use crate::model::{Catalog, Change, ResourceRows};
 
+mod allowance;
 mod cast;
 mod error;
 mod explain;

@@ -1,12 +1,14 @@
 //! A document runs through a root transformer.
 //!
 //! In: a compiled transformer and an upsert. Out: the rows of the resource in the root table and
-//! all its child tables, or a refusal. The rows of one resource are bounded.
+//! all its child tables, or a refusal. The rows of one resource are bounded, and what it takes to
+//! make them.
 
+use super::allowance::Allowance;
 use super::cast::Scalar;
 use super::error::{At, TransformError};
 use super::expression::Expression;
-use super::fhirpath::{Environment, Focus, Item, convert_to_boolean};
+use super::fhirpath::{Environment, Focus, Item, Path, convert_to_boolean};
 use super::identity;
 use super::rules::{
     ChildProgram, ColumnProgram, Fill, Maximum, MultipleStrategy, OverflowStrategy, PartialDate,
@@ -14,8 +16,8 @@ use super::rules::{
 };
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
-use compact_str::CompactString;
 use sonic_rs::JsonValueTrait as _;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// Most rows that one resource may have below one root table. A thousand times what real ones
@@ -50,6 +52,7 @@ pub(super) struct Run<'d> {
     /// By table index.
     pub(super) rows: Vec<Vec<Row>>,
     rows_left: usize,
+    pub(super) allowance: Allowance,
     /// What the expression at hand yielded; kept for its capacity.
     pub(super) found: Vec<Item<'d>>,
 }
@@ -68,6 +71,7 @@ impl<'d> Run<'d> {
             environment: Environment::of_change(change, document),
             rows: vec![Vec::new(); tables],
             rows_left: MAX_ROWS,
+            allowance: Allowance::new(),
             found: Vec::new(),
         }
     }
@@ -85,10 +89,10 @@ impl<'d> Run<'d> {
         id: Uuid,
         parent_reference: &Value,
     ) -> Result<(), Box<Refusal>> {
-        self.take_row(table)?;
+        self.take_row(table, focus)?;
         let mut row = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
-            if !plain_cell(column, focus, &mut row) {
+            if !plain_cell(column, focus, &mut row, &mut self.allowance) {
                 self.cell(column, focus, id, parent_reference, &mut row)
                     .map_err(|error| self.refuse_column(table, column, &error))?;
             }
@@ -130,27 +134,34 @@ impl<'d> Run<'d> {
 
     /// The elements of one parent from which a child table has rows, its `where` aside.
     pub(super) fn elements(
-        &self,
+        &mut self,
         child: &ChildProgram,
         parent: &mut Focus<'d>,
     ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut elements = Vec::new();
-        parent.evaluate(&child.elements.path, &mut elements).map_err(|error| {
-            let error = TransformError::Expression(error);
-            child.elements.refuse(&error, self.change, &child.table.name, None)
-        })?;
+        evaluate(&child.elements.path, parent, &mut elements, &mut self.allowance)
+            .map_err(|error| child.elements.refuse(&error, self.change, &child.table.name, None))?;
         Ok(elements)
     }
 
-    /// Counts a row.
-    pub(super) fn take_row(&mut self, table: &TableProgram) -> Result<(), Box<Refusal>> {
-        if self.rows_left == 0 {
-            let error = TransformError::TooManyRows { limit: MAX_ROWS };
+    /// Counts a row that is made of what `focus` is on.
+    pub(super) fn take_row(
+        &mut self,
+        table: &TableProgram,
+        focus: &Focus<'d>,
+    ) -> Result<(), Box<Refusal>> {
+        let columns = u32::try_from(table.columns.len()).unwrap_or(u32::MAX);
+        let taken = match self.rows_left.checked_sub(1) {
+            Some(rows_left) => {
+                self.rows_left = rows_left;
+                self.allowance.spend_steps(focus.breadth().saturating_mul(columns))
+            }
+            None => Err(TransformError::TooManyRows { limit: MAX_ROWS }),
+        };
+        taken.map_err(|error| {
             let at = At { table: &table.name, column: None, rule: None, path: None };
-            return Err(error.refuse(self.change, &at));
-        }
-        self.rows_left -= 1;
-        Ok(())
+            error.refuse(self.change, &at)
+        })
     }
 
     /// The refusal of a value.
@@ -178,13 +189,9 @@ impl<'d> Run<'d> {
         focus: &mut Focus<'d>,
     ) -> Result<Option<bool>, Box<Refusal>> {
         self.found.clear();
-        let truth = focus
-            .evaluate(&condition.path, &mut self.found)
-            .and_then(|()| convert_to_boolean(&self.found));
-        truth.map_err(|error| {
-            let error = TransformError::Expression(error);
-            condition.refuse(&error, self.change, &table.name, None)
-        })
+        let truth = evaluate(&condition.path, focus, &mut self.found, &mut self.allowance)
+            .and_then(|()| convert_to_boolean(&self.found).map_err(TransformError::Expression));
+        truth.map_err(|error| condition.refuse(&error, self.change, &table.name, None))
     }
 
     /// Appends the value of one column; what its path yielded is in `found` then.
@@ -219,19 +226,34 @@ impl<'d> Run<'d> {
             }
             Fill::Path(filled) => {
                 self.found.clear();
-                focus
-                    .evaluate(&filled.path, &mut self.found)
-                    .map_err(TransformError::Expression)?;
-                row.push(choose(&self.found, filled, to)?);
+                evaluate(&filled.path, focus, &mut self.found, &mut self.allowance)?;
+                row.push(choose(&self.found, filled, to, &mut self.allowance)?);
             }
         }
         Ok(())
     }
 }
 
+/// Appends what a path yields, and counts what it took. Where nothing is left, nothing is tried.
+pub(super) fn evaluate<'d>(
+    path: &Path,
+    focus: &mut Focus<'d>,
+    out: &mut Vec<Item<'d>>,
+    allowance: &mut Allowance,
+) -> Result<(), TransformError> {
+    allowance.spend_steps(0)?;
+    focus.evaluate(path, out).map_err(TransformError::Expression)?;
+    allowance.spend_steps(focus.take_work())
+}
+
 /// Appends the value of a column whose path is plain. If it is not, or if the value does not fit,
 /// appends nothing: [`Run::cell`] will, or will say why not.
-fn plain_cell(column: &ColumnProgram, focus: &Focus<'_>, row: &mut Row) -> bool {
+fn plain_cell(
+    column: &ColumnProgram,
+    focus: &Focus<'_>,
+    row: &mut Row,
+    allowance: &mut Allowance,
+) -> bool {
     let Fill::Path(filled) = &column.fill else { return false };
     let to = column.column_type;
     let Ok(found) = focus.plain(&filled.path) else { return false };
@@ -240,11 +262,14 @@ fn plain_cell(column: &ColumnProgram, focus: &Focus<'_>, row: &mut Row) -> bool 
         && filled.maximum.is_none()
         && filled.strategy != MultipleStrategy::Json;
     if let Some(text) = found.and_then(|node| node.as_str()).filter(|_| as_it_stands) {
-        append(row, || Value::Text(text.into()));
-        return true;
+        let is_allowed = allowance.spend_bytes(text.len()).is_ok();
+        if is_allowed {
+            append(row, || Value::Text(text.into()));
+        }
+        return is_allowed;
     }
     let item = found.map(Item::untyped);
-    choose(item.as_slice(), filled, to).is_ok_and(|value| {
+    choose(item.as_slice(), filled, to, allowance).is_ok_and(|value| {
         row.push(value);
         true
     })
@@ -256,57 +281,92 @@ fn append(row: &mut Row, make: impl FnOnce() -> Value) {
     row.extend(std::iter::once_with(make));
 }
 
-/// One value of all that a path yielded.
+/// One value of all that a path yielded. The allowance is spent before text is copied or read.
 pub(super) fn choose(
     found: &[Item<'_>],
     filled: &PathColumn,
     to: ColumnType,
+    allowance: &mut Allowance,
 ) -> Result<Value, Box<TransformError>> {
     let mut scalars = found.iter().filter_map(Scalar::of);
     let Some(first) = scalars.next() else { return Ok(filled.default.clone()) };
     let scalar = match filled.strategy {
         MultipleStrategy::First => first,
         MultipleStrategy::Last => scalars.next_back().unwrap_or(first),
-        MultipleStrategy::Error => match scalars.count() {
-            0 => first,
-            others => return Err(TransformError::MultipleValues { count: 1 + others }.into()),
-        },
+        MultipleStrategy::Error if scalars.next().is_none() => first,
+        MultipleStrategy::Error => {
+            let count = found.iter().filter(|item| Scalar::is_in(item)).count();
+            return Err(TransformError::MultipleValues { count }.into());
+        }
         MultipleStrategy::Concat => {
             let mut joined = first.primitive(to).map_err(TransformError::TypeMismatch)?;
             for other in scalars {
+                let other = other.primitive(to).map_err(TransformError::TypeMismatch)?;
+                allowance.spend_bytes(filled.delimiter.len() + other.len())?;
                 joined.push_str(&filled.delimiter);
-                joined.push_str(&other.primitive(to).map_err(TransformError::TypeMismatch)?);
+                joined.push_str(&other);
             }
             Scalar::Text(joined.into())
         }
         MultipleStrategy::Json => {
-            let elements: Vec<String> =
-                std::iter::once(first).chain(scalars).map(|scalar| scalar.json()).collect();
-            let array = format!("[{}]", elements.join(","));
+            let array = json_array(std::iter::once(first).chain(scalars), allowance)?;
             if to == ColumnType::Json {
                 return Ok(Value::Json(array));
             }
             Scalar::Text(array.into())
         }
     };
-    let value = scalar.cast(to, filled.partial_date).map_err(TransformError::TypeMismatch)?;
-    match (value, filled.maximum) {
-        (Value::Text(text), Some(maximum)) => fit(text, maximum),
-        (value, _) => Ok(value),
+    if to == ColumnType::String
+        && let Some(maximum) = filled.maximum
+        && let Some(text) = scalar.text()
+    {
+        if !matches!(scalar, Scalar::Text(Cow::Borrowed(_))) {
+            allowance.spend_bytes(text.len())?;
+        }
+        return fit(&text, maximum, allowance);
     }
+    if let Some(text) = scalar.text() {
+        allowance.spend_bytes(text.len())?;
+    }
+    let value = scalar.cast(to, filled.partial_date).map_err(TransformError::TypeMismatch)?;
+    if let Value::Json(json) = &value {
+        allowance.spend_bytes(json.len())?;
+    }
+    Ok(value)
 }
 
-/// Text within `maximumSize`.
-fn fit(mut text: CompactString, maximum: Maximum) -> Result<Value, Box<TransformError>> {
-    let Some((end, _)) = text.char_indices().nth(maximum.size) else {
-        return Ok(Value::Text(text));
-    };
-    match maximum.overflow {
-        OverflowStrategy::Error => Err(TransformError::ValueTooLong { limit: maximum.size }.into()),
-        OverflowStrategy::Null => Ok(Value::Null),
-        OverflowStrategy::Truncate => {
-            text.truncate(end);
-            Ok(Value::Text(text))
+/// All of them as the elements of a JSON array.
+pub(super) fn json_array<'d>(
+    scalars: impl Iterator<Item = Scalar<'d>>,
+    allowance: &mut Allowance,
+) -> Result<String, TransformError> {
+    let mut array = String::from("[");
+    for scalar in scalars {
+        if array.len() > 1 {
+            array.push(',');
         }
+        let element = scalar.json();
+        allowance.spend_bytes(element.len())?;
+        array.push_str(&element);
     }
+    array.push(']');
+    Ok(array)
+}
+
+/// Text within `maximumSize`: cut before it is copied, so that a row holds no more than that.
+fn fit(
+    text: &str,
+    maximum: Maximum,
+    allowance: &mut Allowance,
+) -> Result<Value, Box<TransformError>> {
+    let within = match (text.char_indices().nth(maximum.size), maximum.overflow) {
+        (None, _) => text,
+        (Some((end, _)), OverflowStrategy::Truncate) => text.get(..end).unwrap_or(text),
+        (Some(_), OverflowStrategy::Null) => return Ok(Value::Null),
+        (Some(_), OverflowStrategy::Error) => {
+            return Err(TransformError::ValueTooLong { limit: maximum.size }.into());
+        }
+    };
+    allowance.spend_bytes(within.len())?;
+    Ok(Value::Text(within.into()))
 }

@@ -55,6 +55,36 @@ fn patient_by_guid(guid: [u8; 16]) -> Record {
     record
 }
 
+/// What bringing a schema ends with that refers to these.
+fn refused_for_size(server: &Server, references: &Value) {
+    server.put_with("/schemas/ids/7", &schema(), references);
+    let (registry, _) = client(&settings(&server.url()));
+    let error = support::block_on(registry.bring(&[patient(7)])).expect_err("too large");
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+fn reference(number: u32) -> Value {
+    json!({ "name": format!("N{number}"), "subject": format!("s{number}"), "version": 1 })
+}
+
+#[test]
+fn the_answers_for_one_schema_are_bounded_together() {
+    let server = Server::start();
+    let long = Value::String("x".repeat(7 << 20));
+    for number in 0..3 {
+        server.put(&format!("/subjects/s{number}/versions/1"), &long);
+    }
+    refused_for_size(&server, &json!([reference(0), reference(1), reference(2)]));
+}
+
+#[test]
+fn references_are_counted_before_they_are_asked_for() {
+    let server = Server::start();
+    let many: Vec<Value> = (0..1_001).map(reference).collect();
+    refused_for_size(&server, &json!(many));
+    assert_eq!(server.asked(), ["/schemas/ids/7"]);
+}
+
 #[test]
 fn a_schema_is_asked_for_once() {
     let server = Server::start();

@@ -59,11 +59,7 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let topology = prepare_folder(&arguments.dir)?;
     let application = super::load(&TopologyArguments {
         topology: topology.clone(),
-        settings: vec![
-            "http.listen=127.0.0.1:0"
-                .parse()
-                .map_err(|_| Failure::failed("internal: demo setting"))?,
-        ],
+        settings: vec!["http.listen=127.0.0.1:0".to_owned().into()],
     })?;
     application.create_tables().await?;
 

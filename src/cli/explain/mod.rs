@@ -15,7 +15,6 @@ use crate::model::{
 };
 use crate::plan::RootStatements;
 use crate::source::HEADER_VERSION;
-use crate::topology::Setting;
 use crate::transform::RootExplanation;
 use crate::transform::fhirpath::{Environment, Item, Path};
 
@@ -37,7 +36,7 @@ pub(super) struct Arguments {
     topology: Option<PathBuf>,
     /// Override one setting. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<Setting>,
+    settings: Vec<super::SettingText>,
     /// Print the values that this FHIRPath yields, as a JSON array.
     #[arg(long, value_name = "EXPR", conflicts_with_all = ["output", "sql"])]
     path: Option<String>,

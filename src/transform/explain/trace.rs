@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{Absence, Filling, MAX_NOTED_ROWS, Note, RootExplanation, TableExplanation, Why};
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Value, Version};
+use crate::transform::allowance::Allowance;
 use crate::transform::cast::Scalar;
 use crate::transform::fhirpath::{Focus, Item, Trail};
 use crate::transform::identity;
@@ -130,7 +131,7 @@ impl<'p, 'd> Trace<'p, 'd> {
     }
 
     fn fill(&mut self, table: &'p TableProgram, focus: &mut Focus<'d>, id: Uuid, parent: &Value) {
-        if let Err(refusal) = self.run.take_row(table) {
+        if let Err(refusal) = self.run.take_row(table, focus) {
             self.is_full = true;
             self.refused(*refusal);
         }
@@ -267,7 +268,7 @@ fn altered(found: &[Item<'_>], filled: &PathColumn, to: ColumnType, value: &Valu
         default: Value::Null,
         partial_date: PartialDate::Start,
     };
-    let whole = choose(found, &lenient, to).ok()?;
+    let whole = choose(found, &lenient, to, &mut Allowance::new()).ok()?;
     if whole == *value {
         return None;
     }

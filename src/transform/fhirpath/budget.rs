@@ -14,6 +14,11 @@ impl Budget {
         Self { steps: MAX_STEPS }
     }
 
+    /// Steps taken so far.
+    pub(super) const fn spent(&self) -> u32 {
+        MAX_STEPS - self.steps
+    }
+
     pub(super) fn spend(&mut self, steps: u32) -> Result<(), EvaluationError> {
         self.steps = self
             .steps
@@ -24,12 +29,17 @@ impl Budget {
 
     /// Members are found by looking through them.
     pub(super) fn spend_on_members(&mut self, members: usize) -> Result<(), EvaluationError> {
+        match Self::steps_of_members(members) {
+            0 => Ok(()),
+            steps => self.spend(steps),
+        }
+    }
+
+    /// What it is to look through so many members.
+    pub(super) fn steps_of_members(members: usize) -> u32 {
         /// What a step costs, in names compared.
         const MEMBERS_PER_STEP: usize = 32;
-        if members < MEMBERS_PER_STEP {
-            return Ok(());
-        }
-        self.spend(u32::try_from(members / MEMBERS_PER_STEP).unwrap_or(u32::MAX))
+        u32::try_from(members / MEMBERS_PER_STEP).unwrap_or(u32::MAX)
     }
 
     /// Text is work by its length.

@@ -178,6 +178,8 @@ impl Path {
 pub struct Focus<'d> {
     item: Item<'d>,
     evaluation: Evaluation<'d>,
+    /// Steps that nobody has counted yet.
+    work: u32,
 }
 
 /// A path that does not lead to one node by the short way.
@@ -197,6 +199,12 @@ impl<'d> Focus<'d> {
         Self::with(environment, item, members)
     }
 
+    /// What it is to look through the members of what they are evaluated on, in steps: what a plain
+    /// path takes at most. Nothing, of the size that elements have.
+    pub(in crate::transform) fn breadth(&self) -> u32 {
+        self.evaluation.members.steps()
+    }
+
     /// What they are evaluated on.
     #[must_use]
     pub const fn item(&self) -> &Item<'d> {
@@ -206,7 +214,12 @@ impl<'d> Focus<'d> {
     fn with(environment: Environment<'d>, item: Item<'d>, members: Members<'d>) -> Self {
         let budget = Budget::new();
         let evaluation = Evaluation { environment, context: item.clone(), members, budget };
-        Self { item, evaluation }
+        Self { item, evaluation, work: 0 }
+    }
+
+    /// The steps that evaluations took since this was last asked.
+    pub(in crate::transform) const fn take_work(&mut self) -> u32 {
+        std::mem::replace(&mut self.work, 0)
     }
 
     /// The node that a plain path leads to, if to any: what [`Focus::evaluate`] would find, told
@@ -245,6 +258,7 @@ impl<'d> Focus<'d> {
         let scope = Scope { this, index: None, total: &[] };
         let start = out.len();
         let outcome = self.evaluation.run(&compiled.program, scope, out);
+        self.work = self.work.saturating_add(self.evaluation.budget.spent());
         if outcome.is_err() {
             out.truncate(start);
         }

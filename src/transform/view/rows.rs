@@ -1,26 +1,24 @@
 //! A document runs through a view.
 //!
 //! In: a compiled view and an upsert. Out: the row that guards the resource's rows and these rows,
-//! possibly none, or a refusal. What one document may make is bounded in rows and bytes, because
-//! selects side by side multiply.
+//! possibly none, or a refusal. What one document may make and take is bounded, because selects side
+//! by side multiply.
 
 use super::program::{ColumnProgram, Count, Iteration, Managed, SelectProgram, ViewProgram};
 use crate::error::Refusal;
 use crate::model::{Change, ColumnType, Document, Row, RowSet, Value, Version};
+use crate::transform::allowance::Allowance;
 use crate::transform::cast::Scalar;
 use crate::transform::error::{At, TransformError};
 use crate::transform::expression::Expression;
 use crate::transform::fhirpath::{Environment, Focus, Item, NotPlain};
 use crate::transform::identity;
-use crate::transform::row::MAX_ROWS;
+use crate::transform::row::{MAX_ROWS, evaluate, json_array};
 use crate::transform::rules::PartialDate;
 
 /// Most parts of rows that are put together on the way to [`MAX_ROWS`]: a nesting of selects makes
 /// its rows anew at each level.
 const MAX_PARTS: usize = 10 * MAX_ROWS;
-
-/// Most bytes of text in all these parts. The largest document has 16 MiB.
-const MAX_BYTES: usize = 256 << 20;
 
 /// Deepest rounds of `repeat`: above the nesting that a document may have.
 const MAX_ROUNDS: usize = 256;
@@ -38,8 +36,8 @@ pub(in crate::transform) fn row_sets(
 ) -> Result<Option<Vec<RowSet>>, Box<Refusal>> {
     let id = Value::Text((*change.resource.id).into());
     let version = Value::Int(version.get());
-    let mut run =
-        Run { program, change, parts_left: MAX_PARTS, bytes_left: MAX_BYTES, found: Vec::new() };
+    let (parts_left, allowance) = (MAX_PARTS, Allowance::new());
+    let mut run = Run { program, change, parts_left, allowance, found: Vec::new() };
     let Some(rows) = run.rows(document, &id, &version)? else { return Ok(None) };
     let guard = RowSet { table: GUARD, rows: vec![vec![id, version]] };
     Ok(Some(vec![guard, RowSet { table: VIEW, rows }]))
@@ -50,7 +48,7 @@ struct Run<'d> {
     program: &'d ViewProgram,
     change: &'d Change,
     parts_left: usize,
-    bytes_left: usize,
+    allowance: Allowance,
     /// What the column at hand found; kept for its capacity.
     found: Vec<Item<'d>>,
 }
@@ -90,7 +88,11 @@ impl<'d> Run<'d> {
     }
 
     /// Whether a `where` is true; nothing is not.
-    fn holds(&self, condition: &Expression, focus: &mut Focus<'d>) -> Result<bool, Box<Refusal>> {
+    fn holds(
+        &mut self,
+        condition: &Expression,
+        focus: &mut Focus<'d>,
+    ) -> Result<bool, Box<Refusal>> {
         let found = self.evaluate(condition, focus)?;
         let mut values = found.iter().filter_map(Scalar::of);
         match (values.next(), values.next()) {
@@ -135,7 +137,7 @@ impl<'d> Run<'d> {
 
     /// Appends what the paths of a `repeat` yield: each element before what is found from it.
     fn descend(
-        &self,
+        &mut self,
         paths: &[Expression],
         from: &mut Focus<'d>,
         environment: Environment<'d>,
@@ -169,11 +171,14 @@ impl<'d> Run<'d> {
         environment: Environment<'d>,
         out: &mut Vec<Row>,
     ) -> Result<(), Box<Refusal>> {
+        let columns = u32::try_from(select.columns.len()).unwrap_or(u32::MAX);
+        let breadth = focus.breadth().saturating_mul(columns);
+        self.allowance.spend_steps(breadth).map_err(|error| self.refuse(&error, None))?;
         let mut row = Row::with_capacity(select.nothing.len());
         for column in &select.columns {
             row.push(self.value(column, focus)?);
         }
-        self.spend(&row)?;
+        self.part()?;
         if select.selects.is_empty() && select.union.is_empty() {
             out.push(row);
             return Ok(());
@@ -213,23 +218,26 @@ impl<'d> Run<'d> {
         Ok(rows)
     }
 
-    /// Counts a part of a row.
+    /// Counts a part of a row, whose text was counted when it was read.
+    fn part(&mut self) -> Result<(), Box<Refusal>> {
+        let Some(parts_left) = self.parts_left.checked_sub(1) else {
+            return Err(self.refuse(&TransformError::TooManyRows { limit: MAX_ROWS }, None));
+        };
+        self.parts_left = parts_left;
+        Ok(())
+    }
+
+    /// Counts a part of a row that is a copy.
     fn spend(&mut self, row: &Row) -> Result<(), Box<Refusal>> {
+        self.part()?;
         let bytes = row.iter().map(|value| match value {
             Value::Text(text) => text.len(),
             Value::Json(text) => text.len(),
             Value::Binary(bytes) => bytes.len(),
             _ => 0,
         });
-        let bytes: usize = bytes.sum();
-        let Some(parts_left) = self.parts_left.checked_sub(1) else {
-            return Err(self.refuse(&TransformError::TooManyRows { limit: MAX_ROWS }, None));
-        };
-        let Some(bytes_left) = self.bytes_left.checked_sub(bytes) else {
-            return Err(self.refuse(&TransformError::TooManyBytes { limit: MAX_BYTES }, None));
-        };
-        (self.parts_left, self.bytes_left) = (parts_left, bytes_left);
-        Ok(())
+        let spent = self.allowance.spend_bytes(bytes.sum());
+        spent.map_err(|error| self.refuse(&error, None))
     }
 
     /// The value of one column.
@@ -240,12 +248,11 @@ impl<'d> Run<'d> {
     ) -> Result<Value, Box<Refusal>> {
         self.found.clear();
         let path = &column.value.path;
+        let allowance = &mut self.allowance;
         let value = match focus.plain(path) {
-            Ok(found) => value_of(column, found.map(Item::untyped).as_slice()),
-            Err(NotPlain) => match focus.evaluate(path, &mut self.found) {
-                Ok(()) => value_of(column, &self.found),
-                Err(error) => Err(TransformError::Expression(error)),
-            },
+            Ok(found) => value_of(column, found.map(Item::untyped).as_slice(), allowance),
+            Err(NotPlain) => evaluate(path, focus, &mut self.found, allowance)
+                .and_then(|()| value_of(column, &self.found, allowance)),
         };
         value.map_err(|error| {
             let (table, name) = (&self.program.table, Some(&column.name));
@@ -254,14 +261,13 @@ impl<'d> Run<'d> {
     }
 
     fn evaluate(
-        &self,
+        &mut self,
         expression: &Expression,
         focus: &mut Focus<'d>,
     ) -> Result<Vec<Item<'d>>, Box<Refusal>> {
         let mut found = Vec::new();
-        focus
-            .evaluate(&expression.path, &mut found)
-            .map_err(|error| self.refuse(&TransformError::Expression(error), Some(expression)))?;
+        evaluate(&expression.path, focus, &mut found, &mut self.allowance)
+            .map_err(|error| self.refuse(&error, Some(expression)))?;
         Ok(found)
     }
 
@@ -275,12 +281,15 @@ impl<'d> Run<'d> {
 }
 
 /// What a column holds of all that its path yielded.
-fn value_of(column: &ColumnProgram, found: &[Item<'_>]) -> Result<Value, TransformError> {
+fn value_of(
+    column: &ColumnProgram,
+    found: &[Item<'_>],
+    allowance: &mut Allowance,
+) -> Result<Value, TransformError> {
     let mut scalars = found.iter().filter_map(Scalar::of);
     let scalar = match column.count {
         Count::Collection => {
-            let elements: Vec<String> = scalars.map(|scalar| scalar.json()).collect();
-            let array = format!("[{}]", elements.join(","));
+            let array = json_array(scalars, allowance)?;
             if column.column_type == ColumnType::Json {
                 return Ok(Value::Json(array));
             }
@@ -288,16 +297,22 @@ fn value_of(column: &ColumnProgram, found: &[Item<'_>]) -> Result<Value, Transfo
         }
         Count::One => {
             let Some(first) = scalars.next() else { return Ok(Value::Null) };
-            let others = scalars.count();
-            if others > 0 {
-                return Err(TransformError::SeveralValues { count: 1 + others });
+            if scalars.next().is_some() {
+                let count = found.iter().filter(|item| Scalar::is_in(item)).count();
+                return Err(TransformError::SeveralValues { count });
             }
             first
         }
     };
+    if let Some(text) = scalar.text() {
+        allowance.spend_bytes(text.len())?;
+    }
     let value = scalar
         .cast(column.column_type, PartialDate::Error)
         .map_err(TransformError::TypeMismatch)?;
+    if let Value::Json(json) = &value {
+        allowance.spend_bytes(json.len())?;
+    }
     match (&value, column.maximum) {
         (Value::Text(text), Some(limit)) if text.chars().nth(limit).is_some() => {
             Err(TransformError::LongerThanType { limit })

@@ -7,6 +7,7 @@ use super::reference::literal;
 use super::stack::{Stack, push, push_with};
 use super::{Evaluation, Scope};
 use crate::model::Node;
+use crate::transform::fhirpath::budget::Budget;
 use crate::transform::fhirpath::error::Outcome;
 use crate::transform::fhirpath::program::{Program, Step};
 use crate::transform::fhirpath::types::{ChoiceMember, Element, FhirType, TypeKind};
@@ -211,6 +212,11 @@ impl<'d> Members<'d> {
             list.push((name, node));
         }
         Self { of: Some(object), list }
+    }
+
+    /// What it is to go through them, in steps.
+    pub(in crate::transform::fhirpath) fn steps(&self) -> u32 {
+        Budget::steps_of_members(self.list.len())
     }
 
     /// An element of an object, whether or not that is the one whose members are listed.
