@@ -150,7 +150,7 @@ fn the_page_shows_each_state_in_a_browser_and_keeps_to_itself() {
         (state["lag"] == 0 && state["partitions"].as_array()?.len() == 3).then_some(())
     });
     let Some(mut page) = Opened::of(&pipeline) else { return };
-    page.shows("healthy", "Up to date: what the topic holds is in the database.", None);
+    page.shows("healthy", "Up to date, and nothing was refused since this instance started.", None);
     assert!(page.browser.document().contains("300 received"));
     assert_eq!(page.table("lag").len(), 3, "a row for each partition");
 
@@ -216,7 +216,7 @@ fn a_name_that_looks_like_markup_stays_text_in_a_browser() {
     let _run = support::Rowcast::start(&["run", "--topology", &named("yaml"), "--set", &token]);
     pipeline.wait_until_ready(Ready::Yes);
     let Some(mut page) = Opened::of(&pipeline) else { return };
-    assert!(page.browser.text(".state").contains("Up to date: "));
+    assert!(page.browser.text(".state").contains("Up to date, "));
     pipeline.produce(&[patient(MARKUP, 1, &json!({}))]);
     wait_for("the page that comes again by itself", SOON, || {
         page.browser.text(".state").contains("1 record was refused").then_some(())

@@ -204,3 +204,21 @@ fn the_page_needs_nothing_but_itself() {
     let version: Value = serde_json::from_str(&version).expect("JSON");
     assert_eq!(version, json!({ "name": "rowcast", "version": env!("CARGO_PKG_VERSION") }));
 }
+
+#[test]
+fn an_instance_of_another_topology_is_neither_asked_nor_changed() {
+    let pipeline = Pipeline::embedded(RULES, "");
+    pipeline.create_tables();
+    let _run = pipeline.start(&["run"]);
+    pipeline.wait_until_ready(Ready::Yes);
+    let other = Pipeline::embedded(RULES, "");
+    let at = format!("127.0.0.1:{}", pipeline.port());
+    for command in [&["status", "--at", &at][..], &["log", "--at", &at, "warn"]] {
+        let ended = other.command(command);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        let names = format!("topology `{}`, not `{}`", pipeline.name(), other.name());
+        assert!(said.contains(&names) && ended.stdout.is_empty(), "{said}");
+    }
+    assert_eq!(pipeline.expect(&["log"]).trim(), "info");
+}

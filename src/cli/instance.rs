@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use url::Url;
 
 use super::Failure;
 use crate::error::messages;
 use crate::http_client::{self, BodyFault};
-use crate::topology::{HttpSettings, Topology};
+use crate::topology::Topology;
 
 /// Longest wait for the instance, which answers at once.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,14 +21,34 @@ const MOST_BYTES: usize = 4 << 20;
 /// Where it listens, and what it wants to see.
 pub(super) struct Instance<'a> {
     address: SocketAddr,
-    http: &'a HttpSettings,
+    topology: &'a Topology,
 }
 
 impl<'a> Instance<'a> {
     /// The instance at this address, or where the topology says that one listens on this machine.
     pub(super) fn of(topology: &'a Topology, at: Option<SocketAddr>) -> Self {
         let address = at.unwrap_or_else(|| reachable(topology.http.listen));
-        Self { address, http: &topology.http }
+        Self { address, topology }
+    }
+
+    /// Two topologies may listen at one address, one after the other: makes sure that it is ours.
+    ///
+    /// # Errors
+    /// 1 if another topology's instance answers, 69 if nobody does.
+    pub(super) async fn is_ours(&self) -> Result<(), Failure> {
+        let (status, body) = self.ask(Method::GET, "/version", String::new()).await?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status));
+        }
+        let answer: Value = serde_json::from_str(&body).unwrap_or_default();
+        match answer["topology"].as_str() {
+            Some(name) if name == self.topology.name => Ok(()),
+            Some(name) => Err(Failure::failed(format!(
+                "{} answers for topology `{name}`, not `{}`: name the instance with --at, or set http.listen",
+                self.address, self.topology.name
+            ))),
+            None => Err(Failure::failed("the answer is not rowcast's: is this its address?")),
+        }
     }
 
     /// Asks once; status and body.
@@ -72,7 +93,7 @@ impl<'a> Instance<'a> {
         let client =
             http_client::builder([&url], None).and_then(|client| client.timeout(PATIENCE).build());
         let mut request = client.map_err(failed)?.request(method, url).body(body);
-        if let Some(token) = &self.http.token {
+        if let Some(token) = &self.topology.http.token {
             request = request.bearer_auth(token.expose());
         }
         let answer = request.send().await.map_err(failed)?;

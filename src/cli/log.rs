@@ -47,6 +47,7 @@ pub(super) async fn log(arguments: Arguments) -> Result<(), Failure> {
         Some(lasting) => format!("/log?for={}ms", lasting.as_millis()),
         None => "/log".to_owned(),
     };
+    instance.is_ours().await?;
     let (status, body) = instance.ask(method, &path, filter).await?;
     match status {
         StatusCode::OK => {}

@@ -49,6 +49,7 @@ pub(super) async fn status(arguments: Arguments) -> Result<(), Failure> {
             status => Err(instance.refused(status)),
         };
     }
+    instance.is_ours().await?;
     let (status, body) = instance.ask(Method::GET, "/api/v1/state", String::new()).await?;
     if status != StatusCode::OK {
         return Err(instance.refused(status));

@@ -135,8 +135,9 @@ async fn state(State(served): State<Served>) -> Response {
     Json(served.watch.state()).into_response()
 }
 
-async fn version() -> Response {
-    Json(json!({ "name": "rowcast", "version": env!("CARGO_PKG_VERSION") })).into_response()
+async fn version(State(served): State<Served>) -> Response {
+    let (version, topology) = (env!("CARGO_PKG_VERSION"), served.watch.topology());
+    Json(json!({ "name": "rowcast", "version": version, "topology": topology })).into_response()
 }
 
 async fn exposition(State(served): State<Served>) -> Response {

@@ -125,10 +125,25 @@ impl Past {
         read: impl FnOnce(&Change<'_>) -> T,
     ) -> Option<T> {
         let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let then = past.front()?;
-        let seconds = now.at.saturating_duration_since(then.at).as_secs_f64();
-        (seconds >= 1.0).then(|| read(&Change { then, now, seconds }))
+        changed(past.front()?, now, read)
     }
+
+    /// The same since a reading some seconds ago: what a minute's mean, idle time included, does not
+    /// tell of work that has only just begun.
+    pub(super) fn lately<T>(
+        &self,
+        now: &Readings,
+        read: impl FnOnce(&Change<'_>) -> T,
+    ) -> Option<T> {
+        let past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_past = |then: &&Readings| now.at.saturating_duration_since(then.at) >= EVERY;
+        changed(past.iter().rev().find(is_past).or(past.front())?, now, read)
+    }
+}
+
+fn changed<T>(then: &Readings, now: &Readings, read: impl FnOnce(&Change<'_>) -> T) -> Option<T> {
+    let seconds = now.at.saturating_duration_since(then.at).as_secs_f64();
+    (seconds >= 1.0).then(|| read(&Change { then, now, seconds }))
 }
 
 /// Two readings, and the seconds between them.

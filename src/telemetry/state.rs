@@ -192,6 +192,12 @@ impl Watch {
         Self { described: Arc::new(described), metrics, health, past: Arc::default() }
     }
 
+    /// Name of the topology.
+    #[must_use]
+    pub fn topology(&self) -> &str {
+        &self.described.name
+    }
+
     /// Keeps what the metrics say at this moment, for the rates of the next minute.
     pub(super) fn keep(&self) {
         self.past.keep(self.readings());
@@ -212,7 +218,16 @@ impl Watch {
         let dead_letters = dead_letters(&now);
         let readiness = self.health.readiness();
         let held = now.sum("rowcast_circuit_open") > 0.0;
-        let verdict = Verdict::of(&readiness, held, &self.described, &records, lag, &dead_letters);
+        let pace = self.past.lately(&now, |change| change.rate("rowcast_records_settled_total"));
+        let lagging = Lagging { lag, pace: pace.filter(|pace| *pace > 0.0) };
+        let verdict = Verdict::of(
+            &readiness,
+            held,
+            &self.described,
+            records.received == 0,
+            lagging,
+            &dead_letters,
+        );
         let latency = self.past.since(&now, |change| {
             let within = |share| change.within("rowcast_end_to_end_latency_seconds", share);
             let finite = |bound: f64| bound.is_finite().then_some(bound);
@@ -284,6 +299,15 @@ impl Watch {
     }
 }
 
+/// How far the topic is ahead.
+#[derive(Clone, Copy)]
+struct Lagging {
+    /// Records.
+    lag: u64,
+    /// Records settled a second, at present.
+    pace: Option<f64>,
+}
+
 /// How things stand.
 struct Verdict {
     condition: Condition,
@@ -292,13 +316,13 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// `held`: partitions stand behind an open circuit.
+    /// `held`: partitions stand behind an open circuit; `starting`: nothing was received yet.
     fn of(
         readiness: &Readiness,
         held: bool,
         described: &Described,
-        records: &Records,
-        lag: u64,
+        starting: bool,
+        Lagging { lag, pace }: Lagging,
         letters: &[LetterCount],
     ) -> Self {
         let command =
@@ -333,7 +357,6 @@ impl Verdict {
         ];
         for (check, name, to_run) in waited_for {
             let Some(message) = wrong(check) else { continue };
-            let starting = records.received == 0;
             return Self {
                 condition: if starting { Condition::Starting } else { Condition::Waiting },
                 sentence: format!(
@@ -353,7 +376,6 @@ impl Verdict {
             ),
         };
         let next = if refused > 0 { command("dead-letters summary") } else { None };
-        let pace = records.settled_per_second.filter(|pace| *pace > 0.0);
         #[allow(clippy::cast_precision_loss)] // for a time left in words
         let seconds = pace.map(|pace| lag as f64 / pace);
         if lag > 0 && (lag >= BACKLOG_RECORDS || seconds.is_some_and(|left| left > BACKLOG_SECONDS))
@@ -387,7 +409,7 @@ impl Verdict {
         }
         Self {
             condition: Condition::UpToDate,
-            sentence: "Up to date: what the topic holds is in the database.".to_owned(),
+            sentence: "Up to date, and nothing was refused since this instance started.".to_owned(),
             next: None,
         }
     }
