@@ -30,7 +30,7 @@ h1{font-size:1rem;font-weight:600;margin:0}h2{font-size:1rem;margin:2rem 0 .5rem
 .up_to_date{--mark:var(--good)}.catching_up,.starting{--mark:var(--busy)}.refused{--mark:var(--look)}.waiting,.paused{--mark:var(--bad)}
 code{font:.9em ui-monospace,monospace}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}
-th{font-weight:600;color:var(--quiet)}th[scope=col],.whole{overflow-wrap:normal}th[scope=row]{width:12rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;color:var(--quiet)}th[scope=col],.whole,.n{overflow-wrap:normal}th[scope=row]{width:12rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 ol{list-style:none;margin:0;padding:0;display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.5rem 1.6rem}
 ol li{border:1px solid var(--rule);padding:.4rem .7rem;position:relative}ol.aside li{max-width:28rem}
 ol li:not(:last-child)::after{content:'\\2192';position:absolute;right:-1.3rem;top:.4rem;color:var(--quiet)}
@@ -181,18 +181,19 @@ fn dead_letters(state: &State) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "stage" }
-                        th scope="col" { "cause" }
+                        th scope="col" { "cause, and what it means" }
                         th scope="col" .n { "letters" }
-                        th scope="col" { "what it means" }
                     }
                 }
                 tbody {
                     @for count in &state.dead_letters {
                         tr {
                             td .whole { (count.stage) }
-                            td .whole { code .whole { (breakable(&count.cause)) } }
+                            td {
+                                code { (count.cause) }
+                                div { (marked(meaning(&count.cause))) span .quiet { " " (CAUSES) "#" (count.cause) } }
+                            }
                             td .n { (count.letters) }
-                            td { (marked(meaning(&count.cause))) span .quiet { " " (CAUSES) "#" (count.cause) } }
                         }
                     }
                 }
@@ -235,11 +236,6 @@ fn checks(state: &State) -> Markup {
             }
         }
     }
-}
-
-/// A name that breaks at its underscores only.
-fn breakable(name: &str) -> Markup {
-    html! { @for part in name.split_inclusive('_') { (part) wbr; } }
 }
 
 /// A text whose code stands between backticks.

@@ -43,53 +43,53 @@ impl Network {
 
     /// The `number`th container of a service.
     pub(super) fn container(&self, service: &str, number: u8) -> Container {
-        let place = self.compose["services"].as_object().expect("services");
-        let place = |name: &str| place.keys().position(|key| key == name).expect("a service");
-        let address = |name: &str, number: u8| {
-            let last = u8::try_from(place(name)).expect("few") * 16 + number;
-            Ipv4Addr::new(127, self.net[0], self.net[1], last)
-        };
         let root = self.folder.path().join(format!("{service}-{number}"));
         let definition = self.compose["services"][service].clone();
-        let own = address(service, number);
+        let own = self.address(service, number);
         let mut here = Vec::new();
         let mut means = |written: &str, here_it_is: String| {
             here.push((Regex::new(written).expect("it is right"), here_it_is));
         };
-        let volumes = texts(&definition["volumes"]);
-        let mut mounted: Vec<(PathBuf, &str)> = Vec::new();
-        for volume in &volumes {
-            let mut parts = volume.split(':');
-            let (from, to) = (parts.next().expect("a source"), parts.next().expect("a target"));
-            mounted.push((docker().join(from), to));
-        }
-        let secrets: Vec<_> = texts(&definition["secrets"])
-            .iter()
-            .map(|name| format!("/run/secrets/{name}"))
-            .collect();
-        for (name, path) in texts(&definition["secrets"]).iter().zip(&secrets) {
-            let file = self.compose["secrets"][*name]["file"].as_str().expect("a file");
-            mounted.push((self.folder.path().join(file), path));
-        }
-        for (from, to) in &mounted {
+        let mounts = self.mounts(&definition);
+        for (from, to) in &mounts {
             let at = root.join(to.trim_start_matches('/'));
             copy(from, &at);
-            means(
-                &format!(r"(^|[^\w/.-]){}\b", regex::escape(to)),
-                format!("${{1}}{}", at.display()),
-            );
+            let whole_path = format!(r"(^|[^\w/.-]){}\b", regex::escape(to));
+            means(&whole_path, format!("${{1}}{}", at.display()));
         }
         means("/opt/kafka/bin", root.join("opt/kafka/bin").display().to_string());
-        // what binds or asks every or its own address does so at this one
+        // what binds or asks every address or its own does so at this one
         means(r"\b(0\.0\.0\.0|127\.0\.0\.1):", format!("{own}:"));
         means("://:", format!("://{own}:"));
-        means(r"\bkafka:(\d)", format!("{}:$1", address("kafka", 1)));
+        means(r"\bkafka:(\d)", format!("{}:$1", self.address("kafka", 1)));
         means(r"\bpostgres:5432\b", self.postgres.to_string());
-        let container = Container { service: definition.clone(), root, address: own, here };
-        for (_, to) in mounted {
+        let container = Container { service: definition, root, address: own, here };
+        for (_, to) in &mounts {
             container.translate_files(&container.path(to));
         }
         container
+    }
+
+    fn address(&self, service: &str, number: u8) -> Ipv4Addr {
+        let mut services = self.compose["services"].as_object().expect("services").keys();
+        let place = services.position(|name| name == service).expect("a service");
+        let last = u8::try_from(place * 16).expect("few") + number;
+        Ipv4Addr::new(127, self.net[0], self.net[1], last)
+    }
+
+    /// What is mounted: from where, and at which path of the container.
+    fn mounts(&self, definition: &Value) -> Vec<(PathBuf, String)> {
+        let volume = |volume: &str| {
+            let mut parts = volume.split(':').map(str::to_owned);
+            let (from, to) = (parts.next().expect("a source"), parts.next().expect("a target"));
+            (docker().join(from), to)
+        };
+        let secret = |name: &str| {
+            let file = self.compose["secrets"][name]["file"].as_str().expect("a file");
+            (self.folder.path().join(file), format!("/run/secrets/{name}"))
+        };
+        let volumes = texts(&definition["volumes"]).into_iter().map(volume);
+        volumes.chain(texts(&definition["secrets"]).into_iter().map(secret)).collect()
     }
 }
 
@@ -118,18 +118,19 @@ impl Container {
     }
 
     /// Runs its health check, which is a line for a shell; whether it is healthy.
-    pub(super) fn is_healthy(&self) -> bool {
+    pub(super) fn is_healthy(&self, environment: &[(&str, &str)]) -> bool {
         let check = self.words("/healthcheck/test");
         assert_eq!(check[0], "CMD-SHELL");
         let shell = Command::new("sh")
             .args(["-c", &check[1]])
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
         shell.expect("sh runs").success()
     }
 
-    /// A file of compose's, as it must be here.
+    /// A text of compose's files, as it must be here.
     fn translate(&self, text: &str) -> String {
         self.here.iter().fold(text.to_owned(), |text, (written, here)| {
             written.replace_all(&text, here).into_owned()

@@ -178,6 +178,8 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
     let _kafka = Kafka::start(&kafka, &jars);
     let postgres = network.container("postgres", 1);
     let mut url = set_up_postgres(&server_url, &postgres);
+    assert!(postgres.is_healthy(&[("PGPORT", &port.to_string())]));
+    assert!(!postgres.is_healthy(&[("PGPORT", &support::free_port().to_string())]));
 
     let described = network.container("schema", 1);
     assert_eq!(super::compose()["services"]["rowcast"]["deploy"]["replicas"], 2);
@@ -196,7 +198,7 @@ fn the_processes_of_compose_work_together_as_its_files_say() {
     // the check is a Java program itself: not before somebody listens
     let listens = || std::net::TcpStream::connect(kafka.port(29092)).ok().map(drop);
     wait_for("a listening Kafka", SOON, listens);
-    wait_for("a healthy Kafka", SOON, || kafka.is_healthy().then_some(()));
+    wait_for("a healthy Kafka", SOON, || kafka.is_healthy(&[]).then_some(()));
 
     // the README's fourth command
     let ddl = Rowcast::run(&described.words("/command")).stdout;
