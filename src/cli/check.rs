@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases, print};
+use crate::error::counted;
 use crate::plan::{Mending, SchemaProblem, Severity};
 use crate::sink::Claim;
 use crate::topology::BrokerChoice;
@@ -38,9 +39,10 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let tables: usize =
         application.catalog().roots.iter().map(|root| root.declared_tables().len()).sum();
     print::message(format_args!(
-        "topology {}: {} rules files, {tables} tables",
+        "topology {}: {}, {}",
         topology.name,
-        topology.rules.len()
+        counted(topology.rules.len(), "rules file"),
+        counted(tables, "table")
     ));
     // Kafka's client judges its properties without contacting anybody
     if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {

@@ -2,6 +2,7 @@
 
 use super::table::table;
 use super::{Failure, Output, TopologyArguments, print};
+use crate::error::counted;
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
@@ -84,7 +85,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
                 )));
             }
             sink.forget(&topic).await?;
-            print::message(format_args!("forgot {partitions} partitions of {topic}"));
+            print::message(format_args!("forgot {} of {topic}", counted(partitions, "partition")));
         }
     }
     Ok(())

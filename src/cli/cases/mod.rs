@@ -14,6 +14,7 @@ pub use file::schema;
 
 use super::{Failure, Output, print};
 use crate::application::Application;
+use crate::error::counted;
 use crate::problem::Problem;
 use file::Golden;
 
@@ -41,8 +42,7 @@ pub(super) fn run(
             Output::Table => tell(case, &differences)?,
         }
     }
-    let plural = if cases.len() == 1 { "case" } else { "cases" };
-    print::message(format_args!("{} {plural}, {failed} failed", cases.len()));
+    print::message(format_args!("{}, {failed} failed", counted(cases.len(), "case")));
     Ok(failed)
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::filter::{Filter, UNSETTLED, WORKABLE};
 use super::{Failure, Output, TopologyArguments, ensure_topics, letters, print, reason};
 use crate::dead_letter::{Letter, Recorded, StatusRecord, StatusWriter};
+use crate::error::counted;
 
 /// Status records sent together.
 const TOGETHER: usize = 1000;
@@ -62,7 +63,7 @@ pub(super) async fn discard(arguments: Arguments) -> Result<(), Failure> {
     let count = ledger.letters().len();
     match output {
         Output::Json => print::line(json!({ "discarded": count }))?,
-        Output::Table => print::line(format_args!("{count} letters discarded"))?,
+        Output::Table => print::line(format_args!("{} discarded", counted(count, "letter")))?,
     }
     Ok(())
 }

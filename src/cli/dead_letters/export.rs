@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::filter::Filter;
 use super::render::{self, Payload};
 use super::{Failure, TopologyArguments, letters, print};
+use crate::error::counted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +62,7 @@ pub(super) async fn export(arguments: Arguments) -> Result<(), Failure> {
         count += 1;
     }
     out.flush().map_err(failed)?;
-    print::message(format_args!("{count} letters exported"));
+    print::message(format_args!("{} exported", counted(count, "letter")));
     Ok(())
 }
 

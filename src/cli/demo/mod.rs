@@ -12,6 +12,7 @@ use sqlx::{Column as _, Row as _, SqliteConnection};
 use super::table::table;
 use super::{Failure, TopologyArguments, dead_letters, print};
 use crate::application::Application;
+use crate::error::counted;
 use crate::model::Reveal;
 use crate::telemetry::logs::{self, LogFormat};
 use hospital::Hospital;
@@ -67,8 +68,8 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let topic = application.topology().only_topic();
     let topic = topic.ok_or_else(|| Failure::failed("internal: demo topic"))?;
     let records = hospital.records(topic);
-    let count = records.len();
-    print::line(format_args!("1. {count} records of a made-up hospital go to topic {topic}"))?;
+    let count = counted(records.len(), "record");
+    print::line(format_args!("1. {count} of a made-up hospital go to topic {topic}"))?;
     feed(&application, records).await?;
 
     print::line("2. rowcast runs the topology until the topic is settled")?;

@@ -13,7 +13,7 @@ use url::{Url, form_urlencoded};
 
 use super::{Failure, Output, TopologyArguments, print, run};
 use crate::application::{Application, Batch};
-use crate::error::{ErrorClass, messages};
+use crate::error::{ErrorClass, counted, messages};
 use crate::fhir_server::{ExportLevel, ExportRequest, FhirServerError, Scope};
 use crate::load::{
     Ended, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part, Position,
@@ -121,9 +121,8 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
     let feed = application.feed_of(&shape.topic).await?;
     if let Some(state) = state.as_ref().filter(|state| state.goes_on()) {
         let (records, path) = (state.counts().records, state.path().display());
-        print::message(format_args!(
-            "going on behind {records} records that are there already ({path})"
-        ));
+        let records = counted(records, "record");
+        print::message(format_args!("going on behind {records} already there ({path})"));
     }
     let stop = run::stop_on_signal()?;
     let mut report = Report::new(arguments.output, &shape.topic);
@@ -205,9 +204,9 @@ impl Chosen {
     async fn identity(&self) -> Result<Option<Identity>, LoadError> {
         let (server, request) = match self {
             Self::Files(files) => return FilesInput::identity(files).await,
-            Self::Export(server, request) => (server, vec![format!("{request:?}")]),
+            Self::Export(server, request) => (server, request.identity()),
             Self::Pages(server, parts, _) => {
-                (server, parts.iter().map(|part| format!("{part:?}")).collect())
+                (server, parts.iter().flat_map(Part::identity).collect())
             }
         };
         Ok(Some(Identity::of_server(server.base().as_str(), &request)))
