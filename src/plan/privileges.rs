@@ -112,7 +112,7 @@ impl Lack {
     pub fn finding(&self, dialect: &dyn Dialect, role: &str, grantee: &str) -> SchemaProblem {
         let grant =
             |what: &str, on: String| Some(vec![format!("GRANT {what} ON {on} TO {grantee}")]);
-        let (table, what, granted) = match self {
+        let (table, what, statement) = match self {
             Self::Usage { schema } => {
                 let on = format!("SCHEMA {}", dialect.quote(schema));
                 (schema.clone(), "USAGE".to_owned(), grant("USAGE", on))
@@ -127,8 +127,8 @@ impl Lack {
             Self::Table { table, privileges } => {
                 let names: Vec<_> = privileges.iter().map(|privilege| privilege.as_str()).collect();
                 let names = names.join(", ");
-                let granted = grant(&names, dialect.table(table));
-                (table.to_string(), names, granted)
+                let statement = grant(&names, dialect.table(table));
+                (table.to_string(), names, statement)
             }
         };
         SchemaProblem {
@@ -137,7 +137,7 @@ impl Lack {
             table,
             column: None,
             message: format!("the role {role} lacks {what}"),
-            mending: granted.map_or_else(
+            mending: statement.map_or_else(
                 || Mending::Advice(format!("name a schema in the search_path of {role}")),
                 Mending::Change,
             ),
