@@ -30,6 +30,7 @@ mod panics;
 mod pipeline;
 mod pointcut;
 mod pointcut_proof;
+mod privileges;
 mod proof;
 mod rebuild;
 mod refusals;

@@ -10,9 +10,9 @@ use super::pointcut::Beside;
 use super::{Application, ApplicationError, topics};
 use crate::broker::{Begin, Broker, BrokerError, ConsumerSettings, TopicSettings};
 use crate::dead_letter::{Letterhead, RetryQueue};
-use crate::error::messages;
+use crate::error::{ErrorClass, messages};
 use crate::model::resource_type_label;
-use crate::plan::{SchemaProblem, Severity};
+use crate::plan::{ProblemKind, SchemaProblem, Severity};
 use crate::retry::Backoff;
 use crate::runtime::{self, BatchLimits, RetryStage, Stages};
 use crate::sink::{Claim, SinkError, SqlSink};
@@ -253,13 +253,28 @@ impl Starting<'_> {
                     }
                     Err(error) => error,
                 },
-                Err(error) => error,
+                Err(error) => {
+                    self.refuse_lacks(&error).await?;
+                    error
+                }
             };
             self.database_away(&error);
             if self.wait(&mut backoff).await {
                 return Ok(None);
             }
         }
+    }
+
+    /// Ends the start with what lacks, if a privilege does that the database can tell.
+    async fn refuse_lacks(&self, error: &SinkError) -> Result<(), ApplicationError> {
+        if error.class() != ErrorClass::Fatal {
+            return Ok(());
+        }
+        let schema = self.application.schema()?;
+        let problems = schema.check().await.unwrap_or_default();
+        schema.close().await;
+        let lacks = |problem: &SchemaProblem| problem.kind == ProblemKind::MissingPrivilege;
+        if problems.iter().any(lacks) { accept(problems) } else { Ok(()) }
     }
 
     /// Compares the schema and claims the tables. The inner error is waited out.

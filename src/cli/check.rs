@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases};
-use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity};
+use crate::plan::{Mending, SchemaProblem, Severity};
 use crate::sink::Claim;
 use crate::topology::BrokerChoice;
 
@@ -45,10 +45,10 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
         return held(failed);
     }
     let schema = application.schema()?;
-    let problems = schema.compare(ForeignKeys::default()).await?;
+    let problems = schema.check().await?;
     schema.close().await;
     refuse(&problems)?;
-    eprintln!("schema: fits");
+    eprintln!("schema: fits, and the role may do what `run` does");
     let sink = application.sink("check").await?;
     let claims = sink.claims(&application.rules_hashes()).await?;
     refuse_taken(&claims, &topology.name)?;

@@ -18,6 +18,7 @@ mod live;
 mod mysql;
 mod names;
 mod postgres;
+mod privileges;
 mod rebuild;
 #[cfg(test)]
 mod sample;
@@ -41,6 +42,7 @@ pub use history::{history_cells, history_id};
 pub use live::{LiveColumn, LiveSchema, LiveTable};
 pub use mysql::Mysql;
 pub use postgres::Postgres;
+pub use privileges::{Lack, Needed, Privilege, needed};
 pub use rebuild::{Emptying, RebuildStatements};
 pub use schema::{Mending, ProblemKind, SchemaProblem, Severity, broken, compare, creating};
 pub use shown::listed;

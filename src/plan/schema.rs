@@ -59,6 +59,8 @@ pub enum ProblemKind {
     MissingIndex,
     /// No rule fills a column.
     SuperfluousColumn,
+    /// The role may not do what `run` does.
+    MissingPrivilege,
 }
 
 impl ProblemKind {
@@ -76,6 +78,7 @@ impl ProblemKind {
             Self::MissingKey => "missing_key",
             Self::MissingIndex => "missing_index",
             Self::SuperfluousColumn => "superfluous_column",
+            Self::MissingPrivilege => "missing_privilege",
         }
     }
 }

@@ -14,7 +14,9 @@ use super::connections::ConnectionCount;
 use super::schema::Unfinished;
 use crate::error::{Place, Refusal, Stage};
 use crate::model::TableName;
-use crate::plan::{BindColumn, BindError, BindType, Cell, Dialect, LiveTable, Rows, Statement};
+use crate::plan::{
+    BindColumn, BindError, BindType, Cell, Dialect, Lack, LiveTable, Needed, Rows, Statement,
+};
 
 /// Statements kept prepared per connection; above the number of texts of any sane catalog.
 pub(super) const PREPARED_STATEMENTS: usize = 1000;
@@ -83,6 +85,16 @@ pub(super) const fn constant_column(constant: Cell<'_>) -> BindColumn {
     }
 }
 
+/// What the role of the connections is not granted.
+#[derive(Default)]
+pub(super) struct Lacks {
+    /// The role's name.
+    pub(super) role: String,
+    /// The role as a GRANT names it.
+    pub(super) grantee: String,
+    pub(super) found: Vec<Lack>,
+}
+
 /// A database and its connections.
 #[async_trait]
 pub(super) trait Database: Send + Sync {
@@ -94,6 +106,16 @@ pub(super) trait Database: Send + Sync {
     async fn describe(&self, table: &TableName) -> Result<Option<LiveTable>, SinkError>;
     /// Whether it has a schema of this name.
     async fn has_schema(&self, schema: &str) -> Result<bool, SinkError>;
+    /// What the role may not do of what is needed. Of schemas that it may not look into, only that. A
+    /// database without roles, SQLite, refuses nothing here: its file was opened for writing.
+    async fn lacks(&self, _schemas: &[&str], _needed: &[Needed]) -> Result<Lacks, SinkError> {
+        Ok(Lacks::default())
+    }
+    /// Which of these schemas, and of the one where names without a schema lie, the role may not create
+    /// tables in. Nothing where the database does not tell.
+    async fn uncreatable(&self, _schemas: &[&str]) -> Result<Lacks, SinkError> {
+        Ok(Lacks::default())
+    }
     /// Runs DDL on a connection of its own, each statement for `limit` at most, in one transaction
     /// where the database undoes DDL. Locks are waited for no longer than otherwise.
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished>;

@@ -1,5 +1,7 @@
 //! PostgreSQL: connections, binding by array, description of tables.
 
+mod privileges;
+
 use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,13 +14,14 @@ use super::SinkError;
 use super::classify::{self, Attempt};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted, unbindable,
+    Database, Lacks, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
+    unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
 use crate::model::TableName;
 use crate::plan::{
-    BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Postgres, Rows,
+    BindColumn, BindError, BindType, Cell, Dialect, LiveColumn, LiveTable, Needed, Postgres, Rows,
     Statement,
 };
 
@@ -142,6 +145,19 @@ impl Database for PostgresDatabase {
     async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
         let found = self.query("reading the live schema", SCHEMA, schema).await?;
         Ok(!found.is_empty())
+    }
+
+    async fn lacks(&self, schemas: &[&str], needed: &[Needed]) -> Result<Lacks, SinkError> {
+        self.read_lacks(schemas, needed).await
+    }
+
+    async fn uncreatable(&self, schemas: &[&str]) -> Result<Lacks, SinkError> {
+        let mut lacks = self.read_lacks(&[], &[]).await?;
+        for schema in schemas.iter().copied().map(Some).chain([None]) {
+            let lack = self.lacks_create(schema).await?;
+            lacks.found.extend(lack.filter(|lack| !lacks.found.contains(lack)));
+        }
+        Ok(lacks)
     }
 
     async fn change(&self, statements: &[String], limit: Duration) -> Result<(), Unfinished> {

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::SinkError;
 use super::connections::ConnectionSettings;
-use super::database::Database;
+use super::database::{Database, Lacks};
 use super::sql::open;
 use crate::model::{Catalog, TableName};
 use crate::plan::{
-    ForeignKeys, LiveSchema, SchemaProblem, bookkeeping_ddl, compare, compare_bookkeeping,
-    missing_bookkeeping, schemas, tables_of,
+    ForeignKeys, Lack, LiveSchema, SchemaProblem, bookkeeping_ddl, compare, compare_bookkeeping,
+    missing_bookkeeping, needed, schemas, tables_of,
 };
 
 /// A statement that changes the schema is given up after this time: an index over a table that was
@@ -56,6 +56,29 @@ impl DatabaseSchema {
         let mut problems = compare_bookkeeping(database.dialect(), &live);
         problems.extend(compare(database.dialect(), &self.catalog, &live, foreign_keys));
         Ok(problems)
+    }
+
+    /// Everything that is in the way of `run`: what [`DatabaseSchema::compare`] finds, and what the role
+    /// may not do of what `run` does, each with the statement that grants it. What it may not look into
+    /// is not compared.
+    ///
+    /// MySQL and MariaDB hide a table from a user without any right on it; it counts as missing.
+    pub async fn check(&self) -> Result<Vec<SchemaProblem>, SinkError> {
+        let lacks = lacks(&*self.database, &self.catalog).await?;
+        let closes =
+            |lack: &Lack| matches!(lack, Lack::Usage { .. } | Lack::Create { schema: None });
+        let is_closed = lacks.found.iter().any(closes);
+        let mut problems =
+            if is_closed { Vec::new() } else { self.compare(ForeignKeys::default()).await? };
+        problems.extend(findings(&*self.database, &lacks));
+        Ok(problems)
+    }
+
+    /// The schemas of the catalog in which the role may not create tables, where the database tells.
+    pub async fn uncreatable(&self) -> Result<Vec<SchemaProblem>, SinkError> {
+        let schemas: Vec<_> = schemas(&self.catalog).into_iter().collect();
+        let lacks = self.database.uncreatable(&schemas).await?;
+        Ok(findings(&*self.database, &lacks))
     }
 
     /// Runs statements in their order. PostgreSQL and SQLite undo all if one fails; MySQL and MariaDB
@@ -110,6 +133,24 @@ pub(super) async fn execute(
     })
 }
 
+/// What the role may not do of what `run` does.
+pub(super) async fn privileges(
+    database: &dyn Database,
+    catalog: &Catalog,
+) -> Result<Vec<SchemaProblem>, SinkError> {
+    Ok(findings(database, &lacks(database, catalog).await?))
+}
+
+async fn lacks(database: &dyn Database, catalog: &Catalog) -> Result<Lacks, SinkError> {
+    let schemas: Vec<_> = schemas(catalog).into_iter().collect();
+    database.lacks(&schemas, &needed(catalog)).await
+}
+
+fn findings(database: &dyn Database, lacks: &Lacks) -> Vec<SchemaProblem> {
+    let Lacks { role, grantee, found } = lacks;
+    found.iter().map(|lack| lack.finding(database.dialect(), role, grantee)).collect()
+}
+
 /// Creates what is missing of rowcast's own tables. Asked first: a user without the right to create
 /// tables may work on those that are there.
 pub(super) async fn create_bookkeeping(database: &dyn Database) -> Result<(), SinkError> {
@@ -121,10 +162,21 @@ pub(super) async fn create_bookkeeping(database: &dyn Database) -> Result<(), Si
         };
         if !ddl.is_empty() {
             let changed = database.change(&ddl, OWN_LIMIT).await;
-            changed.map_err(|unfinished| unfinished.error)?;
+            changed.map_err(|unfinished| named(unfinished.error, name))?;
         }
     }
     Ok(())
+}
+
+/// The same error, which says what could not be created.
+fn named(error: SinkError, table: &str) -> SinkError {
+    match error {
+        SinkError::Fatal { reason, .. } => SinkError::Fatal {
+            attempted: "creating rowcast's own tables",
+            reason: format!("{table}: {reason}"),
+        },
+        other => other,
+    }
 }
 
 /// What the database has of a catalog's tables and schemas.

@@ -12,7 +12,7 @@ use tokio::sync::RwLock;
 use super::database::{Database, Transaction};
 use super::mysql::MysqlDatabase;
 use super::postgres::PostgresDatabase;
-use super::schema::{create_bookkeeping, describe, execute};
+use super::schema::{create_bookkeeping, describe, execute, privileges};
 use super::sqlite::SqliteDatabase;
 use super::traced::traced;
 use super::transaction::{Keying, Layout, Rebuilding, RootLayout, Script, TaskIdentity};
@@ -169,13 +169,14 @@ impl SqlSink {
     }
 
     /// Reads the live schema and compares it with the catalog: every problem at once, but for what is
-    /// only good to know.
+    /// only good to know. What the role may not do is a problem too.
     pub async fn check_schema(&self) -> Result<Vec<SchemaProblem>, SinkError> {
         let live = describe(&*self.database, &self.catalog).await?;
         *self.layout.write().await = Some(Arc::new(self.lay_out(&live)));
         let dialect = self.database.dialect();
         let mut problems = compare(dialect, &self.catalog, &live, ForeignKeys::default());
         problems.retain(|problem| problem.severity > Severity::Information);
+        problems.extend(privileges(&*self.database, &self.catalog).await?);
         Ok(problems)
     }
 

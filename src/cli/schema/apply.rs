@@ -2,13 +2,13 @@
 
 use std::io::{IsTerminal, Write, stderr, stdin};
 
-use super::diff::{as_text, fits};
+use super::diff::{as_text, fits, yours};
 use super::script;
 use crate::application::Application;
 use crate::cli::Failure;
 use crate::error::{ErrorClass, messages};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity, creating};
-use crate::sink::Unfinished;
+use crate::sink::{DatabaseSchema, Unfinished};
 
 /// Creates what is missing, and says what remains. What remains keeps nothing from being created: each
 /// statement only adds, so that a run later has the rest to do.
@@ -30,7 +30,9 @@ pub(super) async fn apply(
         if !yes && !agreed(&format!("Run {count} {many} on {target}? [y/N] "))? {
             return Err(Failure::failed("nothing was changed"));
         }
-        schema.execute(&statements).await.map_err(|unfinished| failure(&unfinished))?;
+        if let Err(unfinished) = schema.execute(&statements).await {
+            return Err(failure(&unfinished, &uncreatable(&schema, &unfinished).await));
+        }
         eprintln!("ran {count} {many} on {target}");
         problems = schema.compare(foreign_keys).await?;
     }
@@ -59,7 +61,15 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-fn failure(unfinished: &Unfinished) -> Failure {
+/// Which schemas the role may not create tables in, if that may be why.
+async fn uncreatable(schema: &DatabaseSchema, unfinished: &Unfinished) -> Vec<SchemaProblem> {
+    match unfinished.error.class() {
+        ErrorClass::Fatal => schema.uncreatable().await.unwrap_or_default(),
+        ErrorClass::Poison | ErrorClass::Retriable => Vec::new(),
+    }
+}
+
+fn failure(unfinished: &Unfinished, lacks: &[SchemaProblem]) -> Failure {
     let reason = messages(&unfinished.error).join(": ");
     let failure = match unfinished.error.class() {
         ErrorClass::Retriable => Failure::unavailable(reason),
@@ -68,6 +78,13 @@ fn failure(unfinished: &Unfinished) -> Failure {
     let failure = match &unfinished.statement {
         Some(statement) => failure.advising(format!("at this statement:\n\n{statement};\n")),
         None => failure,
+    };
+    let failure = match lacks {
+        [] => failure,
+        lacks => {
+            let told: Vec<_> = lacks.iter().map(|lack| format!("{lack}\n")).collect();
+            failure.advising(told.concat()).advising(yours(lacks).join("\n"))
+        }
     };
     failure.advising(match unfinished.done {
         0 => "nothing was changed".to_owned(),

@@ -2,6 +2,7 @@
 
 mod bind;
 mod describe;
+mod privileges;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
 use super::connections::{ConnectionCount, ConnectionSettings, Connections};
 use super::database::{
-    Database, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted, constant_column,
+    Database, Lacks, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted, constant_column,
     unbindable,
 };
 use super::held::Held;
 use super::schema::Unfinished;
 use crate::model::TableName;
-use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Rows, Statement};
+use crate::plan::{BindError, Cell, Dialect, LiveTable, Mysql, Needed, Rows, Statement};
 
 /// The most bytes of rows in one statement, however much more the server takes: larger packets
 /// only cost memory.
@@ -132,6 +133,10 @@ impl Database for MysqlDatabase {
 
     async fn has_schema(&self, schema: &str) -> Result<bool, SinkError> {
         has_schema(&self.connections, schema).await
+    }
+
+    async fn lacks(&self, _schemas: &[&str], needed: &[Needed]) -> Result<Lacks, SinkError> {
+        privileges::lacks(&self.connections, needed).await
     }
 
     /// Each statement is committed by itself. The connection, whose limits are other ones, is not used
