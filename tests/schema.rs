@@ -140,7 +140,7 @@ async fn what_is_not_applys_to_mend_is_named_and_the_rest_is_done() {
     for database in databases().await {
         let topology = Topology::new(&database, &small());
         let id = database.pick("text", "varchar(64) COLLATE utf8mb4_bin", "TEXT");
-        let born = database.pick("integer", "integer", "REAL");
+        let born = database.pick("timestamptz", "integer", "REAL");
         database
             .execute(&format!(
                 "CREATE TABLE patient (id {id} NOT NULL, born {born}, more {id}, \

@@ -149,8 +149,8 @@ pub trait Dialect: Send + Sync {
         format!("CREATE {kind} {name} ON {} ({})", self.table(table), self.list(columns))
     }
 
-    /// What gives a column another type.
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending;
+    /// What gives a live column the type of ours.
+    fn alter_type(&self, table: &TableName, found: &LiveColumn, ours: &Column) -> Mending;
 
     /// What lets a column be NULL.
     fn drop_not_null(&self, table: &TableName, column: &str) -> Mending;

@@ -5,6 +5,7 @@ use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::comment::Comments;
 use super::dialect::{Accepted, Access, Dialect, SOME};
+use super::live::LiveColumn;
 use super::schema::Mending;
 use super::statement::Statement;
 use crate::model::{Column, ColumnType, TableName};
@@ -76,6 +77,29 @@ const fn element(bind: BindType) -> (&'static str, &'static str) {
         BindType::Jsonb => ("text", "::jsonb"),
         BindType::Bytes => ("bytea", ""),
     }
+}
+
+/// Whether a cast leads from a type, as in `pg_type.typname`, to ours. All types are cast to text and
+/// from it.
+fn casts(from: &str, to: ColumnType) -> bool {
+    const NUMBERS: [&str; 6] = ["int2", "int4", "int8", "numeric", "float4", "float8"];
+    const TEXTS: [&str; 4] = ["text", "varchar", "bpchar", "citext"];
+    let others: &[&str] = match to {
+        ColumnType::String => return true,
+        ColumnType::Int => &["bool"],
+        ColumnType::BigInt | ColumnType::Decimal | ColumnType::Double => &[],
+        ColumnType::Boolean => &["bool", "int4"],
+        ColumnType::Date | ColumnType::DateTime => &["date", "timestamp", "timestamptz"],
+        ColumnType::Time => &["time", "timetz", "timestamp", "timestamptz", "interval"],
+        ColumnType::Uuid => &["uuid"],
+        ColumnType::Json => &["json", "jsonb"],
+        ColumnType::Binary => &["bytea"],
+    };
+    let is_number = matches!(
+        to,
+        ColumnType::Int | ColumnType::BigInt | ColumnType::Decimal | ColumnType::Double
+    );
+    TEXTS.contains(&from) || others.contains(&from) || is_number && NUMBERS.contains(&from)
 }
 
 impl Dialect for Postgres {
@@ -156,8 +180,16 @@ impl Dialect for Postgres {
         format!("'{quoted}'")
     }
 
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending {
-        let column = self.quote(column);
+    fn alter_type(&self, table: &TableName, found: &LiveColumn, ours: &Column) -> Mending {
+        let (column, new_type) = (self.quote(&ours.name), self.column_type(ours));
+        if !casts(&found.kind, ours.column_type) {
+            return Mending::Advice(format!(
+                "no cast leads from {} to {new_type}: choose another `columnType` or another path \
+                 for {column} of {}, or drop the column and have it created anew",
+                found.type_name,
+                self.table(table)
+            ));
+        }
         Mending::change(format!(
             "ALTER TABLE {} ALTER COLUMN {column} TYPE {new_type} USING {column}::{new_type}",
             self.table(table)

@@ -277,8 +277,7 @@ impl Comparison<'_> {
         let Some(found) = live.column(&column.name) else {
             return self.kind.requires(column).then(|| self.missing_column(live, column));
         };
-        let wanted = self.dialect.column_type(column);
-        let altered = || self.dialect.alter_type(&name, &column.name, &wanted);
+        let altered = || self.dialect.alter_type(&name, found, column);
         let taken = self.dialect.bind_type(column.column_type, found).is_some();
         if taken && found.confuses_ids && self.finds_rows(column) {
             let message = format!(

@@ -7,6 +7,7 @@ use super::bookkeeping::OwnType;
 use super::cell::{BindColumn, BindType};
 use super::comment::Comments;
 use super::dialect::{Accepted, Access, Dialect};
+use super::live::LiveColumn;
 use super::names::{self, Named};
 use super::schema::Mending;
 use super::statement::Statement;
@@ -145,11 +146,12 @@ impl Dialect for Sqlite {
         format!("CREATE {kind} {index} ON {} ({})", self.quote(&table.name), self.list(columns))
     }
 
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending {
+    fn alter_type(&self, table: &TableName, _found: &LiveColumn, ours: &Column) -> Mending {
         Mending::Advice(format!(
-            "SQLite cannot change the type of a column: create {} anew with {} {new_type}",
+            "SQLite cannot change the type of a column: create {} anew with {} {}",
             self.table(table),
-            self.quote(column)
+            self.quote(&ours.name),
+            self.column_type(ours)
         ))
     }
 

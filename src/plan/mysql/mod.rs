@@ -18,6 +18,7 @@ use super::cell::BindColumn;
 use super::comment::Comments;
 use super::dialect::{Accepted, Access, Admission, Dialect, SOME};
 use super::found_by::FoundBy;
+use super::live::LiveColumn;
 use super::names::{self, Named};
 use super::schema::Mending;
 use super::statement::Statement;
@@ -120,8 +121,9 @@ impl Dialect for Mysql {
         Some(format!("INDEX {} ({})", self.quote(&name), self.quote(column)))
     }
 
-    fn alter_type(&self, table: &TableName, column: &str, new_type: &str) -> Mending {
-        let (table, column) = (self.table(table), self.quote(column));
+    fn alter_type(&self, table: &TableName, _found: &LiveColumn, ours: &Column) -> Mending {
+        let (table, column) = (self.table(table), self.quote(&ours.name));
+        let new_type = self.column_type(ours);
         Mending::change(format!("ALTER TABLE {table} MODIFY {column} {new_type}"))
     }
 
