@@ -747,3 +747,12 @@ fn a_setting_that_cannot_be_read_is_refused_without_its_value() {
         }
     }
 }
+
+#[test]
+fn a_file_is_described_with_the_one_connection_it_has() {
+    let folder = Folder::new(MINIMAL);
+    let described = folder.topology(&["sink.connections=4"]).describe().to_string();
+    assert!(described.contains(", connections: 1)"), "{described}");
+    let described = folder.topology(&["sink.connections=4", "sink.url=${URL}"]).describe();
+    assert!(described.to_string().contains(", connections: 4)"), "{described}");
+}

@@ -80,6 +80,11 @@ pub(super) fn accept(url: &Secret, folder: &Path) -> Result<Secret, String> {
     }
 }
 
+/// Whether an accepted URL names a file, not a server.
+pub(super) fn is_file(url: &Secret) -> bool {
+    sqlite(url.expose()).is_some()
+}
+
 fn accept_sqlite(
     url: &Secret,
     folder: &Path,

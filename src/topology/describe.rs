@@ -118,7 +118,7 @@ impl Topology {
                 StageKind::Sink,
                 vec![
                     ("database", self.sink.shown()),
-                    ("connections", self.sink.connections.connections.to_string()),
+                    ("connections", self.sink.transactions().to_string()),
                 ],
                 retry.iter().map(|_| RETRY).chain([DEAD_LETTER]).collect(),
             ),

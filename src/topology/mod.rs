@@ -187,6 +187,12 @@ impl SinkSettings {
     pub fn shown(&self) -> String {
         database_url::shown(&self.url)
     }
+
+    /// How many transactions at a time there are in effect: a file has one writer, whatever is set.
+    #[must_use]
+    pub fn transactions(&self) -> u32 {
+        if database_url::is_file(&self.url) { 1 } else { self.connections.connections }
+    }
 }
 
 /// Where refused records go.
