@@ -262,13 +262,13 @@ impl Cause {
                 "Read the full resource from the server and produce it again."
             }
             Self::ExpressionError => {
-                "The header `path` names the expression. Mend the rule or the document, then replay."
+                "`path` names the expression. Mend the rule or the document, then replay."
             }
             Self::MultipleValues => {
                 "Narrow the path (`first()`, `where(...)`) or choose another strategy, in a view `collection`, then replay."
             }
             Self::TypeMismatch => {
-                "The headers name rule, column and path. Choose another column type or mend the document."
+                "`rule`, `column` and `path` say where. Choose another column type or mend the document."
             }
             Self::ValueTooLong => {
                 "Widen the column and its `maximumSize` or `ansi/type`, or let it `TRUNCATE`, then replay."
@@ -354,6 +354,13 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.messages.join(": "), self.cause)
     }
+}
+
+/// A number and what it counts, in the singular or the plural: `1 record`, `2 records`.
+pub(crate) fn counted(number: impl fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }
 
 /// The messages of an error and its sources, outermost first.

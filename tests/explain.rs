@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use rowcast::error::Cause;
 use rowcast::model::{Offset, Operation, Record, TopicPartition};
 use rowcast::source::{DecodeSettings, Decoder, Format, HEADER_VERSION};
 use rowcast::transform::{RuleSet, Transformer};
@@ -178,6 +179,16 @@ fn a_delete_names_the_tables_that_its_rows_go_from() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(said.contains("its rows go from patient, patient_name, patient_contact"), "{said}");
+}
+
+/// `explain` shows it beside rule, column and path; a letter has them in headers.
+#[test]
+fn advice_on_what_a_transformer_refuses_speaks_of_no_headers() {
+    for cause in
+        [Cause::ExpressionError, Cause::MultipleValues, Cause::TypeMismatch, Cause::ValueTooLong]
+    {
+        assert!(!cause.remedy().contains("header"), "{cause}: {}", cause.remedy());
+    }
 }
 
 #[test]
