@@ -4,6 +4,7 @@
 //! at the server itself; files may be elsewhere, if that was said beforehand, and whoever has them
 //! learns our credentials only if the server says that they are needed there.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::http_client;
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What is exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ExportLevel {
     /// All resources.
     System,
@@ -30,8 +31,19 @@ pub enum ExportLevel {
     Group(String),
 }
 
+/// The name of a group may tell of its patients.
+impl fmt::Debug for ExportLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Patient => "Patient",
+            Self::Group(_) => "Group(…)",
+        })
+    }
+}
+
 /// What is to be exported.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ExportRequest {
     /// Of whom.
     pub level: ExportLevel,
@@ -41,6 +53,36 @@ pub struct ExportRequest {
     pub since: Option<DateTime<Utc>>,
     /// Searches that choose among the resources of a type: `Observation?status=final`.
     pub type_filters: Vec<String>,
+}
+
+/// Searches may hold what is nobody's business.
+impl fmt::Debug for ExportRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExportRequest")
+            .field("level", &self.level)
+            .field("types", &self.types)
+            .field("since", &self.since)
+            .field("type_filters", &self.type_filters.len())
+            .finish()
+    }
+}
+
+impl ExportRequest {
+    /// What tells it from other requests, as texts: the same for as long as load's state files are to
+    /// be gone on with.
+    #[must_use]
+    pub fn identity(&self) -> Vec<String> {
+        let (level, group) = match &self.level {
+            ExportLevel::System => ("system", ""),
+            ExportLevel::Patient => ("patient", ""),
+            ExportLevel::Group(group) => ("group", group.as_str()),
+        };
+        let since = self.since.map(|since| since.to_rfc3339()).unwrap_or_default();
+        let mut texts = vec!["export".to_owned(), level.to_owned(), group.to_owned(), since];
+        texts.push(self.types.len().to_string());
+        texts.extend(self.types.iter().chain(&self.type_filters).cloned());
+        texts
+    }
 }
 
 /// How far a job is.
@@ -76,13 +118,22 @@ pub struct Manifest {
 }
 
 /// A file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct ManifestFile {
     /// Type of its resources.
     #[serde(rename = "type", default)]
     pub resource_type: String,
     /// Where it is. A secret, if it is signed.
     pub(super) url: String,
+}
+
+/// Its address may be signed: whoever has it has the file.
+impl fmt::Debug for ManifestFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManifestFile")
+            .field("resource_type", &self.resource_type)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A file that is being read.

@@ -1,5 +1,6 @@
 //! Searches and histories of a FHIR server, page by page.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,12 +13,50 @@ use super::{At, Input, LoadError, Portion, Position, Shape};
 use crate::fhir_server::{FhirServer, FhirServerError, Pages, Scope};
 
 /// What is read, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Part {
     /// What a search finds: a type and its parameters.
     Search(String, Vec<(String, String)>),
     /// All versions that were made since then.
     History(Scope, Option<DateTime<Utc>>),
+}
+
+/// The parameters of a search may hold what is nobody's business.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Search(name, parameters) => {
+                write!(f, "Search({name}, {} parameters)", parameters.len())
+            }
+            Self::History(scope, since) => {
+                f.debug_tuple("History").field(scope).field(since).finish()
+            }
+        }
+    }
+}
+
+impl Part {
+    /// What tells it from other parts, as texts: the same for as long as load's state files are to be
+    /// gone on with.
+    #[must_use]
+    pub fn identity(&self) -> Vec<String> {
+        match self {
+            Self::Search(name, parameters) => {
+                let mut texts =
+                    vec!["search".to_owned(), name.clone(), parameters.len().to_string()];
+                texts.extend(parameters.iter().flat_map(|(name, value)| [name, value]).cloned());
+                texts
+            }
+            Self::History(scope, since) => {
+                let name = match scope {
+                    Scope::System => "",
+                    Scope::Type(name) => name,
+                };
+                let since = since.map(|since| since.to_rfc3339()).unwrap_or_default();
+                vec!["history".to_owned(), name.to_owned(), since]
+            }
+        }
+    }
 }
 
 /// Searches or histories of a server.

@@ -89,7 +89,7 @@ impl RefusedItem {
 }
 
 /// Where to go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Position {
     /// At the beginning.
@@ -113,6 +113,22 @@ pub enum Position {
         /// Where in its files.
         cursor: Cursor,
     },
+}
+
+/// The addresses of pages and jobs may hold what was searched for, or be signed.
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin => f.write_str("Begin"),
+            Self::Files(cursor) => f.debug_tuple("Files").field(cursor).finish(),
+            Self::Page { part, .. } => {
+                f.debug_struct("Page").field("part", part).finish_non_exhaustive()
+            }
+            Self::Export { cursor, .. } => {
+                f.debug_struct("Export").field("cursor", cursor).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 /// A place in files that are read one after the other.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use rowcast::fhir_server::{ExportLevel, ExportRequest, Manifest, Scope};
+use rowcast::load::{Cursor, Part, Position};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::files::gzip;
 use super::server::{Answer, Server};
@@ -295,4 +298,37 @@ fn the_server_of_pointcut_is_asked_with_its_credentials_and_no_other_server_gets
         load_with(&pipeline, &["--history", "--server", &elsewhere], &environment);
     assert_eq!(code, 0, "{said}");
     assert_eq!(other.asked()[0].authorization, None);
+}
+
+#[test]
+fn what_a_load_is_known_by_stays_the_same_and_is_no_debug_output() {
+    let since = "2026-11-01T00:00:00Z".parse().ok();
+    let search = Part::Search("Patient".into(), vec![("family".into(), "canary-3e".into())]);
+    assert_eq!(search.identity(), ["search", "Patient", "1", "family", "canary-3e"]);
+    let history = Part::History(Scope::Type("Patient".into()), since);
+    assert_eq!(history.identity(), ["history", "Patient", "2026-11-01T00:00:00+00:00"]);
+    let request = ExportRequest {
+        level: ExportLevel::Group("canary-3e".into()),
+        types: vec!["Patient".into()],
+        since: None,
+        type_filters: vec!["Patient?family=canary-3e".into()],
+    };
+    assert_eq!(
+        request.identity(),
+        ["export", "group", "canary-3e", "", "1", "Patient", "Patient?family=canary-3e"]
+    );
+    let signed = "https://files.example/1?signature=canary-3e";
+    let files: Manifest = serde_json::from_value(manifest(&[signed])).expect("a manifest");
+    let next = Url::parse(signed).ok();
+    let page = Position::Page { part: 0, next: next.clone() };
+    let job = next.expect("a URL");
+    let export = Position::Export { job, transaction_time: None, cursor: Cursor::default() };
+    for shown in [
+        format!("{search:?}"),
+        format!("{request:?}"),
+        format!("{files:?}"),
+        format!("{page:?} {export:?}"),
+    ] {
+        assert!(!shown.contains("canary"), "{shown}");
+    }
 }

@@ -199,9 +199,9 @@ impl Chosen {
     async fn identity(&self) -> Result<Option<Identity>, LoadError> {
         let (server, request) = match self {
             Self::Files(files) => return FilesInput::identity(files).await,
-            Self::Export(server, export) => (server, vec![format!("{:?}", export.request)]),
+            Self::Export(server, export) => (server, export.request.identity()),
             Self::Pages(server, parts, _) => {
-                (server, parts.iter().map(|part| format!("{part:?}")).collect())
+                (server, parts.iter().flat_map(Part::identity).collect())
             }
         };
         Ok(Some(Identity::of_server(server.base().as_str(), &request)))
