@@ -220,7 +220,7 @@ fn a_case_of_a_view_lists_its_rows() {
     let fewer = json!({ "change": change, "rows": { "families": [{ "family": "Ng" }] } });
     std::fs::write(&file, fewer.to_string()).expect("written");
     let output = pipeline.command(&["check", "--offline", "--cases", &file]);
-    assert!(stdout(&output).contains("families: expected 1 rows, found 2"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("families: expected 1 row, found 2"), "{}", stdout(&output));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that meets an error should stop there
 
+mod addresses;
 mod architecture;
 mod avro;
 mod broker;

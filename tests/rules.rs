@@ -430,6 +430,18 @@ fn a_resource_of_very_many_members_is_not_gone_through_for_each_row_for_ever() {
 }
 
 #[test]
+fn a_column_that_is_given_twice_has_its_other_problems_told_too() {
+    let twice = columns(&json!([
+        {"columnName": "c", "fhirPath": "gender", "columnType": "STRING"},
+        {"columnName": "c", "fhirPath": "gender.", "columnType": "STRING"},
+    ]));
+    let problems = load(&twice.to_string()).expect_err("problems");
+    let [given, syntax] = problems.as_slice() else { panic!("{problems:#?}") };
+    assert!(given.contains("columns/1/columnName: the column is given twice"), "{given}");
+    assert!(syntax.contains("columns/1/fhirPath: "), "{syntax}");
+}
+
+#[test]
 fn deletes_and_types_without_a_transformer_make_no_rows() {
     let rules = load(SMILE_SAMPLE).expect("good rules");
     assert_eq!(run(&rules, r#"{"resourceType":"Group","id":"1"}"#).expect("no rows"), []);

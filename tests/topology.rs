@@ -749,6 +749,30 @@ fn a_setting_that_cannot_be_read_is_refused_without_its_value() {
 }
 
 #[test]
+fn a_value_of_another_kind_is_told_with_an_example() {
+    let folder = Folder::new(&format!(
+        "{MINIMAL}batch: {{ linger: 50 }}\ndead_letter: {{ max_ratio: 50% }}\n"
+    ));
+    assert_eq!(
+        folder.problems(&[]),
+        [
+            "t.yaml#/batch/linger: must be text such as `50ms`, not a number",
+            "t.yaml#/dead_letter/max_ratio: must be a number such as `0.5`, not text",
+        ]
+    );
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_told_with_the_folder_it_is_looked_for_from() {
+    let folder = Folder::new(&MINIMAL.replace("rules/*.json", "rule/*.json"));
+    let looked_in = folder.path().display().to_string();
+    let problems = folder.problems(&[]);
+    let told =
+        format!("t.yaml#/transform/rules/0: matches no file; it is looked for from {looked_in} on");
+    assert_eq!(problems, [told]);
+}
+
+#[test]
 fn a_file_is_described_with_the_one_connection_it_has() {
     let folder = Folder::new(MINIMAL);
     let described = folder.topology(&["sink.connections=4"]).describe().to_string();

@@ -39,7 +39,14 @@ pub enum ApplicationError {
     #[error("{}", lines(.0))]
     Claimed(Vec<String>),
     /// The address for metrics and health is not to be had.
-    #[error("http.listen {listen}")]
+    #[error(
+        "http.listen {listen}{}",
+        if source.kind() == std::io::ErrorKind::AddrInUse {
+            " is taken, perhaps by another rowcast: choose another `http.listen`"
+        } else {
+            ""
+        }
+    )]
     Http {
         /// `http.listen`.
         listen: std::net::SocketAddr,

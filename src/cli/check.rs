@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failure, Output, TopologyArguments, cases};
+use crate::error::counted;
 use crate::plan::{Mending, SchemaProblem, Severity};
 use crate::sink::Claim;
 use crate::topology::BrokerChoice;
@@ -28,7 +29,12 @@ pub(super) async fn check(arguments: Arguments) -> Result<(), Failure> {
     let topology = application.topology();
     let tables: usize =
         application.catalog().roots.iter().map(|root| root.declared_tables().len()).sum();
-    eprintln!("topology {}: {} rules files, {tables} tables", topology.name, topology.rules.len());
+    eprintln!(
+        "topology {}: {}, {}",
+        topology.name,
+        counted(topology.rules.len(), "rules file"),
+        counted(tables, "table")
+    );
     // Kafka's client judges its properties without contacting anybody
     if !arguments.offline || matches!(topology.broker, BrokerChoice::Kafka(_)) {
         application.broker().await?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::check;
 use crate::application::ApplicationError;
 use crate::broker::BrokerError;
-use crate::error::{ErrorClass, Refusal, messages};
+use crate::error::{ErrorClass, Refusal, counted, messages};
 use crate::fhir_server::FhirServerError;
 use crate::problem::Problem;
 use crate::registry::RegistryError;
@@ -75,12 +75,11 @@ impl Failure {
     pub fn configuration(problems: &[String]) -> Self {
         let mut lines: Vec<String> =
             problems.iter().map(|problem| format!("error: {problem}")).collect();
-        let plural = if problems.len() == 1 { "problem" } else { "problems" };
-        lines.push(format!("{} {plural}; nothing was started", problems.len()));
+        lines.push(format!("{}; nothing was started", counted(problems.len(), "problem")));
         Self { code: 78, lines }
     }
 
-    /// The live schema does not fit the rules: exit code 78. What is wrong was printed already.
+    /// The database does not fit the configuration: exit code 78, in one line.
     #[must_use]
     pub fn unfit(message: impl Into<String>) -> Self {
         Self { code: 78, lines: vec![format!("error: {}", message.into())] }
@@ -139,6 +138,10 @@ impl From<FhirServerError> for Failure {
 impl From<SinkError> for Failure {
     fn from(error: SinkError) -> Self {
         match error.class() {
+            // user, password and database stand in the topology
+            _ if matches!(error, SinkError::NotLetIn { .. }) => {
+                Self::unfit(messages(&error).join(": "))
+            }
             ErrorClass::Retriable => Self::unavailable(messages(&error).join(": ")),
             ErrorClass::Poison | ErrorClass::Fatal => Self::failed(messages(&error).join(": ")),
         }

@@ -2,6 +2,7 @@
 
 use super::table::table;
 use super::{Failure, Output, TopologyArguments};
+use crate::error::counted;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -72,7 +73,7 @@ pub(super) async fn offsets(command: Command) -> Result<(), Failure> {
                 )));
             }
             sink.forget(&topic).await?;
-            eprintln!("forgot {partitions} partitions of {topic}");
+            eprintln!("forgot {} of {topic}", counted(partitions, "partition"));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use super::feed::{FeedFormat, record};
 use super::{Failure, TopologyArguments};
 use crate::application::{Batch, Feed};
+use crate::error::counted;
 
 /// How long a record waits for the next line: what comes slowly is sent as it comes.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -49,7 +50,7 @@ pub(super) async fn produce(arguments: Arguments) -> Result<(), Failure> {
         send_lines(&feed, lines, arguments.format, &progress).await?
     };
     progress.finish();
-    eprintln!("{sent} records appended to {}", feed.topic());
+    eprintln!("{} appended to {}", counted(sent, "record"), feed.topic());
     Ok(())
 }
 
@@ -71,7 +72,10 @@ async fn send_lines(
             continue;
         };
         let line = read.map_err(|error| {
-            Failure::failed(format!("after line {number}, {sent} records appended: {error}"))
+            Failure::failed(format!(
+                "after line {number}, {} appended: {error}",
+                counted(sent, "record")
+            ))
         })?;
         let Some(line) = line else { break };
         number += 1;
@@ -79,7 +83,7 @@ async fn send_lines(
         let text = line.trim();
         if !text.is_empty() {
             batch.push(record(format, feed.topic(), number, text).map_err(|error| {
-                Failure::failed(format!("{error}; {sent} records were appended before"))
+                Failure::failed(format!("{error}; {} appended before", counted(sent, "record")))
             })?);
         }
         if batch.is_full() {

@@ -109,7 +109,7 @@ impl Schema {
                 }
                 _ => faults.push(Fault {
                     path: at.to_owned(),
-                    message: message(&error),
+                    message: message(&error, judge),
                     stand_in: Some(stand_in(&self.document, judge)),
                 }),
             }
@@ -193,7 +193,8 @@ fn known_keys(schema: &Value) -> Vec<&str> {
     keys.map(String::as_str).filter(|key| !key.starts_with('$')).collect()
 }
 
-fn message(error: &ValidationError<'_>) -> String {
+/// `judge`: the schema whose keyword failed.
+fn message(error: &ValidationError<'_>, judge: &Value) -> String {
     let found = error.instance();
     match error.kind() {
         ValidationErrorKind::Type { kind } => {
@@ -203,7 +204,12 @@ fn message(error: &ValidationError<'_>) -> String {
                     kinds.iter().map(|kind| kind_name(kind.as_str())).collect()
                 }
             };
-            format!("must be {}, not {}", expected.join(" or "), kind_found(found))
+            let expected = expected.join(" or ");
+            let example = judge.pointer("/examples/0").map(|example| {
+                let text = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+                format!(" such as `{text}`")
+            });
+            format!("must be {expected}{}, not {}", example.unwrap_or_default(), kind_found(found))
         }
         ValidationErrorKind::Enum { options } => {
             let accepted = options.as_array().into_iter().flatten();

@@ -98,9 +98,48 @@ pub struct ConnectionCount {
     pub waiting: usize,
 }
 
+/// Where the server is and who we are there: for telling why there is no connection.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    pub(super) database: Option<String>,
+}
+
+impl Server {
+    /// Tells where, and as whom.
+    async fn locate(&self, error: SinkError, is_network: bool) -> SinkError {
+        let Self { host, port, user, database } = self;
+        match error {
+            SinkError::Unavailable { attempted, .. } if is_network && self.is_unknown().await => {
+                let reason = format!("{host}:{port}: the name does not resolve");
+                SinkError::Unavailable { attempted, reason }
+            }
+            SinkError::Unavailable { attempted, reason } => {
+                SinkError::Unavailable { attempted, reason: format!("{host}:{port}: {reason}") }
+            }
+            SinkError::Fatal { attempted, reason } => {
+                let database = database.as_deref().unwrap_or(user);
+                let server = format!("user `{user}`, database `{database}` at {host}:{port}");
+                SinkError::NotLetIn { attempted, reason, server }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether nobody knows the host's name. The driver's error says so in words only.
+    async fn is_unknown(&self) -> bool {
+        let asked = tokio::net::lookup_host((self.host.as_str(), self.port));
+        matches!(tokio::time::timeout(ALIVE_WITHIN, asked).await, Ok(Err(_)))
+    }
+}
+
 /// A pool, and the queue before it.
 pub(super) struct Connections<D: Database> {
     pub(super) pool: Pool<D>,
+    /// None: a file.
+    server: Option<Server>,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     settings: ConnectionSettings,
@@ -116,10 +155,11 @@ impl<D: Database> Connections<D> {
         pool: Pool<D>,
         settings: ConnectionSettings,
         judge: fn(&str) -> Verdict,
+        server: Option<Server>,
     ) -> Self {
         let turns = usize::try_from(pool.options().get_max_connections()).unwrap_or(1);
         let turns = Arc::new(Semaphore::new(turns));
-        Self { pool, turns, waiting: AtomicUsize::new(0), settings, judge }
+        Self { pool, server, turns, waiting: AtomicUsize::new(0), settings, judge }
     }
 
     /// How long anything may take.
@@ -137,13 +177,18 @@ impl<D: Database> Connections<D> {
         &self,
         attempted: &'static str,
     ) -> Result<(Turn, PoolConnection<D>), SinkError> {
-        let failed = |error| Attempt::to(attempted).failed(error, self.judge);
         let turn = self.turn().await;
-        match self.pool.acquire().await {
-            Ok(connection) => Ok((turn, connection)),
-            Err(sqlx::Error::PoolTimedOut) => Err(failed(self.reason().await)),
-            Err(error) => Err(failed(error)),
-        }
+        let error = match self.pool.acquire().await {
+            Ok(connection) => return Ok((turn, connection)),
+            Err(sqlx::Error::PoolTimedOut) => self.reason().await,
+            Err(error) => error,
+        };
+        let is_network = matches!(error, sqlx::Error::Io(_));
+        let error = Attempt::to(attempted).failed(error, self.judge);
+        Err(match &self.server {
+            Some(server) => server.locate(error, is_network).await,
+            None => error,
+        })
     }
 
     async fn turn(&self) -> Turn {

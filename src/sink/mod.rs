@@ -135,6 +135,16 @@ pub enum SinkError {
         /// SQLSTATE and what to do, without data.
         reason: String,
     },
+    /// The server answers and does not let us in: user, password, database, certificate.
+    #[error("{attempted}: {reason}; {server}")]
+    NotLetIn {
+        /// What was being attempted.
+        attempted: &'static str,
+        /// SQLSTATE and what to do.
+        reason: String,
+        /// As whom, where: from the URL, without its password.
+        server: String,
+    },
     /// Another instance took the partition over.
     #[error("the partition was taken over by another instance")]
     Fenced,
@@ -148,7 +158,7 @@ impl SinkError {
         match self {
             Self::Unavailable { .. } | Self::Fenced => ErrorClass::Retriable,
             Self::Refused(_) => ErrorClass::Poison,
-            Self::Fatal { .. } => ErrorClass::Fatal,
+            Self::Fatal { .. } | Self::NotLetIn { .. } => ErrorClass::Fatal,
         }
     }
 }

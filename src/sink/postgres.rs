@@ -12,7 +12,7 @@ use sqlx::{Arguments, ConnectOptions, Encode, Row, Type, TypeInfo, ValueRef};
 
 use super::SinkError;
 use super::classify::{self, Attempt};
-use super::connections::{ConnectionCount, ConnectionSettings, Connections};
+use super::connections::{ConnectionCount, ConnectionSettings, Connections, Server};
 use super::database::{
     Database, Lacks, PREPARED_STATEMENTS, Reply, ReplyRow, Transaction, answer, asserted,
     unbindable,
@@ -69,8 +69,14 @@ impl PostgresDatabase {
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .options(settings.into_iter().filter(|(name, _)| !given.contains(name)))
             .disable_statement_logging();
+        let server = options.get_socket().is_none().then(|| Server {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+            user: options.get_username().to_owned(),
+            database: options.get_database().map(ToOwned::to_owned),
+        });
         let pool = limits.pool(limits.connections.max(1)).connect_lazy_with(options);
-        Ok(Self { connections: Connections::new(pool, limits, classify::postgres) })
+        Ok(Self { connections: Connections::new(pool, limits, classify::postgres, server) })
     }
 
     const fn answer_limit(&self) -> Duration {

@@ -325,7 +325,7 @@ impl SqlSink {
         };
         let mut layout = self.layout.write().await;
         let outdated = match error {
-            SinkError::Fatal { .. } => true,
+            SinkError::Fatal { .. } | SinkError::NotLetIn { .. } => true,
             SinkError::Refused(_) => {
                 layout.as_ref().is_some_and(|layout| layout.read_at.elapsed() > LAYOUT_TRUST)
             }

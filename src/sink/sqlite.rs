@@ -65,7 +65,7 @@ impl SqliteDatabase {
             // a connection that was given up in the middle of a statement finishes that first
             .acquire_timeout(limits.answer_limit())
             .connect_lazy_with(options);
-        Ok(Self { connections: Connections::new(pool, limits, judge) })
+        Ok(Self { connections: Connections::new(pool, limits, judge, None) })
     }
 }
 

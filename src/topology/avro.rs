@@ -42,6 +42,7 @@ pub(super) struct SchemaRegistryFile {
     pub ca: Option<String>,
     /// Longest wait for an answer. Default 10s. It is asked once for each schema.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub timeout: String,
 }
 

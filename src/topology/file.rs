@@ -211,22 +211,27 @@ pub(super) struct SinkFile {
     pub connections: Option<u16>,
     /// Longest wait for a connection: TCP, TLS and login together. Default 5s.
     #[serde(default = "default_connect_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub connect_timeout: String,
     /// Longest time of one statement, after which the server gives it up; we wait 10s longer for
     /// its answer, and then give the connection up: its peer may have vanished. Default 30s.
     #[serde(default = "default_statement_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub statement_timeout: String,
     /// Longest wait of a statement for a lock. Default 10s.
     #[serde(default = "default_lock_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub lock_timeout: String,
     /// Longest silence within a transaction, after which the server ends the session and gives its
     /// locks back: a process that stands still must not hold its successor up. Default 20s: below
     /// the 45s after which Kafka gives its partitions to another, who then finds them free.
     #[serde(default = "default_idle_in_transaction_session_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub idle_in_transaction_session_timeout: String,
     /// Silence of a connection after which the server asks, by TCP, whether we are there: three
     /// times, 10s apart (PostgreSQL only). Default 30s.
     #[serde(default = "default_tcp_keepalive")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub tcp_keepalive: String,
 }
 
@@ -251,7 +256,7 @@ pub(super) struct DeadLetterFile {
     /// the partition pauses instead: a systemic fault must not drain the topic into the
     /// dead-letter topic. Default 0.5.
     #[serde(default = "default_ratio")]
-    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0, "examples" = [0.5]))]
     pub max_ratio: f64,
 }
 
@@ -283,6 +288,7 @@ pub(super) struct BatchFile {
     /// who looks at a table notices. A batch waits less while settling one takes less than a
     /// quarter of that: batches are small and soon under light load, large under a backlog.
     #[serde(default = "default_linger")]
+    #[schemars(extend("examples" = ["50ms"]))]
     pub linger: String,
 }
 

@@ -57,6 +57,7 @@ pub(super) struct PointcutFile {
     pub ca: Option<String>,
     /// Longest wait for an answer of the server. Default 30s: a page of its history may take that.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub timeout: String,
     /// Address and port at which the server's hooks arrive. Default 127.0.0.1:9465: from this
     /// machine only. Any other address needs `token` and `public_url`.
@@ -77,6 +78,7 @@ pub(super) struct PointcutFile {
     /// How often the server's history is read for what no hook told, and the subscriptions are
     /// looked after. Default 5m.
     #[serde(default = "default_catch_up")]
+    #[schemars(extend("examples" = ["10m"]))]
     pub catch_up: String,
     /// Where a type begins that was never followed before. Default `history`, so that nothing is
     /// lacking.

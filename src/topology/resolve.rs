@@ -425,7 +425,9 @@ fn matching(pattern: &str, folder: &Path) -> Result<Vec<std::path::PathBuf>, Str
     let files: Vec<_> =
         matches.filter_map(Result::ok).filter(|path| path.is_file()).take(MAX_FILES + 1).collect();
     if files.is_empty() {
-        return Err("matches no file".into());
+        let folder = if folder.is_empty() { "." } else { folder };
+        // what was matched may be brought by a placeholder, and is not quoted
+        return Err(format!("matches no file; it is looked for from {folder} on"));
     }
     Ok(files)
 }

@@ -32,9 +32,11 @@ pub(super) struct RetryFile {
     pub maximum_attempts: u32,
     /// Wait before the first retry, with a unit: `500ms`, `1s`. Default 1s.
     #[serde(default = "default_delay")]
+    #[schemars(extend("examples" = ["5s"]))]
     pub delay: String,
     /// Longest wait before a retry, at most a day. Default 1m.
     #[serde(default = "default_maximum_delay")]
+    #[schemars(extend("examples" = ["10m"]))]
     pub maximum_delay: String,
     /// How waits go on. Default `exponential`.
     #[serde(default)]

@@ -101,7 +101,7 @@ mod tests {
             problems,
             [
                 "t#/batch/rows: must be a whole number, not text",
-                "t#/batch/linger: must be text, not a number"
+                "t#/batch/linger: must be text such as `50ms`, not a number"
             ]
         );
         let (_, problems) = check_all(with("log", json!({"format": "canary"})));

@@ -182,7 +182,7 @@ async fn a_lost_privilege_is_fatal_until_it_is_granted() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_or_database_is_fatal_and_neither_is_told() {
+async fn a_wrong_password_or_database_is_fatal_and_the_password_is_not_told() {
     for database in databases().await.into_iter().filter(|database| database.file().is_none()) {
         let mut url = url::Url::parse(&database.url).unwrap();
         let heard = Heard::listen();
@@ -191,9 +191,9 @@ async fn a_wrong_password_or_database_is_fatal_and_neither_is_told() {
         let told = [database.pick("28P01", "1045", ""), "user and password"];
         is_fatal(database.name, &heard, &error, &told);
         let mut url = url::Url::parse(&database.url).unwrap();
-        url.set_path(CANARY);
+        url.set_path("not_there");
         let error = connect(url.as_str()).await.err().unwrap();
-        let told = [database.pick("3D000", "1049", ""), "no such database"];
+        let told = [database.pick("3D000", "1049", ""), "no such database", "`not_there`"];
         is_fatal(database.name, &heard, &error, &told);
     }
 }

@@ -27,6 +27,13 @@ pub(super) fn classify(
             BrokerError::Refused { attempted, reason: "a name contains a NUL".to_owned() }
         }
         _ => match error.rdkafka_error_code() {
+            Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve) => {
+                let reason = format!(
+                    "no broker answers at {}; see `source.kafka.bootstrap.servers`",
+                    properties.servers()
+                );
+                BrokerError::Unavailable { attempted, reason }
+            }
             Some(code) => classify_code(attempted, code),
             None => BrokerError::Unavailable { attempted, reason: "no answer".to_owned() },
         },
@@ -94,7 +101,7 @@ fn explain(code: Code) -> String {
         }
         _ => "",
     };
-    format!("{code:?}: {code}{advice}")
+    format!("{code}{advice}")
 }
 
 #[cfg(test)]

@@ -140,6 +140,13 @@ impl Properties {
         }
     }
 
+    /// The brokers to begin with.
+    pub(super) fn servers(&self) -> &str {
+        let given = ["bootstrap.servers", "metadata.broker.list"];
+        let given = given.iter().find_map(|name| self.given.get(*name));
+        given.map_or("", String::as_str)
+    }
+
     /// A member of the group `group`.
     pub(super) fn member(&self, group: &str, begin: Begin) -> ClientConfig {
         let mut config = self.base(&PRODUCER_ONLY);

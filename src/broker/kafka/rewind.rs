@@ -12,6 +12,7 @@ use super::classify::classify;
 use super::context::LogContext;
 use super::properties::Properties;
 use crate::broker::BrokerError;
+use crate::error::counted;
 
 /// What is being attempted, for errors.
 pub(super) const ATTEMPTED: &str = "resetting the group's offsets";
@@ -55,9 +56,9 @@ pub(super) fn rewind(
 
 fn has_members(group: &str, members: usize) -> BrokerError {
     let reason = format!(
-        "the consumer group `{group}` has {members} member{}: stop every `rowcast run` of this \
+        "the consumer group `{group}` has {}: stop every `rowcast run` of this \
          topology first (one with a group.instance.id counts until its session.timeout.ms is over)",
-        if members == 1 { "" } else { "s" }
+        counted(members, "member")
     );
     BrokerError::Refused { attempted: ATTEMPTED, reason }
 }

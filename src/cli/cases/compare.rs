@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::file::{Expected, Golden, Refused};
 use crate::application::Application;
 use crate::cli::values::to_json;
-use crate::error::Refusal;
+use crate::error::{Refusal, counted};
 use crate::model::{Change, Operation, RootTable, Row, RowSet, Table, Value};
 use crate::problem::advice;
 
@@ -132,7 +132,7 @@ fn rows(
         let expected = expected.get(name).map_or(&[][..], Vec::as_slice);
         if expected.len() != found.len() {
             let (wanted, found) = (expected.len(), found.len());
-            differences.push(format!("{name}: expected {wanted} rows, found {found}"));
+            differences.push(format!("{name}: expected {}, found {found}", counted(wanted, "row")));
         }
         for (place, (expected, found)) in (1..).zip(expected.iter().zip(found)) {
             one_row(&format!("{name}, row {place}"), table, expected, found, &mut differences);

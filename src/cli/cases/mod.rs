@@ -14,6 +14,7 @@ pub use file::schema;
 
 use super::{Failure, Output};
 use crate::application::Application;
+use crate::error::counted;
 use crate::problem::Problem;
 use file::Golden;
 
@@ -44,8 +45,7 @@ pub(super) fn run(
             Output::Table => print(case, &differences),
         }
     }
-    let plural = if cases.len() == 1 { "case" } else { "cases" };
-    eprintln!("{} {plural}, {failed} failed", cases.len());
+    eprintln!("{}, {failed} failed", counted(cases.len(), "case"));
     Ok(failed)
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::filter::{Filter, UNSETTLED, WORKABLE};
 use super::{Failure, Output, TopologyArguments, ensure_topics, letters, reason};
 use crate::dead_letter::{Letter, Recorded, StatusRecord, StatusWriter};
+use crate::error::counted;
 
 /// Status records sent together.
 const TOGETHER: usize = 1000;
@@ -62,7 +63,7 @@ pub(super) async fn discard(arguments: Arguments) -> Result<(), Failure> {
     let count = ledger.letters().len();
     match output {
         Output::Json => println!("{}", json!({ "discarded": count })),
-        Output::Table => println!("{count} letters discarded"),
+        Output::Table => println!("{} discarded", counted(count, "letter")),
     }
     Ok(())
 }

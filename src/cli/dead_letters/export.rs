@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::filter::Filter;
 use super::render::{self, Payload};
 use super::{Failure, TopologyArguments, letters};
+use crate::error::counted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +65,7 @@ pub(super) async fn export(arguments: Arguments) -> Result<(), Failure> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
-    eprintln!("{count} letters exported");
+    eprintln!("{} exported", counted(count, "letter"));
     Ok(())
 }
 

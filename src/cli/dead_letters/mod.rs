@@ -21,6 +21,7 @@ use super::{Failure, Output, TopologyArguments};
 use crate::application::Application;
 use crate::broker::Broker;
 use crate::dead_letter::{Found, Ledger, LedgerTopics, Letter, Status};
+use crate::error::counted;
 use crate::model::Record;
 use filter::Filter;
 
@@ -89,10 +90,11 @@ async fn letters(
 /// Says what of the topic is not in the answer.
 fn warn(topics: &LedgerTopics, foreign: u64, beyond: u64) {
     if foreign > 0 {
-        eprintln!("warning: {foreign} records of {} are no letters of rowcast", topics.letters);
+        let foreign = counted(foreign, "record");
+        eprintln!("warning: {foreign} of {} left out: not letters of rowcast", topics.letters);
     }
     if beyond > 0 {
-        eprintln!("warning: {beyond} more letters are left out; narrow the filter");
+        eprintln!("warning: {} left out; narrow the filter", counted(beyond, "more letter"));
     }
 }
 
@@ -104,7 +106,11 @@ async fn found(
 ) -> Result<(Letter, Record), Failure> {
     match Ledger::find(broker, &application.ledger_topics(), id).await? {
         Found::One(letter, record) => Ok((*letter, record)),
-        Found::None => Err(Failure::nothing_matched("there is no such letter")),
+        Found::None => {
+            let topic = &application.ledger_topics().letters;
+            let message = format!("no letter in {topic} has an id that begins with `{id}`");
+            Err(Failure::nothing_matched(message))
+        }
         Found::Several(count) => {
             Err(Failure::usage(format!("{count} letters begin so; give more of the id")))
         }

@@ -19,6 +19,7 @@ use crate::broker::{Broker, BrokerError, OutgoingRecord, Producer};
 use crate::dead_letter::{
     DeadLetter, DeadLetterQueue, How, Position, Recorded, StatusRecord, StatusWriter,
 };
+use crate::error::counted;
 use crate::model::Record;
 use crate::retry::Backoff;
 use crate::runtime::{
@@ -148,16 +149,19 @@ pub(super) async fn replay_letters(arguments: &Arguments) -> Result<(), Failure>
     let (again, gone) = (count(Ending::FailedAgain), count(Ending::Gone));
     let mut left = Vec::new();
     if again > 0 {
-        let would = if arguments.dry_run { "would be" } else { "were" };
-        left.push(format!("{again} letters {would} refused again; see dead-letters summary"));
+        let would = if arguments.dry_run { "would be " } else { "" };
+        let again = counted(again, "letter");
+        left.push(format!("{again} {would}refused again; see dead-letters summary"));
     }
     if gone > 0 {
-        left.push(format!("{gone} letters cannot be replayed: their value is gone from its topic"));
+        let gone = counted(gone, "letter");
+        left.push(format!("{gone} cannot be replayed: the value is gone from its topic"));
     }
     if count(Ending::Unsendable) > 0 {
         let number = count(Ending::Unsendable);
         left.push(format!(
-            "{number} letters cannot go back: their topic does not take them, or is not read by this topology"
+            "{} cannot go back: the topic refuses, or this topology does not read it",
+            counted(number, "letter")
         ));
     }
     if left.is_empty() { Ok(()) } else { Err(Failure::partial(left.join("\n"))) }

@@ -11,7 +11,7 @@ use super::super::table::table;
 use super::filter::{Filter, UNSETTLED};
 use super::walk::{Chosen, Opened, Pace, sink};
 use super::{Failure, Output, TopologyArguments};
-use crate::error::{Cause, Refusal, Stage};
+use crate::error::{Cause, Refusal, Stage, counted};
 use crate::model::Record;
 use crate::runtime::{Performance, RefusedDeletes, ReplayError, ReplayStages, Replayed, replay};
 use crate::sink::Outcome;
@@ -94,10 +94,11 @@ pub(super) async fn test_letters(arguments: &Arguments) -> Result<(), Failure> {
     let (refused, gone) = (count("refused"), count("gone"));
     let mut left = Vec::new();
     if refused > 0 {
-        left.push(format!("{refused} letters would be refused again"));
+        left.push(format!("{} would be refused again", counted(refused, "letter")));
     }
     if gone > 0 {
-        left.push(format!("{gone} letters cannot be replayed: their value is gone from its topic"));
+        let gone = counted(gone, "letter");
+        left.push(format!("{gone} cannot be replayed: the value is gone from its topic"));
     }
     if left.is_empty() { Ok(()) } else { Err(Failure::partial(left.join("\n"))) }
 }

@@ -12,6 +12,7 @@ use sqlx::{Column as _, Row as _, SqliteConnection};
 use super::table::table;
 use super::{Failure, TopologyArguments, dead_letters};
 use crate::application::Application;
+use crate::error::counted;
 use crate::model::Reveal;
 use crate::telemetry::logs::{self, LogFormat};
 use hospital::Hospital;
@@ -61,8 +62,8 @@ pub(super) async fn demo(arguments: Arguments) -> Result<(), Failure> {
     let topic = application.topology().only_topic();
     let topic = topic.ok_or_else(|| Failure::failed("internal: demo topic"))?;
     let records = hospital.records(topic);
-    let count = records.len();
-    println!("1. {count} records of a made-up hospital go to topic {topic}");
+    let count = counted(records.len(), "record");
+    println!("1. {count} of a made-up hospital go to topic {topic}");
     feed(&application, records).await?;
 
     println!("2. rowcast runs the topology until the topic is settled");

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::Explained;
 use crate::cli::table::{aligned, table};
 use crate::cli::values::to_text;
+use crate::error::counted;
 use crate::model::{
     Column, ColumnSource, Operation, RootTable, Table, Value, Version, is_resource_type,
 };
@@ -54,8 +55,7 @@ pub(super) fn explained(of: &Explained<'_>, with_sql: bool) -> String {
 fn one_table(text: &mut String, root: &RootTable, declared: &Table, of: &TableExplanation) {
     let count = match of.rows.len() {
         0 => "no rows".to_owned(),
-        1 => "1 row".to_owned(),
-        rows => format!("{rows} rows"),
+        rows => counted(rows, "row"),
     };
     let _ = writeln!(text, "{}: {count}, by {}", declared.name, of.rule);
     for why in &of.absences {

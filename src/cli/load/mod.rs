@@ -13,7 +13,7 @@ use url::{Origin, Url, form_urlencoded};
 
 use super::{Failure, Output, TopologyArguments, run};
 use crate::application::{Application, Batch};
-use crate::error::{ErrorClass, messages};
+use crate::error::{ErrorClass, counted, messages};
 use crate::fhir_server::{ExportLevel, ExportRequest, FhirServerError, Scope};
 use crate::load::{
     Ended, Export, ExportInput, FilesInput, Identity, Input, Load, LoadError, PagesInput, Part,
@@ -120,7 +120,8 @@ pub(super) async fn load(arguments: Arguments) -> Result<(), Failure> {
     let feed = application.feed_of(&shape.topic).await?;
     if let Some(state) = state.as_ref().filter(|state| state.goes_on()) {
         let (records, path) = (state.counts().records, state.path().display());
-        eprintln!("going on behind {records} records that are there already ({path})");
+        let records = counted(records, "record");
+        eprintln!("going on behind {records} already there ({path})");
     }
     let stop = run::stop_on_signal()?;
     let mut report = Report::new(arguments.output, &shape.topic);

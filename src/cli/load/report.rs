@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{Failure, Output};
-use crate::error::Cause;
+use crate::error::{Cause, counted};
 use crate::load::{Counts, Ended, Loaded, Portion, RefusedItem};
 
 /// Most refusals that are told one by one; of the rest only the count.
@@ -91,7 +91,8 @@ impl Report {
             ),
             Output::Table => {
                 let topic = &self.topic;
-                eprintln!("{records} records appended to {topic}, {deletes} of them deletes");
+                let records = counted(records, "record");
+                eprintln!("{records} appended to {topic}, {deletes} of them deletes");
             }
         }
     }
@@ -124,8 +125,8 @@ pub(super) fn judged(counts: &Counts) -> Result<(), Failure> {
     }
     if counts.server_errors > 0 {
         lines.push(format!(
-            "the server told of {} errors of its export: what it could not export is lacking",
-            counts.server_errors
+            "the server told of {} of its export: what it could not export is lacking",
+            counted(counts.server_errors, "error")
         ));
     }
     let mut lines = lines.into_iter();

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use super::Job;
 use super::summary::{self, Progress};
 use crate::cli::Failure;
-use crate::error::messages;
+use crate::error::{counted, messages};
 use crate::model::{Offset, Record, TopicPartition};
 use crate::runtime::{self, RebuildError, RebuildStages, Rebuilt};
 use crate::sink::{Owner, RebuildSource, SqlSink, TakenUp};
@@ -86,12 +86,13 @@ pub(super) async fn again(job: &Job<'_>, sink: SqlSink, cluster: &str) -> Result
     match rebuilt.refusals() {
         0 => Ok(()),
         refused if recorded => {
-            eprintln!("{refused} records were refused; their resources keep the rows they had");
+            eprintln!("{} refused; the rows from before stay", counted(refused, "record"));
             Ok(())
         }
         refused => Err(Failure::partial(format!(
-            "{refused} records were refused; their resources keep the rows they had. Mend the cause \
-             and rebuild again, or accept it with --accept-refused"
+            "{} refused; the rows from before stay. Mend the cause and rebuild again, or accept it with \
+             --accept-refused",
+            counted(refused, "record")
         ))),
     }
 }

@@ -6,7 +6,7 @@ use super::diff::{as_text, fits, yours};
 use super::script;
 use crate::application::Application;
 use crate::cli::Failure;
-use crate::error::{ErrorClass, messages};
+use crate::error::{ErrorClass, counted, messages};
 use crate::plan::{ForeignKeys, Mending, SchemaProblem, Severity, creating};
 use crate::sink::{DatabaseSchema, Unfinished};
 
@@ -24,16 +24,15 @@ pub(super) async fn apply(
         eprintln!("nothing to do");
     } else {
         println!("{}", script(&statements));
-        let count = statements.len();
-        let many = if count == 1 { "statement" } else { "statements" };
+        let many = counted(statements.len(), "statement");
         let target = application.topology().sink.shown();
-        if !yes && !agreed(&format!("Run {count} {many} on {target}? [y/N] "))? {
+        if !yes && !agreed(&format!("Run {many} on {target}? [y/N] "))? {
             return Err(Failure::failed("nothing was changed"));
         }
         if let Err(unfinished) = schema.execute(&statements).await {
             return Err(failure(&unfinished, &uncreatable(&schema, &unfinished).await));
         }
-        eprintln!("ran {count} {many} on {target}");
+        eprintln!("ran {many} on {target}");
         problems = schema.compare(foreign_keys).await?;
     }
     schema.close().await;

@@ -17,7 +17,7 @@ use self::bind::{bind, bind_cells, bind_json, reply_row, size};
 use self::describe::{describe, has_schema};
 use super::SinkError;
 use super::classify::{self, Attempt, Verdict};
-use super::connections::{ConnectionCount, ConnectionSettings, Connections};
+use super::connections::{ConnectionCount, ConnectionSettings, Connections, Server};
 use super::database::{
     Database, Lacks, PREPARED_STATEMENTS, ReplyRow, Transaction, answer, asserted, constant_column,
     unbindable,
@@ -79,6 +79,12 @@ impl MysqlDatabase {
             .timezone(Some("+00:00".to_owned()))
             .statement_cache_capacity(PREPARED_STATEMENTS)
             .disable_statement_logging();
+        let server = options.get_socket().is_none().then(|| Server {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+            user: options.get_username().to_owned(),
+            database: options.get_database().map(ToOwned::to_owned),
+        });
         let session: Arc<str> = session(&limits).into();
         let pool = limits
             .pool(limits.connections.max(1))
@@ -91,7 +97,7 @@ impl MysqlDatabase {
                 })
             })
             .connect_lazy_with(options);
-        let connections = Connections::new(pool, limits, judge);
+        let connections = Connections::new(pool, limits, judge, server);
         Ok(Self { connections, most_bytes: OnceCell::new() })
     }
 

@@ -59,6 +59,8 @@ impl ColumnCompiler<'_> {
             if first != index {
                 let message = format!("the column is given twice, first by columns/{first}");
                 self.report(&at, "columnName", message);
+                // what else is wrong with it is told as well
+                self.column(&at, rule);
                 continue;
             }
             mapped.extend(self.column(&at, rule));
@@ -270,19 +272,18 @@ impl ColumnCompiler<'_> {
         let is_text = column_type == ColumnType::String;
         match strategy {
             MultipleStrategy::Concat if !is_text => {
-                let message = format!("CONCAT makes a STRING, not a {column_type}");
+                let message = format!("CONCAT makes a STRING, not {column_type}");
                 self.report(at, "multiplePrimitiveStrategy", message);
             }
             MultipleStrategy::Json if !is_text && column_type != ColumnType::Json => {
-                let message = format!("JSON makes a JSON or STRING, not a {column_type}");
+                let message = format!("JSON makes a JSON or STRING, not {column_type}");
                 self.report(at, "multiplePrimitiveStrategy", message);
             }
             _ => {}
         }
         if let Some(maximum) = maximum {
             if !is_text {
-                let message =
-                    format!("only a STRING has a size in characters, not a {column_type}");
+                let message = format!("only a STRING has a size in characters, not {column_type}");
                 self.report(at, "maximumSize", message);
             } else if strategy == MultipleStrategy::Json
                 && maximum.overflow == OverflowStrategy::Truncate
