@@ -376,7 +376,7 @@ impl Starting<'_> {
         self.metrics.retried(component, error.class().retry_cause());
         if self.health.down(check, START, &error.to_string()) {
             let (component, cause) = (component.as_str(), error.class().retry_cause());
-            tracing::warn!(component, cause, %error, "the broker does not do it; waiting");
+            tracing::warn!(component, cause, %error, "the broker is away or refuses; waiting");
         }
     }
 
