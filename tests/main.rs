@@ -52,6 +52,7 @@ mod state;
 mod support;
 mod throughput;
 mod topology;
+mod tour;
 mod until_idle;
 mod unwritable;
 mod views;

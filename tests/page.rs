@@ -10,7 +10,7 @@ use crate::support::{self, Postgres, http, wait_for};
 /// What a browser would run if it were taken for markup.
 const MARKUP: &str = "<img src=x onerror=alert(1)>";
 
-const TOKEN: &str = "open-sesame";
+const TOKEN: &str = "open-sesame-16-or-more";
 
 /// The least contrast of text that everybody can read: WCAG 2.2, level AA.
 const CONTRAST: f64 = 4.5;

@@ -202,7 +202,8 @@ fn the_page_needs_nothing_but_itself() {
     }
     let version = http::get(pipeline.port(), "/version").expect("an answer").body;
     let version: Value = serde_json::from_str(&version).expect("JSON");
-    assert_eq!(version, json!({ "name": "rowcast", "version": env!("CARGO_PKG_VERSION") }));
+    let (name, number) = (pipeline.name(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(version, json!({ "name": "rowcast", "version": number, "topology": name }));
 }
 
 #[test]
@@ -211,6 +212,7 @@ fn an_instance_of_another_topology_is_neither_asked_nor_changed() {
     pipeline.create_tables();
     let _run = pipeline.start(&["run"]);
     pipeline.wait_until_ready(Ready::Yes);
+    let before = pipeline.expect(&["log"]);
     let other = Pipeline::embedded(RULES, "");
     let at = format!("127.0.0.1:{}", pipeline.port());
     for command in [&["status", "--at", &at][..], &["log", "--at", &at, "warn"]] {
@@ -220,5 +222,5 @@ fn an_instance_of_another_topology_is_neither_asked_nor_changed() {
         let names = format!("topology `{}`, not `{}`", pipeline.name(), other.name());
         assert!(said.contains(&names) && ended.stdout.is_empty(), "{said}");
     }
-    assert_eq!(pipeline.expect(&["log"]).trim(), "info");
+    assert_eq!(pipeline.expect(&["log"]), before);
 }

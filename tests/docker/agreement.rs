@@ -54,9 +54,11 @@ fn every_command_and_option_is_one_of_the_binarys_help_and_every_required_one_is
     let commands = commands();
     for (place, arguments) in invocations() {
         assert!(commands.contains(&arguments[0]), "{place}: there is no {}", arguments[0]);
-        let help = help(&[&arguments[0]]);
+        let (command, arguments) =
+            arguments.split_at(arguments.iter().take_while(|word| !word.starts_with("--")).count());
+        let help = help(&command.iter().map(String::as_str).collect::<Vec<_>>());
         let options = options(&help);
-        let mut rest = arguments[1..].iter();
+        let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let takes_value = |option: &&String| option.starts_with(&format!("{argument} <"));
             if options.iter().any(|option| takes_value(&option)) {

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use proptest::prelude::*;
 use rowcast::error::{Cause, Place, Refusal, Stage};
 use rowcast::model::{Offset, RowChange, TopicPartition};
-use rowcast::sink::{Outcome, Owner, Ownership, Sink, SinkError, SqlSink, write};
+use rowcast::sink::{
+    Outcome, Owner, Ownership, Sink, SinkError, SqlSink, note_refused_deletes, refused_deletes,
+    write,
+};
 
 use super::log::{Entry, Fate, Step};
 
@@ -238,7 +241,14 @@ impl Writers {
         let changes = &case.changes[places];
         let unruly = Unruly { sink: &self.sinks[turn], case, calls_left: AtomicUsize::new(calls) };
         let next = changes.last().map(|change| change.origin.offset);
-        match write(&unruly, owner, changes, next).await {
+        // as the runtime does it: what is refused for good is noted, and then a letter
+        let written = async {
+            let results = write(&unruly, owner, changes, next).await?;
+            let deletes = refused_deletes(changes, &results);
+            note_refused_deletes(&unruly, owner, &deletes).await?;
+            Ok(results)
+        };
+        match written.await {
             Ok(results) => {
                 let refused = changes.iter().zip(results).filter(|(_, result)| result.is_err());
                 case.letters.extend(refused.map(|(change, _)| change.origin.offset.0));
