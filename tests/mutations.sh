@@ -7,6 +7,7 @@
 #
 #   --only NAME   this mutation only; may be repeated
 #   --list        their names
+#   --fits        only whether each still fits the sources; builds nothing
 #   --keep DIR    work there and leave everything
 #
 # Exit code 2 if a mutation no longer fits the sources: mend it here.
@@ -64,8 +65,8 @@ old_children() {
 }
 dead_letters() {
     told="refused records vanish"
-    edit src/runtime 'settler.publish_dead_letters(&batch, &refused).await;' \
-        'if false { settler.publish_dead_letters(&batch, &refused).await; }'
+    edit src/runtime 'settler.publish_refusals(&batch, &mut settled).await;' \
+        'if false { settler.publish_refusals(&batch, &mut settled).await; }'
     each "--seed 1"
 }
 commit_order() {
@@ -84,7 +85,7 @@ fence() {
 }
 partition_lock() {
     told="rule 1: the partition's row is not locked"
-    edit src/plan/target.rs 'dialect.locking("")' 'dialect.locking("").replace(" FOR UPDATE", "")'
+    edit src/plan/target.rs 'SELECT epoch, next_offset FROM rowcast_task WHERE {}{}"' 'SELECT epoch, next_offset FROM rowcast_task WHERE {}{:.0}"'
     tests "$servers" sink::counterexamples::a_letter_replayed_beside_its_partitions_task_does_not_bring_back_what_is_deleted
 }
 look_back() {
@@ -127,7 +128,8 @@ late_children() {
 }
 refused_delete() {
     told="rule 5: a refused delete is not noted"
-    edit src/sink/isolate.rs 'if is_delete_without_version(change) {' 'if false && is_delete_without_version(change) {'
+    edit src/sink/isolate.rs 'if is_delete_without_version(change) && must_be_noted' 'if false && is_delete_without_version(change) && must_be_noted'
+    edit src/sink/isolate.rs 'for change in refused {' 'for change in refused.iter().take(0) {'
     tests "$databases" sink::counterexamples::a_delete_refused_and_crashed_on_before_its_letter_is_not_applied_over_what_came_after_it
 }
 half_a_record() {
@@ -191,11 +193,36 @@ random_refused_delete() {
     tests sqlite sink::histories::any_history_with_refusals_ends_as_if_what_stayed_refused_had_not_been
 }
 
+# Whether an edit's text stands where it should, exactly once.
+fits() {
+    local at
+    at=$(grep -rhoF --include='*.rs' -e "$2" "$1" | wc -l) || true
+    [[ $at -eq 1 && $2 != "$3" ]] && return
+    echo "mutations: $mutation: stands $at times in $1: $2" >&2
+    unfit=1
+}
+
 only=() keep=
 while [[ $# -gt 0 ]]; do
     case $1 in
     --only) only+=("$2"); shift ;;
     --list) printf '%s\n' "${mutations[@]}"; exit 0 ;;
+    --fits)
+        unfit=0
+        edit() { fits "$@"; }
+        tests() {
+            local test
+            for test in "${@:2}"; do
+                grep -rqF --include='*.rs' "fn ${test##*::}(" tests && continue
+                echo "mutations: $mutation: there is no test $test" >&2
+                unfit=1
+            done
+        }
+        each() { :; }
+        any() { :; }
+        for mutation in "${mutations[@]}"; do "$mutation"; done
+        exit $((unfit * 2))
+        ;;
     --keep) keep=$2; shift ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; [[ $1 == --help ]] && exit 0; exit 2 ;;
     esac

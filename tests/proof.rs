@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
@@ -156,4 +157,12 @@ fn python(program: &str, arguments: &[&str]) -> String {
     let mut all = vec![program];
     all.extend(arguments);
     run_program("python3", &all, &folder)
+}
+
+/// They are run by `make mutations`, for half an hour; this only keeps them from growing stale.
+#[test]
+fn every_mutation_still_fits_the_sources() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mutations.sh");
+    let ended = Command::new("bash").args([script, "--fits"]).output().expect("bash runs");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
