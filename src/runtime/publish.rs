@@ -35,10 +35,7 @@ impl Publishing<'_> {
         let mut backoff = Backoff::default();
         let mut places = Places::new();
         while let Err(error) = dead_letters.publish(letters, &mut places).await {
-            metrics.dead_letter_write_failed();
-            troubleshooting::waits(self.partition, &error);
-            self.waits(Check::DeadLetterTopic, Component::DeadLetterTopic, &error);
-            tokio::time::sleep(backoff.next_delay()).await;
+            self.wait_for_dead_letter_topic(&error, &mut backoff).await;
         }
         health.up(Check::DeadLetterTopic, self.scope);
         trail::published(letters);
@@ -59,13 +56,10 @@ impl Publishing<'_> {
     /// Hands letters that this release cannot read on to the dead-letter topic, as they are, until all
     /// replicas have them.
     pub(super) async fn hand_on(self, letters: &[Record]) {
-        let Stages { dead_letters, metrics, health, .. } = self.stages;
+        let Stages { dead_letters, health, .. } = self.stages;
         let mut backoff = Backoff::default();
         while let Err(error) = dead_letters.hand_on(letters).await {
-            metrics.dead_letter_write_failed();
-            troubleshooting::waits(self.partition, &error);
-            self.waits(Check::DeadLetterTopic, Component::DeadLetterTopic, &error);
-            tokio::time::sleep(backoff.next_delay()).await;
+            self.wait_for_dead_letter_topic(&error, &mut backoff).await;
         }
         health.up(Check::DeadLetterTopic, self.scope);
         tracing::warn!(
@@ -93,11 +87,10 @@ impl Publishing<'_> {
             match retry.queue().publish(&retries).await {
                 Ok(too_large) => break too_large,
                 Err(error) => {
-                    troubleshooting::waits(self.partition, &error);
-                    self.waits(Check::RetryTopic, Component::RetryTopic, &error);
+                    let (check, component) = (Check::RetryTopic, Component::RetryTopic);
+                    self.wait(check, component, &error, &mut backoff).await;
                 }
             }
-            tokio::time::sleep(backoff.next_delay()).await;
         };
         self.stages.health.up(Check::RetryTopic, self.scope);
         trail::delayed(&retries);
@@ -111,8 +104,21 @@ impl Publishing<'_> {
         too_large.into_iter().filter_map(|place| places.get(place).copied()).collect()
     }
 
-    fn waits(self, check: Check, component: Component, error: &BrokerError) {
+    async fn wait_for_dead_letter_topic(self, error: &BrokerError, backoff: &mut Backoff) {
+        self.stages.metrics.dead_letter_write_failed();
+        self.wait(Check::DeadLetterTopic, Component::DeadLetterTopic, error, backoff).await;
+    }
+
+    /// Says what it waits for, and waits until it is to be tried again.
+    async fn wait(
+        self,
+        check: Check,
+        component: Component,
+        error: &BrokerError,
+        backoff: &mut Backoff,
+    ) {
         let Stages { metrics, health, .. } = self.stages;
+        troubleshooting::waits(self.partition, error);
         metrics.retried(component, broker_cause(error));
         if health.down(check, self.scope, &error.to_string()) {
             tracing::error!(
@@ -121,6 +127,7 @@ impl Publishing<'_> {
                 "letters cannot be written; the partition waits"
             );
         }
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 

@@ -179,9 +179,7 @@ impl Settler {
             "open: {} of the last {} changes were refused with cause {} (table {table}); nothing is dead-lettered or committed until the cause is mended, or dead_letter.max_ratio is raised",
             tripped.refused, tripped.tried, tripped.cause,
         );
-        if self.rules_open.is_none() {
-            self.rules_open = Some(metrics.open_circuit(Component::Rules));
-        }
+        self.rules_open.get_or_insert_with(|| metrics.open_circuit(Component::Rules));
         if health.down(Check::Circuit, &self.shared.scope, &message) {
             tracing::error!(topic = &*self.shared.partition.topic, partition = self.shared.partition.partition, cause = %tripped.cause, table = tripped.table.as_deref(), "circuit {message}");
         }
@@ -202,10 +200,7 @@ impl Settler {
     fn database_down(&mut self, error: &SinkError) {
         let Shared { stages, partition, scope, .. } = &*self.shared;
         database_down(stages, partition, scope, error);
-        self.database_open = (error.class() == ErrorClass::Fatal).then(|| {
-            let open = self.database_open.take();
-            open.unwrap_or_else(|| stages.metrics.open_circuit(Component::Database))
-        });
+        hold_open(&mut self.database_open, stages, error);
     }
 
     /// Publishes what was refused: letters that wait first, since one that is too large for the retry
@@ -349,6 +344,15 @@ async fn log_is_whole(shared: &Shared, settled: Option<Offset>) -> Result<(), St
     shared.started.store(true, Ordering::Release);
     shared.stages.health.up(Check::Assignment, &shared.scope);
     Ok(())
+}
+
+/// While the database refuses everything for good somebody must look: its circuit is open.
+pub(super) fn hold_open(open: &mut Option<OpenCircuit>, stages: &Stages, error: &SinkError) {
+    if error.class() == ErrorClass::Fatal {
+        open.get_or_insert_with(|| stages.metrics.open_circuit(Component::Database));
+    } else {
+        *open = None;
+    }
 }
 
 /// The database does not take the writes of this partition. `scope`: its name, as health knows it.

@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::metrics::RecordOutcome;
 use super::state::{Condition, DescribedStage, PartitionState, State};
-use crate::error::Cause;
+use crate::error::{Cause, counted};
 
 /// Partitions that are listed one by one; of more only those furthest behind.
 const LISTED: usize = 20;
@@ -135,8 +135,8 @@ fn lag(state: &State) -> Markup {
         p {
             @if furthest.is_empty() { "Not measured yet" }
             @else {
-                (state.lag) (plural(state.lag, " record", " records")) " behind in "
-                (state.partitions.len()) (plural(state.partitions.len() as u64, " partition", " partitions"))
+                (counted(state.lag, "record")) " behind in "
+                (counted(state.partitions.len(), "partition"))
                 @if state.lag_seconds >= 1.0 { ", the oldest for " (time(state.lag_seconds)) }
             }
             @if let Some(latency) = &state.latency {

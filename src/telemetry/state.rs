@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::health::{Check, Health, Readiness};
 use super::metrics::Metrics;
 use super::readings::{Past, Readings};
+use crate::error::counted;
 
 /// Behind by less than this, in records and in seconds, is the pace of things and no backlog.
 const BACKLOG_RECORDS: u64 = 1000;
@@ -366,7 +367,8 @@ impl Verdict {
             };
         }
         let refused: u64 = letters.iter().map(|letters| letters.letters).sum();
-        let counted_refused = counted(refused, "record was", "records were");
+        let were = if refused == 1 { "was" } else { "were" };
+        let counted_refused = format!("{} {were}", counted(refused, "record"));
         let and_refused = match letters {
             [] => String::new(),
             [only] => format!(" {counted_refused} refused since the start, as {}.", only.cause),
@@ -392,8 +394,8 @@ impl Verdict {
             return Self {
                 condition: Condition::CatchingUp,
                 sentence: format!(
-                    "Catching up: {}{left}.{and_refused}",
-                    counted(lag, "record behind", "records behind")
+                    "Catching up: {} behind{left}.{and_refused}",
+                    counted(lag, "record")
                 ),
                 next,
             };
@@ -442,10 +444,6 @@ fn dead_letters(now: &Readings) -> Vec<LetterCount> {
         .collect();
     letters.sort_by_key(|count| std::cmp::Reverse(count.letters));
     letters
-}
-
-fn counted(count: u64, one: &str, several: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// A count that metrics hold as a float.

@@ -17,14 +17,14 @@ use super::RetryStage;
 use super::window::{Waiting, Window, WindowLimits};
 use crate::broker::{BrokerError, Group};
 use crate::dead_letter::{LETTER_ID, due, original};
-use crate::error::{ErrorClass, Refusal, Stage};
+use crate::error::{Refusal, Stage};
 use crate::model::{Offset, Record, TopicPartition};
 use crate::retry::Backoff;
 use crate::runtime::circuit::Tripped;
 use crate::runtime::latency::Latency;
 use crate::runtime::prepare::{Batch, prepare};
 use crate::runtime::publish::Publishing;
-use crate::runtime::settle::database_down;
+use crate::runtime::settle::{database_down, hold_open};
 use crate::runtime::settled::{Settled, letters, now_millis, settle};
 use crate::runtime::task::watched;
 use crate::runtime::{Stages, broker_cause, schemas, trail};
@@ -357,12 +357,7 @@ impl Worker {
                     stages.metrics.write_failed(seconds);
                     database_down(stages, partition, scope, &error);
                     portion = portion.after(&error);
-                    // while it is refused for good, somebody must look
-                    let fatal = error.class() == ErrorClass::Fatal;
-                    open = fatal.then(|| {
-                        open.take()
-                            .unwrap_or_else(|| stages.metrics.open_circuit(Component::Database))
-                    });
+                    hold_open(&mut open, stages, &error);
                 }
             }
             tokio::select! {
@@ -406,9 +401,7 @@ impl Worker {
             self.backoff.reset();
             return Vec::new();
         };
-        if self.open.is_none() {
-            self.open = Some(stages.metrics.open_circuit(Component::Rules));
-        }
+        self.open.get_or_insert_with(|| stages.metrics.open_circuit(Component::Rules));
         let message = told(&tripped);
         if stages.health.down(Check::Circuit, scope, &message) {
             tracing::error!(topic = &*partition.topic, partition = partition.partition, cause = %tripped.cause, table = tripped.table.as_deref(), "circuit {message}");
