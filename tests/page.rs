@@ -61,11 +61,12 @@ impl Opened {
         Some(Self { browser, address })
     }
 
-    /// The page, opened anew, says this; it is judged and photographed.
+    /// The page, opened anew, says this; it is held, judged and photographed.
     fn shows(&mut self, name: &str, sentence: &str, next: Option<&str>) {
-        self.browser.open(&format!("http://{}", self.address));
         let browser = &mut self.browser;
         wait_for(&format!("a page that says {sentence}"), SOON, || {
+            browser.open(&format!("http://{}", self.address));
+            browser.hold();
             browser.text(".state").contains(sentence).then_some(())
         });
         assert_eq!(browser.text(".state code"), next.unwrap_or_default());
@@ -154,8 +155,9 @@ fn the_page_shows_each_state_in_a_browser_and_keeps_to_itself() {
     assert!(page.browser.document().contains("300 received"));
     assert_eq!(page.table("lag").len(), 3, "a row for each partition");
 
+    // far longer than it takes to look at it, however slow the machine; the end of it is told
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+        $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
         CREATE TRIGGER slow AFTER INSERT ON patient FOR EACH STATEMENT EXECUTE FUNCTION slow()";
     pipeline.execute(slow);
     pipeline.produce(&patients(300..4300));

@@ -89,8 +89,9 @@ impl Browser {
         Some(browser)
     }
 
-    /// Loads a page and what it asks for.
+    /// Loads a page and what it asks for; the one that was there does not come again meanwhile.
     pub(crate) fn open(&mut self, url: &str) {
+        self.hold();
         self.events.clear();
         let navigated = self.does("Page.navigate", &json!({ "url": url }));
         assert_eq!(navigated["errorText"], Value::Null, "{navigated}");
@@ -105,6 +106,11 @@ impl Browser {
         }
     }
 
+    /// Keeps the page that is there: it does not come again by itself until one is opened anew.
+    pub(crate) fn hold(&mut self) {
+        self.does("Page.stopLoading", &json!({}));
+    }
+
     /// The window's width in CSS pixels, and the colours that its user prefers.
     pub(crate) fn looks(&mut self, width: u32, scheme: Scheme) {
         let window =
@@ -115,13 +121,15 @@ impl Browser {
         self.does("Emulation.setEmulatedMedia", &features);
     }
 
-    /// The value of an expression on the page, which may reload meanwhile.
+    /// The value of an expression on the page, which may reload meanwhile: a page that is not all
+    /// there is not asked.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
-        let asked = json!({ "expression": expression, "returnByValue": true });
+        let whole = format!("document.readyState === 'complete' ? [{expression}] : []");
+        let asked = json!({ "expression": whole, "returnByValue": true });
         super::wait_for(expression, PATIENCE, || {
-            let answer = self.tries("Runtime.evaluate", &asked).ok()?;
+            let mut answer = self.tries("Runtime.evaluate", &asked).ok()?;
             assert_eq!(answer["exceptionDetails"], Value::Null, "{expression}: {answer}");
-            Some(answer["result"]["value"].clone())
+            answer["result"]["value"].get_mut(0).map(Value::take)
         })
     }
 
