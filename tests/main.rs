@@ -53,6 +53,7 @@ mod support;
 mod throughput;
 mod topology;
 mod tour;
+mod transactions;
 mod until_idle;
 mod unwritable;
 mod views;

@@ -117,6 +117,17 @@ pub trait Group: Send + Sync {
     async fn ends(&self, partition: &TopicPartition) -> Result<(Offset, Offset), BrokerError> {
         self.watermarks(partition).await
     }
+    /// Whether from the first of these offsets on and before the second there is no record for who reads
+    /// as this group does: control records, what was aborted. In doubt there is one.
+    async fn holds_none(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        end: Offset,
+    ) -> Result<bool, BrokerError> {
+        let _ = (partition, from, end);
+        Ok(false)
+    }
     /// All partitions of the topics that the group reads, whoever's they are. `None`: not known, as
     /// while a topic that is read by its name is not there.
     async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {

@@ -24,6 +24,7 @@ use crate::telemetry::metrics::{Component, Metrics};
 use crate::transform::Transformer;
 
 mod circuit;
+mod gap;
 mod idle;
 mod intake;
 mod latency;

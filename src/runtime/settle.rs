@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::circuit::{Circuit, Tried};
+use super::gap::Gap;
 use super::latency::Latency;
 use super::prepare::Batch;
 use super::publish::Publishing;
@@ -66,7 +67,17 @@ impl Settler {
             database_open: None,
             latency,
         };
-        while let Some(first) = batches.recv().await {
+        let mut gap = Gap::default();
+        loop {
+            let first = tokio::select! {
+                biased;
+                batch = batches.recv() => batch,
+                end = gap.found(&shared) => match commit(&shared, Some(end)).await {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            };
+            let Some(first) = first else { return };
             let mut started = Instant::now();
             let mut next = Some(first);
             let mut uncommitted = None;

@@ -175,10 +175,10 @@ impl Lag {
         };
         let Ok((start, end)) = ends else { return false };
         // what was received lies before the end, whatever was known of that
-        let end = shared.intake.received().map_or(end, |received| end.max(received));
+        let end = shared.received().map_or(end, |received| end.max(received));
         let started = shared.started.load(Ordering::Acquire);
         let committed = if started {
-            shared.committed.load(Ordering::Acquire)
+            shared.committed_offset().0
         } else {
             // a partition that cannot be taken over yet falls behind all the same
             let found = || shared.group.committed(&shared.partition);
@@ -196,6 +196,16 @@ impl Lag {
 }
 
 impl Shared {
+    /// Before which offset everything is committed; below the first one if none is.
+    pub(super) fn committed_offset(&self) -> Offset {
+        Offset(self.committed.load(Ordering::Acquire))
+    }
+
+    /// The offset after the last record that was received.
+    pub(super) fn received(&self) -> Option<Offset> {
+        self.intake.received()
+    }
+
     /// Everything before this offset is committed.
     pub(super) fn committed(&self, next: Offset) {
         self.committed.store(next.0, Ordering::Release);

@@ -13,11 +13,13 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::classify::{classify, classify_code};
 use super::consumer::Member;
 use super::properties::Properties;
+use super::reader;
 use crate::broker::{BrokerError, Group};
 use crate::model::{Offset, TopicPartition, TopicSelector};
 
@@ -26,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Between two questions about the ends of a log, where they are only to be told.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Readers at a time that look for records at the end of a partition.
+const READERS: usize = 2;
 
 /// When the ends of a log were asked for, and the answer if there was one.
 type Asked = (Instant, Option<(Offset, Offset)>);
@@ -39,6 +44,8 @@ pub(super) struct KafkaGroup {
     ended: CancellationToken,
     /// By partition; of ours only.
     asked: Mutex<HashMap<TopicPartition, Asked>>,
+    /// Readers that look for records at the end of a partition, each a client of its own.
+    asking: Semaphore,
 }
 
 impl fmt::Debug for KafkaGroup {
@@ -54,7 +61,14 @@ impl KafkaGroup {
         closing: CancellationToken,
         ended: CancellationToken,
     ) -> Self {
-        Self { member, properties, closing, ended, asked: Mutex::default() }
+        Self {
+            member,
+            properties,
+            closing,
+            ended,
+            asked: Mutex::default(),
+            asking: Semaphore::new(READERS),
+        }
     }
 
     fn asked(&self) -> MutexGuard<'_, HashMap<TopicPartition, Asked>> {
@@ -152,6 +166,17 @@ impl Group for KafkaGroup {
         asked.retain(|partition, _| owned.contains(partition));
         asked.insert(partition.clone(), (Instant::now(), answer.as_ref().ok().copied()));
         answer
+    }
+
+    async fn holds_none(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        end: Offset,
+    ) -> Result<bool, BrokerError> {
+        // never closed
+        let _permit = self.asking.acquire().await;
+        reader::holds_none(partition.clone(), from, end, self.properties.clone()).await
     }
 
     async fn partitions(&self) -> Result<Option<Vec<TopicPartition>>, BrokerError> {

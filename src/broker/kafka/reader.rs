@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
@@ -94,15 +95,53 @@ pub(super) async fn record(
     offset: Offset,
     properties: Properties,
 ) -> Result<Option<Record>, BrokerError> {
+    looking(properties, move |client, properties| look_up(client, &partition, offset, properties))
+        .await
+}
+
+/// Whether there is no record from an offset on and before another.
+pub(super) async fn holds_none(
+    partition: TopicPartition,
+    from: Offset,
+    end: Offset,
+    properties: Properties,
+) -> Result<bool, BrokerError> {
+    looking(properties, move |client, properties| {
+        let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
+        assign(client, &partition, from).map_err(|error| failed(&error))?;
+        let began = Instant::now();
+        while began.elapsed() < SILENCE {
+            match client.poll(POLL) {
+                None => {}
+                // the first that a reader is given: there is none before it
+                Some(Ok(message)) => return Ok(message.offset() >= end.0),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(true),
+                Some(Err(error)) => {
+                    if let Some(error) = fatal(&error, properties) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Err(classify_code(ATTEMPTED, Code::OperationTimedOut))
+    })
+    .await
+}
+
+/// Looks with a client of its own, on a thread of its own.
+async fn looking<T: Send + 'static>(
+    properties: Properties,
+    look: impl FnOnce(&Client, &Properties) -> Result<T, BrokerError> + Send + 'static,
+) -> Result<T, BrokerError> {
     let (answer, answered) = oneshot::channel();
     let unavailable = |reason| BrokerError::Unavailable { attempted: ATTEMPTED, reason };
     std::thread::Builder::new()
-        .name("kafka-record".to_owned())
+        .name("kafka-look".to_owned())
         .spawn(move || {
             let client =
                 properties.reader().create_with_context(LogContext::new(properties.clone()));
             let found = match &client {
-                Ok(client) => look_up(client, &partition, offset, &properties),
+                Ok(client) => look(client, &properties),
                 Err(error) => Err(classify(ATTEMPTED, error, &properties)),
             };
             // whoever went away needs no answer
@@ -112,6 +151,13 @@ pub(super) async fn record(
     answered.await.unwrap_or_else(|_| Err(unavailable("shutting down".to_owned())))
 }
 
+/// Has a client read one partition from an offset on.
+fn assign(client: &Client, partition: &TopicPartition, from: Offset) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&partition.topic, partition.partition, KafkaOffset::Offset(from.0))?;
+    client.assign(&list)
+}
+
 fn look_up(
     client: &Client,
     partition: &TopicPartition,
@@ -119,19 +165,16 @@ fn look_up(
     properties: &Properties,
 ) -> Result<Option<Record>, BrokerError> {
     let failed = |error: &KafkaError| classify(ATTEMPTED, error, properties);
-    let TopicPartition { topic, partition } = partition;
-    let (low, high) =
-        client.fetch_watermarks(topic, *partition, ANSWER).map_err(|error| failed(&error))?;
+    let (low, high) = client
+        .fetch_watermarks(&partition.topic, partition.partition, ANSWER)
+        .map_err(|error| failed(&error))?;
     if !(low..high).contains(&offset.0) {
         return Ok(None);
     }
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, *partition, KafkaOffset::Offset(offset.0))
-        .map_err(|error| failed(&error))?;
-    client.assign(&list).map_err(|error| failed(&error))?;
+    assign(client, partition, offset).map_err(|error| failed(&error))?;
     // one batch or one error, which the channel holds
     let (sender, mut batches) = mpsc::channel(BATCHES);
-    read(client, HashMap::from([(*partition, offset.next().0)]), &sender, properties);
+    read(client, HashMap::from([(partition.partition, offset.next().0)]), &sender, properties);
     let records = batches.try_recv().ok().transpose()?.unwrap_or_default();
     Ok(records.into_iter().find(|record| record.offset == offset))
 }
